@@ -1,0 +1,109 @@
+"""The topics, once: what is on them, how they are keyed and how long they are kept (docs/adr, docs/architecture.md).
+
+Partition counts are hard to change later, because a key's partition is a hash modulo their number: 8 for what grows with
+traffic, 1 for control topics with a few records a day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pawl_shared import events as e
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+FOR_EVER = -1
+# The largest record a client may send; a prompt of 32k tokens is some 150 KB, so 1 MiB leaves room.
+MAX_RECORD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One Kafka topic and the events on it."""
+
+    name: str
+    prose: str
+    events: tuple[type[e.Event], ...]
+    partitions: int = 1
+    retention_ms: int = FOR_EVER
+    compacted: bool = False
+    internal: bool = False
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's settings, as Kafka names them."""
+        policy = {"cleanup.policy": "compact" if self.compacted else "delete"}
+        kept = {} if self.compacted else {"retention.ms": str(self.retention_ms)}
+        stamp = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_RECORD_BYTES + 65_536)}
+        return policy | kept | stamp | self.extra
+
+
+INFERENCES = Topic("pawl.inferences", "what apps asked and models answered", (e.InferenceLogged,), 8, 7 * DAY_MS)
+FEEDBACK = Topic("pawl.feedback", "what people thought of it", (e.FeedbackReceived,), 8, 7 * DAY_MS)
+INTERACTIONS = Topic(
+    "pawl.interactions", "both joined, scrubbed and scored, as revisions", (e.InteractionScored,), 8, 42 * DAY_MS
+)
+EVIDENCE = Topic("pawl.evidence", "one observation a session, no text; time", (e.SessionObserved, e.Tick))
+DRIFT = Topic("pawl.drift", "alarms and their end", (e.DriftDetected, e.DriftResolved))
+TRAINING = Topic(
+    "pawl.training",
+    "training runs",
+    (e.RetrainRequested, e.TrainingStarted, e.TrainingProgressed, e.TrainingFailed),
+    retention_ms=180 * DAY_MS,
+)
+CANDIDATES = Topic(
+    "pawl.candidates", "adapters and the gates' verdicts", (e.AdapterTrained, e.CandidateValidated, e.CandidateRejected)
+)
+MODELS = Topic(
+    "pawl.models", "the registry: versions and their stages", (e.ModelRegistered, e.StageChanged, e.VersionObserved)
+)
+DEPLOYMENTS = Topic(
+    "pawl.deployments", "who serves: history and audit, not compacted", (e.DeploymentChanged, e.CanaryObserved)
+)
+REPLICAS = Topic("pawl.replicas", "where each replica is", (e.ReplicaReported,), compacted=True)
+COMMANDS = Topic(
+    "pawl.commands",
+    "what people and programs ask for, with who and why",
+    (e.RegisterModelCommand, e.PromoteCommand, e.RollbackCommand, e.RetrainCommand, e.PauseCommand),
+)
+DEAD_LETTERS = Topic(
+    "pawl.dead-letters",
+    "what could not be read or handled, with its reason",
+    (e.DeadLetter,),
+    retention_ms=21 * DAY_MS,
+    extra={"retention.bytes": str(1 << 30)},
+)
+
+
+def state_topic(service: str) -> Topic:
+    """Where a service that commits by Kafka transactions keeps its state: compacted, one record a key."""
+    return Topic(f"pawl.internal.{service}-state", f"state of the {service}", (), compacted=True, internal=True)
+
+
+VALIDATOR_STATE = state_topic("validator")
+TRAINER_STATE = state_topic("trainer")
+
+TOPICS: tuple[Topic, ...] = (
+    INFERENCES,
+    FEEDBACK,
+    INTERACTIONS,
+    EVIDENCE,
+    DRIFT,
+    TRAINING,
+    CANDIDATES,
+    MODELS,
+    DEPLOYMENTS,
+    REPLICAS,
+    COMMANDS,
+    DEAD_LETTERS,
+    VALIDATOR_STATE,
+    TRAINER_STATE,
+)
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+_TOPIC_OF: dict[type[e.Event], Topic] = {event: topic for topic in TOPICS for event in topic.events}
+
+
+def topic_of(event: e.Event | type[e.Event]) -> Topic:
+    """The one topic on which an event is published."""
+    return _TOPIC_OF[event if isinstance(event, type) else type(event)]
