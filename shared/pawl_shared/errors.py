@@ -1,16 +1,16 @@
 """Every error that Pawl raises on purpose.
 
-    PawlError                       base: `str(error)` says what is wrong and what to do about it
-    ├── ConfigurationError          a setting is missing or contradicts another
-    ├── DecodeError                 a record is not a readable event; it goes to dead letters with this reason
-    ├── BusError                    the broker refused or did not answer in time
-    │   └── FencedError             another instance took over this identity; the only right answer is to stop
-    ├── ArtifactError
-    │   ├── ArtifactNotFoundError   no artifact has this digest
-    │   └── ArtifactCorruptError    the content does not match its digest
-    ├── AdapterRejectedError        an adapter cannot be served or judged; serving goes on without it
-    ├── BaseModelError              a base model cannot be found or read
-    └── ChildFailedError            a child process ended without a result; carries its reason and advice
+PawlError                       base: `str(error)` says what is wrong and what to do about it
+├── ConfigurationError          a setting is missing or contradicts another
+├── DecodeError                 a record is not a readable event; it goes to dead letters with this reason
+├── BusError                    the broker refused or did not answer in time
+│   └── FencedError             another instance took over this identity; the only right answer is to stop
+├── ArtifactError
+│   ├── ArtifactNotFoundError   no artifact has this digest
+│   └── ArtifactCorruptError    the content does not match its digest
+├── AdapterRejectedError        an adapter cannot be served or judged; serving goes on without it
+├── BaseModelError              a base model cannot be found or read
+└── ChildFailedError            a child process ended without a result; carries its reason and advice
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every event of Pawl, once. Frozen; times are UTC; unknown fields are ignored on read, so that changes can be additive.
+"""Every event of Pawl, once. Frozen; times are UTC; unknown fields are ignored on read, so changes can be additive.
 
 An event's envelope (id, time, source, cause) travels as CloudEvents attributes in Kafka headers; its other fields are
 the JSON value. `docs/asyncapi.yaml` is generated from this module. Adding one: docs in CONTRIBUTING.md.
@@ -6,7 +6,7 @@ the JSON value. `docs/asyncapi.yaml` is generated from this module. Adding one: 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
@@ -382,8 +382,10 @@ class CanaryObserved(Event):
     """Where a canary stands, for people who watch it; the decision itself is a DeploymentChanged."""
 
     TYPE = "pawl.canary.observed.v1"
+    KEY = "version"
 
     model: str
+    version: Digest = Field(description="the challenger")
     canary: UUID
     champion: Interval
     challenger: Interval

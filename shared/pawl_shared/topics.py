@@ -1,7 +1,7 @@
 """The topics, once: what is on them, how they are keyed and how long they are kept (docs/adr, docs/architecture.md).
 
-Partition counts are hard to change later, because a key's partition is a hash modulo their number: 8 for what grows with
-traffic, 1 for control topics with a few records a day.
+Partition counts are hard to change later, because a key's partition is a hash modulo their number: 8 for what grows
+with traffic, 1 for control topics with a few records a day.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FEEDBACK = Topic("pawl.feedback", "what people thought of it", (e.FeedbackReceiv
 INTERACTIONS = Topic(
     "pawl.interactions", "both joined, scrubbed and scored, as revisions", (e.InteractionScored,), 8, 42 * DAY_MS
 )
-EVIDENCE = Topic("pawl.evidence", "one observation a session, no text; time", (e.SessionObserved, e.Tick))
+EVIDENCE = Topic("pawl.evidence", "one observation a session, no text; time", (e.SessionObserved, e.Tick), 8)
 DRIFT = Topic("pawl.drift", "alarms and their end", (e.DriftDetected, e.DriftResolved))
 TRAINING = Topic(
     "pawl.training",
@@ -56,11 +56,11 @@ CANDIDATES = Topic(
     "pawl.candidates", "adapters and the gates' verdicts", (e.AdapterTrained, e.CandidateValidated, e.CandidateRejected)
 )
 MODELS = Topic(
-    "pawl.models", "the registry: versions and their stages", (e.ModelRegistered, e.StageChanged, e.VersionObserved)
+    "pawl.models",
+    "the registry: versions, their stages, how they do live",
+    (e.ModelRegistered, e.StageChanged, e.VersionObserved, e.CanaryObserved),
 )
-DEPLOYMENTS = Topic(
-    "pawl.deployments", "who serves: history and audit, not compacted", (e.DeploymentChanged, e.CanaryObserved)
-)
+DEPLOYMENTS = Topic("pawl.deployments", "who serves: history and audit, not compacted", (e.DeploymentChanged,))
 REPLICAS = Topic("pawl.replicas", "where each replica is", (e.ReplicaReported,), compacted=True)
 COMMANDS = Topic(
     "pawl.commands",

@@ -1,0 +1,115 @@
+"""Events to Kafka messages and back: CloudEvents 1.0, Kafka protocol binding, binary content mode (section 3.2).
+
+Attributes are headers with the prefix `ce_`, the value is JSON, and a W3C `traceparent` header carries the trace on.
+The trace id of an event is its cause's, so that one trace leads from an answer to the promotion that it brought about;
+span ids come from event ids, so that a replay draws the same trace.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from pawl_shared.bus import Headers, Message, Record
+from pawl_shared.errors import DecodeError
+from pawl_shared.events import ENVELOPE, EVENT_TYPES, Event
+from pawl_shared.topics import BY_NAME, topic_of
+
+CONTENT_TYPE = b"application/json"
+
+
+def traceparent(event: Event, parent: str | None = None) -> str:
+    """The W3C header of an event: the parent's trace id, or one of its own, and a span id from its own id."""
+    trace = parent[3:35] if parent and len(parent) == 55 else event.id.hex
+    return f"00-{trace}-{event.id.hex[16:]}-01"
+
+
+def encode(event: Event, parent_trace: str | None = None) -> Message:
+    """An event as a message for its topic."""
+    headers: list[tuple[str, bytes]] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(event.id).encode()),
+        ("ce_source", event.source.encode()),
+        ("ce_type", event.TYPE.encode()),
+        ("ce_time", event.time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
+        ("ce_subject", event.key.encode("utf-8", "replace")),
+        ("content-type", CONTENT_TYPE),
+        ("traceparent", traceparent(event, parent_trace).encode()),
+    ]
+    if event.cause is not None:
+        headers.append(("ce_cause", str(event.cause).encode()))
+    value = event.model_dump_json(exclude=set(ENVELOPE)).encode()
+    return Message(topic_of(event).name, event.key.encode("utf-8", "replace"), value, tuple(headers))
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """A header's text, or None. The first wins where a name stands twice.
+
+    Raises:
+        DecodeError: it is not UTF-8.
+    """
+    for key, value in headers:
+        if key == name and value is not None:
+            try:
+                return value.decode()
+            except UnicodeDecodeError as error:
+                raise DecodeError(f"header {name} is not UTF-8") from error
+    return None
+
+
+def decode(record: Record) -> Event:
+    """The event in a record.
+
+    Raises:
+        DecodeError: it is no CloudEvent in binary mode, its type is not known or does not belong on this topic, or a
+            field is wrong; the message says which.
+    """
+    kind = header(record.headers, "ce_type")
+    if kind is None:
+        raise DecodeError("no ce_type header: not a CloudEvent in binary mode")
+    if (version := header(record.headers, "ce_specversion")) != "1.0":
+        raise DecodeError(f"ce_specversion is {version!r}; this reads 1.0")
+    cls = EVENT_TYPES.get(kind)
+    if cls is None:
+        raise DecodeError(f"unknown event type {kind[:100]!r}: a newer version of Pawl may have sent it")
+    topic = BY_NAME.get(record.topic)
+    if topic is not None and cls not in topic.events:
+        raise DecodeError(f"{kind} does not belong on {record.topic}")
+    if record.value is None:
+        raise DecodeError("the value is empty")
+    content_type = header(record.headers, "content-type") or "application/json"
+    if not content_type.lower().startswith("application/json"):
+        raise DecodeError(f"content-type is {content_type[:100]!r}; this reads application/json")
+    attributes = {name: header(record.headers, f"ce_{name}") for name in ("id", "time", "source", "cause")}
+    return _validate(cls, record.value, {k: v for k, v in attributes.items() if v is not None})
+
+
+def _validate(cls: type[Event], value: bytes, attributes: dict[str, str]) -> Event:
+    try:
+        data = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the value is not JSON: {str(error)[:200]}") from error
+    if not isinstance(data, dict):
+        raise DecodeError("the value is not a JSON object")
+    try:
+        return cls.model_validate({**data, **attributes})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "event"
+        raise DecodeError(f"{where}: {first['msg']}"[:500]) from error
+
+
+def event_id(record: Record) -> UUID | None:
+    """The id in a record's headers, for what cannot be decoded further."""
+    try:
+        return UUID(header(record.headers, "ce_id") or "")
+    except (DecodeError, ValueError):
+        return None
+
+
+def utc_from_milliseconds(milliseconds: int) -> datetime:
+    """Kafka's timestamps, as datetimes."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

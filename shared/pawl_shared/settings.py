@@ -1,0 +1,45 @@
+"""What every service is told from outside: environment variables `PAWL_*`, declared once, each with a line of prose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def default_data_dir() -> Path:
+    """`~/.local/share/pawl`."""
+    return Path.home() / ".local" / "share" / "pawl"
+
+
+class PawlSettings(BaseSettings):
+    """Settings that all services share."""
+
+    model_config = SettingsConfigDict(env_prefix="PAWL_", frozen=True, extra="ignore")
+
+    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port[,host:port]")
+    data_dir: Path = Field(default_factory=default_data_dir, description="folder for everything kept on this machine")
+    artifact_url: str = Field(default="", description="fsspec URL of the artifact store; empty: DATA_DIR/artifacts")
+    instance: str = Field(default="0", description="names this instance of its service across restarts")
+    http_host: str = Field(default="127.0.0.1", description="address to listen on")
+    http_port: Port = Field(default=0, description="port to listen on; 0: any free one")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def artifacts(self) -> str:
+        """The artifact store's URL."""
+        return self.artifact_url or f"file://{self.data_dir / 'artifacts'}"
+
+    @property
+    def artifact_cache(self) -> Path:
+        """Where local copies of artifacts lie; beside a local store, so that copies can be hard links."""
+        return self.data_dir / "artifact-cache"
