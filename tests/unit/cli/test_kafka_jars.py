@@ -1,0 +1,58 @@
+"""A jar runs only when it is byte for byte the one that was pinned."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pawl_cli import kafka_jars
+from pawl_cli.kafka_jars import JarError, Pin
+
+
+def cached(cache: Path, coordinate: str, content: bytes, pinned: bytes) -> Pin:
+    pin = Pin(coordinate, hashlib.sha256(pinned).hexdigest())
+    (cache / pin.path).parent.mkdir(parents=True)
+    (cache / pin.path).write_bytes(content)
+    return pin
+
+
+def test_the_classpath_keeps_the_order_of_the_pins(tmp_path: Path) -> None:
+    pins = [cached(tmp_path, f"org.x:{name}:1", b"jar", b"jar") for name in ("b", "a")]
+    assert [jar.name for jar in kafka_jars.ensure(cache=tmp_path, pins=pins)] == ["b-1.jar", "a-1.jar"]
+
+
+def test_a_tampered_jar_is_refused_by_name(tmp_path: Path) -> None:
+    good = cached(tmp_path, "org.x:good:1", b"jar", b"jar")
+    tampered = cached(tmp_path, "org.x:tampered:2.0", b"jar with a surprise", b"jar")
+    with pytest.raises(JarError, match=r"org\.x:tampered:2\.0.*will not be run"):
+        kafka_jars.ensure(cache=tmp_path, pins=[good, tampered])
+
+
+def test_a_downloaded_jar_that_differs_never_reaches_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    wrong = cached(repository, "org.x:wrong:1", b"something else", b"jar")
+    monkeypatch.setattr(kafka_jars, "_context", lambda _staging: local_context(repository))
+    cache = tmp_path / "cache"
+    with pytest.raises(JarError, match=r"org\.x:wrong:1"):
+        kafka_jars.ensure(cache=cache, pins=[wrong])
+    assert not list(cache.rglob("*.jar"))
+
+
+def local_context(repository: Path) -> object:
+    from jgo.maven import MavenContext
+
+    return MavenContext(repo_cache=repository, offline=True)
+
+
+def test_the_committed_pins_are_readable_and_complete() -> None:
+    pins = kafka_jars.read_pins()
+    names = {pin.coordinate.rpartition(":")[0] for pin in pins}
+    assert len(names) == len(pins)
+    assert set(kafka_jars.KAFKA.split("+")) <= {pin.coordinate for pin in pins}
+
+
+def test_a_damaged_pin_file_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "pins"
+    file.write_text("abc org.x:y:1\n")
+    with pytest.raises(JarError, match=r"pins:1: expected"):
+        kafka_jars.read_pins(file)
