@@ -1,0 +1,1 @@
+"""Transactional stores for the runner: one port, three adapters, one contract suite."""

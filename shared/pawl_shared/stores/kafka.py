@@ -1,0 +1,104 @@
+"""The transactional store on Kafka transactions: state, offsets and outgoing events become visible together.
+
+State lives in a compacted topic, one record a key; the group's offsets are committed inside the same transaction; the
+broker fences an older instance with the same transactional id. On open, everything is read back: a decision service has
+a few thousand keys, not millions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from pawl_shared.bus import Bus, Message, Partition, Transactions
+from pawl_shared.errors import ConfigurationError
+from pawl_shared.stores.port import Commit, Effect, Seen, StateKey, StoredState, TransactionalStore
+from pawl_shared.topics import Topic
+
+
+class KafkaStore(TransactionalStore):
+    """For one service: its state topic, its consumer group and its transactional id bear its name."""
+
+    def __init__(self, bus: Bus, service: str, state_topic: Topic, topics: Sequence[str]) -> None:
+        self._bus, self._service, self._topic, self._topics = bus, service, state_topic.name, tuple(topics)
+        self._transactions: Transactions | None = None
+        self._positions: dict[Partition, int] = {}
+        self._states: dict[StateKey, StoredState] = {}
+        self._seen: set[Seen] = set()
+        self._effects: dict[UUID, Effect] = {}
+
+    def open(self) -> None:
+        # Fence first: from then on no older instance can add to what is read back.
+        self._transactions = self._bus.transactions(f"pawl-{self._service}")
+        for record in self._bus.read(self._topic):
+            if record is not None and record.key is not None:
+                self._recover(json.loads(record.key), record.value)
+        self._positions = self._bus.committed(f"pawl-{self._service}", self._topics)
+
+    def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        return {part: self._positions[part] for part in partitions if part in self._positions}
+
+    def load(self, keys: Sequence[StateKey]) -> dict[StateKey, StoredState]:
+        return {key: self._states[key] for key in keys if key in self._states}
+
+    def due(self, fold: str, now: datetime) -> list[str]:
+        items = self._states.items()
+        return [k for _, k in sorted((s.due, k.key) for k, s in items if k.fold == fold and s.due and s.due <= now)]
+
+    def seen(self, ids: Sequence[Seen]) -> set[Seen]:
+        return self._seen.intersection(ids)
+
+    def effects(self) -> list[Effect]:
+        return list(self._effects.values())
+
+    def commit(self, commit: Commit) -> None:
+        if commit.rows:
+            raise ConfigurationError(f"the {self._service} has no tables, but a fold returned rows")
+        assert self._transactions is not None, "open() comes first"
+        messages = [*self._records(commit), *commit.messages]
+        self._transactions.commit(messages, commit.offsets, f"pawl-{self._service}")
+        self._positions.update(commit.offsets)
+        for message in messages[: len(messages) - len(commit.messages)]:
+            self._recover(json.loads(message.key or b""), message.value)
+
+    def outgoing(self, limit: int) -> list[tuple[int, Message]]:
+        return []
+
+    def sent(self, through: int) -> None:
+        """The commit has sent them."""
+
+    def close(self) -> None:
+        if self._transactions is not None:
+            self._transactions.close()
+
+    def _records(self, commit: Commit) -> list[Message]:
+        def message(key: list[str], value: object) -> Message:
+            content = None if value is None else json.dumps(value).encode()
+            return Message(self._topic, json.dumps(key).encode(), content)
+
+        return [
+            *(
+                message(["state", *key], state and [state.value, state.due and state.due.isoformat()])
+                for key, state in commit.states.items()
+            ),
+            *(message(["seen", seen.hour.isoformat(), str(seen.id)], 1) for seen in commit.seen),
+            *(message(["effect", str(effect.id)], [effect.kind, effect.payload]) for effect in commit.effects),
+            *(message(["effect", str(done)], None) for done in commit.done),
+        ]
+
+    def _recover(self, key: list[str], content: bytes | None) -> None:
+        value = None if content is None else json.loads(content)
+        match key:
+            case ["state", fold, name] if value is None:
+                self._states.pop(StateKey(fold, name), None)
+            case ["state", fold, name]:
+                due = datetime.fromisoformat(value[1]) if value[1] else None
+                self._states[StateKey(fold, name)] = StoredState(value[0], due)
+            case ["seen", hour, identity]:
+                self._seen.add(Seen(datetime.fromisoformat(hour), UUID(identity)))
+            case ["effect", identity] if value is None:
+                self._effects.pop(UUID(identity), None)
+            case ["effect", identity]:
+                self._effects[UUID(identity)] = Effect(UUID(identity), value[0], value[1])
