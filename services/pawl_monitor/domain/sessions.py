@@ -1,0 +1,160 @@
+"""Sessions: the answers of one visit and what people said of them, until nothing happens for a while.
+
+A session is the unit of every statistical decision (thumbs of one person are correlated: detectors fed with single
+thumbs raised up to 81 false alarms per 100,000, fed with sessions 0.07). It closes in event time: an idle gap after
+its last event, when a tick's time has passed it. It is observed once; whatever comes later changes the stored data,
+never evidence that was spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from pawl_shared.events import Arm, InferenceLogged, InteractionScored, SessionObserved
+from pawl_shared.ids import derived_id
+
+
+class Answered(BaseModel):
+    """What evidence needs to know of the inference itself; no text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: Arm
+    version: str
+    canary: UUID | None
+    deployment: int
+    subject: str | None
+    time: datetime
+    statistics: dict[str, float]
+
+
+class Answer(BaseModel):
+    """One answer as far as it is known: the inference may come after its feedback."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: int
+    reward: float | None = None
+    answered: Answered | None = None
+
+
+class Session(BaseModel):
+    """State of one session: open while it gathers answers, then only a mark that it was observed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    session: str
+    answers: dict[str, Answer] = {}
+    last: datetime
+    observed: bool = False
+
+
+@dataclass(frozen=True)
+class SessionPolicy:
+    """gap: idle time after which a session is over. remembered: how long its mark stays, so that a late answer or a
+    late thumb cannot make evidence a second time; as long as streams waits for feedback."""
+
+    gap: timedelta = timedelta(minutes=30)
+    remembered: timedelta = timedelta(days=7)
+
+    def step(self, state: Session | None, event: InteractionScored) -> tuple[Session, datetime]:
+        """Take in one revision of one answer; answers the new state and when it is due to close (or be forgotten)."""
+        state = state or Session(model=event.model, session=event.session, last=event.time)
+        if state.observed:
+            return state, state.last + self.remembered
+        key = f"{event.inference_id}/{event.choice}"
+        answer = _revise(state.answers.get(key), event)
+        last = max(state.last, event.time)
+        new = state.model_copy(update={"answers": {**state.answers, key: answer}, "last": last})
+        return new, last + self.gap
+
+    def close(
+        self, state: Session, now: datetime, source: str
+    ) -> tuple[Session | None, datetime | None, SessionObserved | None]:
+        """What passes when `now` is reached: the state (none: forget it), its next due time, and the observation."""
+        if state.observed:
+            due = state.last + self.remembered
+            return (None, None, None) if now >= due else (state, due, None)
+        due = state.last + self.gap
+        if now < due:
+            return state, due, None
+        closed = state.model_copy(update={"answers": {}, "observed": True})
+        return closed, state.last + self.remembered, observe(state, due, source)
+
+
+def observe(state: Session, closed: datetime, source: str) -> SessionObserved | None:
+    """The evidence of a session, or none when no inference of it is known.
+
+    A session that met two versions (a deployment changed during it) speaks for the first alone: what people say of the
+    second is coloured by what they saw before.
+    """
+    known = sorted(
+        ((a.answered.time, key, a, a.answered) for key, a in state.answers.items() if a.answered is not None),
+        key=lambda item: item[:2],
+    )
+    if not known:
+        return None
+    first = known[0][3]
+    same = [(a, i) for _, _, a, i in known if (i.version, i.arm, i.canary) == (first.version, first.arm, first.canary)]
+    rewards = [a.reward for a, _ in same if a.reward is not None]
+    cause = UUID(known[0][1].partition("/")[0])
+    return SessionObserved(
+        id=derived_id(cause, SessionObserved.TYPE),
+        time=closed,
+        source=source,
+        cause=cause,
+        model=state.model,
+        session=state.session,
+        subject=first.subject,
+        arm=first.arm,
+        version=first.version,
+        canary=first.canary,
+        revision=first.deployment,
+        reward=sum(rewards) / len(rewards) if rewards else None,
+        answers=len(same),
+        rated=len(rewards),
+        statistics=_means([i.statistics for _, i in same]),
+        started=first.time,
+        ended=state.last,
+    )
+
+
+def statistics_of(inference: InferenceLogged) -> dict[str, float]:
+    """Numbers about one answer that say nothing of its content."""
+    return {
+        "words": float(len(inference.answer.split())),
+        "tokens": float(inference.answer_tokens),
+        "seconds": inference.total_seconds,
+        "first_token_seconds": inference.first_token_seconds,
+        "cut": float(inference.finish_reason == "length"),
+        "empty": float(not inference.answer.strip()),
+    }
+
+
+def _revise(known: Answer | None, event: InteractionScored) -> Answer:
+    """The latest revision's reward wins, in whatever order revisions come; the inference is kept once it is known."""
+    answered = _answered(event.inference) if event.inference else known.answered if known else None
+    if known is not None and known.revision >= event.revision:
+        return known.model_copy(update={"answered": known.answered or answered})
+    return Answer(revision=event.revision, reward=event.reward if event.joined else None, answered=answered)
+
+
+def _answered(inference: InferenceLogged) -> Answered:
+    return Answered(
+        arm=inference.arm,
+        version=inference.version,
+        canary=inference.canary,
+        deployment=inference.revision,
+        subject=inference.subject,
+        time=inference.time,
+        statistics=statistics_of(inference),
+    )
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

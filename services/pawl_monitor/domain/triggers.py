@@ -1,0 +1,183 @@
+"""When to retrain: one frozen policy that always answers with all of its reasons, whichever way it decides."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Usable(Frozen):
+    """Feedback since the alarm's estimated start that a training run could use, by kind and split."""
+
+    pairs: int = Field(default=0, ge=0, description="corrections and comparisons to train on")
+    up: int = Field(default=0, ge=0, description="liked answers to train on")
+    down: int = Field(default=0, ge=0, description="disliked answers to train on")
+    heldout: int = Field(default=0, ge=0, description="rows kept back to measure the candidate on")
+
+    @property
+    def rows(self) -> int:
+        """Everything that would be trained on."""
+        return self.pairs + self.up + self.down
+
+
+class OpenAlarm(Frozen):
+    """A drop of approval that nothing has answered yet."""
+
+    alarm: UUID
+    since: datetime
+    version: str
+
+
+class TriggerState(Frozen):
+    """What the policy remembers of a model's loop."""
+
+    alarm: OpenAlarm | None = None
+    run: UUID | None = Field(default=None, description="the run in progress")
+    candidate: str | None = Field(default=None, description="the version on trial as a canary")
+    ended: datetime | None = Field(default=None, description="when the last run ended")
+    rejections: int = Field(default=0, description="candidates refused or rolled back in a row")
+    rejected_rows: int = Field(default=0, description="rows the last refused candidate was trained on")
+    paused: str = Field(default="", description="who paused the loop and why; empty: it is not paused")
+
+
+class Reason(Frozen):
+    """One condition: whether it holds, and a sentence with the numbers."""
+
+    name: str
+    holds: bool
+    sentence: str
+
+
+class TriggerDecision(Frozen):
+    """fire, with every condition either way."""
+
+    fire: bool
+    reasons: tuple[Reason, ...]
+
+    @property
+    def sentence(self) -> str:
+        """One line for people: what is missing, or why it fires."""
+        missing = [r.sentence for r in self.reasons if not r.holds]
+        if missing:
+            return "not yet: " + "; ".join(missing)
+        return "retrain: " + "; ".join(r.sentence for r in self.reasons)
+
+
+class TriggerPolicy(Frozen):
+    """Conditions for a retraining run.
+
+    The counts are what one run on SmolLM2-135M was measured to need: 12 corrections, or 30 liked and 30 disliked
+    answers, took approval on unseen prompts above 87 %.
+    """
+
+    min_pairs: int = 12
+    min_up: int = 30
+    min_down: int = 30
+    min_heldout: int = 4
+    cooldown: timedelta = timedelta(minutes=10)
+    more_data: float = 1.5
+    max_rejections: int = 3
+
+    def decide(self, state: TriggerState, usable: Usable, now: datetime) -> TriggerDecision:
+        """Whether to retrain now. Raises nothing; a state that makes no sense simply does not fire."""
+        reasons = (
+            self._alarm(state),
+            self._feedback(usable),
+            self._heldout(usable),
+            self._idle(state),
+            self._cool(state, now),
+            self._fresh(state, usable),
+            self._running(state),
+        )
+        return TriggerDecision(fire=all(reason.holds for reason in reasons), reasons=reasons)
+
+    def due(self, state: TriggerState, now: datetime) -> bool:
+        """Whether only the feedback itself remains to be weighed, so that counting it is worth a query."""
+        return all(
+            r.holds for r in (self._alarm(state), self._idle(state), self._cool(state, now), self._running(state))
+        )
+
+    def requested(self, state: TriggerState, run: UUID, rows: int) -> TriggerState:
+        """A run was asked for."""
+        return state.model_copy(update={"run": run, "rejected_rows": rows})
+
+    def failed(self, state: TriggerState, now: datetime) -> TriggerState:
+        """Training ended without a candidate: the cooldown runs, more data is not asked for."""
+        return state.model_copy(update={"run": None, "ended": now, "rejected_rows": 0})
+
+    def validated(self, state: TriggerState, candidate: str) -> TriggerState:
+        """The candidate passed the gates and goes on trial."""
+        return state.model_copy(update={"run": None, "candidate": candidate})
+
+    def rejected(self, state: TriggerState, now: datetime) -> TriggerState:
+        """A gate or live evidence refused the candidate. After `max_rejections` in a row the loop pauses itself."""
+        count = state.rejections + 1
+        pause = f"{count} candidates in a row were refused; look at their gates, then resume the loop"
+        update: dict[str, object] = {"run": None, "candidate": None, "ended": now, "rejections": count}
+        if count >= self.max_rejections and not state.paused:
+            update["paused"] = pause
+        return state.model_copy(update=update)
+
+    def promoted(self, state: TriggerState, now: datetime) -> TriggerState:
+        """The candidate became champion: the alarm that it answers no longer asks for a run."""
+        update = {"run": None, "candidate": None, "ended": now, "rejections": 0, "rejected_rows": 0, "alarm": None}
+        return state.model_copy(update=update)
+
+    def paused(self, state: TriggerState, why: str) -> TriggerState:
+        """Somebody paused the loop, or resumed it (empty `why`), which also forgives the rejections so far."""
+        return state.model_copy(update={"paused": why} if why else {"paused": "", "rejections": 0})
+
+    @staticmethod
+    def _alarm(state: TriggerState) -> Reason:
+        if state.alarm is None:
+            return Reason(name="alarm", holds=False, sentence="no alarm is open")
+        return Reason(
+            name="alarm", holds=True, sentence=f"approval fell; data since {state.alarm.since:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
+    def _feedback(self, usable: Usable) -> Reason:
+        counts = (
+            f"{usable.pairs} of {self.min_pairs} corrections or comparisons",
+            f"{usable.up} of {self.min_up} liked and {usable.down} of {self.min_down} disliked answers",
+        )
+        if usable.pairs >= self.min_pairs:
+            return Reason(name="feedback", holds=True, sentence=counts[0])
+        enough = usable.up >= self.min_up and usable.down >= self.min_down
+        return Reason(name="feedback", holds=enough, sentence=counts[1] if enough else " and ".join(counts))
+
+    def _heldout(self, usable: Usable) -> Reason:
+        sentence = f"{usable.heldout} of {self.min_heldout} rows held out to measure on"
+        return Reason(name="heldout", holds=usable.heldout >= self.min_heldout, sentence=sentence)
+
+    @staticmethod
+    def _idle(state: TriggerState) -> Reason:
+        if state.run is not None:
+            return Reason(name="idle", holds=False, sentence="a training run is in progress")
+        if state.candidate is not None:
+            return Reason(
+                name="idle", holds=False, sentence=f"candidate {state.candidate[:12]} is on trial as a canary"
+            )
+        return Reason(name="idle", holds=True, sentence="nothing is in progress")
+
+    def _cool(self, state: TriggerState, now: datetime) -> Reason:
+        left = timedelta() if state.ended is None else state.ended + self.cooldown - now
+        if left <= timedelta():
+            return Reason(name="cooldown", holds=True, sentence="the cooldown is over")
+        return Reason(name="cooldown", holds=False, sentence=f"{left.total_seconds():.0f} s of the cooldown are left")
+
+    def _fresh(self, state: TriggerState, usable: Usable) -> Reason:
+        if not state.rejections or not state.rejected_rows:
+            return Reason(name="fresh", holds=True, sentence="the last candidate was not refused")
+        need = int(state.rejected_rows * self.more_data)
+        sentence = f"{usable.rows} of {need} rows, as the last candidate was refused on {state.rejected_rows}"
+        return Reason(name="fresh", holds=usable.rows >= need, sentence=sentence)
+
+    @staticmethod
+    def _running(state: TriggerState) -> Reason:
+        return Reason(name="running", holds=not state.paused, sentence=state.paused or "the loop is not paused")

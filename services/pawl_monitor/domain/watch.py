@@ -1,0 +1,203 @@
+"""What the monitor knows of one model: its approval detector, the open alarm, and the loop's progress.
+
+One fold over evidence, deployments, training, candidates and commands; every method takes the state and one event and
+answers the new state with what follows from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from pawl_monitor.domain.approval import SHIFTS, ApprovalPolicy, ApprovalState, Change, Observation, increments
+from pawl_monitor.domain.intervals import Estimate, estimate
+from pawl_monitor.domain.triggers import OpenAlarm, TriggerPolicy, TriggerState
+from pawl_shared.events import DriftDetected, DriftResolved, Event, Interval, SessionObserved
+from pawl_shared.ids import derived_id
+
+DETECTOR = "approval"
+WORDS = {"drop": "fell", "rise": "rose"}
+
+
+class Recovery(BaseModel):
+    """Evidence that approval is above `fallen`, the upper end of what it had fallen to: an e-process by betting.
+
+    Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024: wealth against
+    the null "mean <= fallen" multiplies by increments of mean <= 1, so P(it ever reaches 1/level | null) <= level.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    alarm: UUID
+    fallen: float
+    wealth: tuple[float, ...] = (1.0,) * len(SHIFTS)
+    n: int = 0
+    total: float = 0.0
+
+
+class Watched(BaseModel):
+    """State of one model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: str | None = None
+    revision: int = 0
+    references: int = 0
+    detector: ApprovalState = ApprovalState()
+    recovery: Recovery | None = None
+    trigger: TriggerState = TriggerState()
+
+
+@dataclass(frozen=True)
+class WatchPolicy:
+    """Policies of the parts, and the level at which an alarm is taken to be over."""
+
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
+    resolve_level: float = 0.01
+
+    def observed(self, state: Watched, event: SessionObserved, source: str) -> tuple[Watched, tuple[Event, ...]]:
+        """One session. Only rated sessions of the champion's own arm and version speak for it."""
+        if event.arm != "champion" or event.reward is None or event.revision < state.revision:
+            return state, ()
+        if event.version != state.version:
+            state = self._new_reference(state, event.version, event.revision)
+        state = state.model_copy(update={"revision": event.revision})
+        state, resolved = self._recover(state, event, event.reward, source)
+        detector, decision = self.approval.step(state.detector, Observation(event.session, event.reward, event.ended))
+        state = state.model_copy(update={"detector": detector})
+        if decision.change is None:
+            return state, resolved
+        state, alarm = self._alarm(state, event, decision.change, source)
+        return state, (*resolved, *alarm)
+
+    def deployed(self, state: Watched, champion: str, revision: int) -> Watched:
+        """A champion was appointed: sessions of older revisions that are still to come say nothing of it."""
+        if champion == state.version or revision <= state.revision:
+            return state
+        return self._new_reference(state, champion, revision)
+
+    def delta_spent(self, state: Watched) -> float:
+        """The part of the error budget (per direction) that all references so far have used."""
+        return state.references * self.approval.delta
+
+    def _new_reference(self, state: Watched, version: str, revision: int) -> Watched:
+        fresh = state.recovery and Recovery(alarm=state.recovery.alarm, fallen=state.recovery.fallen)
+        return state.model_copy(
+            update={
+                "version": version,
+                "revision": revision,
+                "references": state.references + 1,
+                "detector": ApprovalState(),
+                "recovery": fresh,
+            }
+        )
+
+    def _alarm(
+        self, state: Watched, event: SessionObserved, change: Change, source: str
+    ) -> tuple[Watched, tuple[Event, ...]]:
+        detected = DriftDetected(
+            id=derived_id(event.id, DriftDetected.TYPE),
+            time=event.time,
+            source=source,
+            cause=event.id,
+            model=state.model,
+            detector=f"{DETECTOR}/{change.detector}",
+            direction=change.direction,
+            version=event.version,
+            since=change.since,
+            before=interval(change.before),
+            after=interval(change.after),
+            sessions=change.before.n + change.after.n,
+            evidence=change.evidence,
+            threshold=change.threshold,
+            sentence=sentence_of(change),
+        )
+        # The detector starts again: its reference says how approval was, and that is over.
+        new = state.model_copy(update={"detector": ApprovalState(), "references": state.references + 1})
+        if change.direction == "rise":
+            return new, (detected,)
+        superseded = self._supersede(state, detected, source)
+        alarm = OpenAlarm(alarm=detected.id, since=change.since, version=event.version)
+        update = {
+            "recovery": Recovery(alarm=detected.id, fallen=change.after.high),
+            "trigger": state.trigger.model_copy(update={"alarm": alarm}),
+        }
+        return new.model_copy(update=update), (*superseded, detected)
+
+    @staticmethod
+    def _supersede(state: Watched, by: DriftDetected, source: str) -> tuple[Event, ...]:
+        if state.recovery is None:
+            return ()
+        return (
+            DriftResolved(
+                id=derived_id(by.id, DriftResolved.TYPE),
+                time=by.time,
+                source=source,
+                cause=by.id,
+                model=state.model,
+                alarm=state.recovery.alarm,
+                now=by.after,
+                sentence="Approval fell further; a newer alarm stands for both.",
+            ),
+        )
+
+    def _recover(
+        self, state: Watched, event: SessionObserved, reward: float, source: str
+    ) -> tuple[Watched, tuple[Event, ...]]:
+        if state.recovery is None:
+            return state, ()
+        recovery = bet_on_recovery(state.recovery, reward)
+        if sum(recovery.wealth) / len(recovery.wealth) < 1 / self.resolve_level:
+            return state.model_copy(update={"recovery": recovery}), ()
+        now = estimate(recovery.total, recovery.n)
+        assert now is not None
+        resolved = DriftResolved(
+            id=derived_id(event.id, DriftResolved.TYPE),
+            time=event.time,
+            source=source,
+            cause=event.id,
+            model=state.model,
+            alarm=recovery.alarm,
+            now=interval(now),
+            sentence=f"Approval is {percent(now)}, above the {recovery.fallen:.0%} that it had fallen to at most.",
+        )
+        trigger = state.trigger.model_copy(update={"alarm": None})
+        return state.model_copy(update={"recovery": None, "trigger": trigger}), (resolved,)
+
+
+def bet_on_recovery(recovery: Recovery, reward: float) -> Recovery:
+    """One more session for the e-process."""
+    bets = increments(max(1 - recovery.fallen, 1e-6))
+    wealth = tuple(
+        w * ((1 - reward) * one + reward * zero) for (one, zero), w in zip(bets, recovery.wealth, strict=True)
+    )
+    update = {"wealth": wealth, "n": recovery.n + 1, "total": recovery.total + reward}
+    return recovery.model_copy(update=update)
+
+
+def interval(value: Estimate) -> Interval:
+    """An estimate as events carry it."""
+    return Interval(point=value.point, low=value.low, high=value.high, n=value.n)
+
+
+def percent(value: Estimate) -> str:
+    """`78 % (70-84 %, 120 sessions)`."""
+    return f"{value.point:.0%} ({value.low:.0%} to {value.high:.0%}, {value.n} sessions)"
+
+
+def sentence_of(change: Change) -> str:
+    """An alarm in one sentence."""
+    return (
+        f"Approval {WORDS[change.direction]} from {percent(change.before)} to {percent(change.after)}, "
+        f"most likely since {change.since:%Y-%m-%d %H:%M:%S} UTC."
+    )
+
+
+def since_of(state: Watched) -> datetime | None:
+    """Data since when belongs to the open alarm; none when there is none."""
+    return state.trigger.alarm.since if state.trigger.alarm else None
