@@ -108,7 +108,7 @@ class GenerationChunk:
 
 
 class Generation(Protocol):
-    """A request in flight: iterate it once, in the event loop where it was submitted; cancel it when the client left."""
+    """A request in flight: iterate it once, in the loop where it was submitted; cancel it when the client left."""
 
     def __aiter__(self) -> AsyncIterator[GenerationChunk]: ...
 

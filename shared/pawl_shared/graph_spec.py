@@ -1,0 +1,76 @@
+"""`pawl.json`: what a serving graph is, for those who pack adapters for it and those who run it."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pawl_shared.errors import BaseModelError
+
+SPEC_FILE = "pawl.json"
+GRAPH_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+TEMPLATE_FILE = "chat_template.jinja"
+
+
+class Site(BaseModel):
+    """One place of the graph where an adapter adds to a linear layer: y += (x A^T) B, for every live slot at once.
+
+    A site holds as many low-rank blocks as modules were fused into the layer (3 for a fused q, k and v).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    a: str  # graph input [slots * blocks * rank, inputs]
+    b: str  # graph input [slots * blocks * rank, sum(outputs)], block-diagonal
+    inputs: int
+    outputs: tuple[int, ...]
+    modules: tuple[str, ...]  # as named in the Hugging Face model, e.g. model.layers.0.self_attn.q_proj
+
+    @property
+    def blocks(self) -> int:
+        return len(self.modules)
+
+
+class GraphSpec(BaseModel):
+    """The dimensions and sites of a serving graph. `gain` is what B must be multiplied by (the graph halves A)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["pawl.graph.v1"] = "pawl.graph.v1"
+    name: str
+    base: str
+    precision: Literal["int8", "fp32"]
+    rank: int
+    gain: float
+    context_length: int
+    vocab_size: int
+    layers: int
+    kv_heads: int
+    head_size: int
+    eos_token_ids: tuple[int, ...]
+    sites: tuple[Site, ...]
+
+    @property
+    def block_counts(self) -> tuple[int, ...]:
+        """Distinct numbers of blocks over all sites: the graph has one mask input for each."""
+        return tuple(sorted({site.blocks for site in self.sites}))
+
+
+def read_spec(graph_folder: Path) -> GraphSpec:
+    """Read the description of a serving graph.
+
+    Raises:
+        BaseModelError: the folder is no serving graph of this version of Pawl.
+    """
+    try:
+        return GraphSpec.model_validate_json((graph_folder / SPEC_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise BaseModelError(f"{graph_folder.name} is no serving graph; export the base model again") from error
+
+
+def write_spec(graph_folder: Path, spec: GraphSpec) -> None:
+    """Write the description, byte for byte the same for the same graph."""
+    text = json.dumps(spec.model_dump(mode="json"), indent=1, sort_keys=True)
+    (graph_folder / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
