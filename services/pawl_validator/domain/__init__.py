@@ -1,0 +1,1 @@
+"""Decisions of the validator: pure functions of a frozen policy, an explicit state and an observation."""

@@ -1,0 +1,218 @@
+"""What serves a model: one champion, at most one challenger with a share of the sessions, and the way back.
+
+Every function answers (deployment, changes). A change is one new revision, and becomes one DeploymentChanged; a command
+that cannot be followed raises RefusedError with what to do instead, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pawl_shared.events import DeployedVersion, Stage
+from pawl_validator.domain.canary import Decision
+
+Kind = Literal["registered", "canary", "promoted", "rolled-back", "paused", "resumed"]
+
+HISTORY = 20  # earlier champions that are kept as rollback targets
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RefusedError(Exception):
+    """A command that the present state does not allow."""
+
+
+class Waiting(Frozen):
+    """A validated candidate; `run` names it, and the canary id is made from it."""
+
+    served: DeployedVersion
+    run: UUID
+
+
+class Deployment(Frozen):
+    """The state of one model; `history` holds earlier champions, the latest last."""
+
+    model: str
+    revision: int = Field(ge=1)
+    champion: DeployedVersion
+    challenger: DeployedVersion | None = None
+    share: float = Field(0.0, ge=0, le=1)
+    canary: UUID | None = None
+    paused: bool = False
+    history: tuple[DeployedVersion, ...] = ()
+    queue: tuple[Waiting, ...] = ()
+
+
+class Change(Frozen):
+    """One revision: what happened, why, who asked, and which versions moved to which stage."""
+
+    deployment: Deployment
+    kind: Kind
+    reasons: tuple[str, ...]
+    who: str = "pawl"
+    numbers: dict[str, float] = Field(default_factory=dict)
+    stages: tuple[tuple[str, Stage], ...] = ()
+
+
+def register(model: str, now: Deployment | None, base: DeployedVersion, who: str) -> Change | None:
+    """The first deployment, or another base under the same name; None when that base already serves."""
+    if now is None:
+        first = Deployment(model=model, revision=1, champion=base)
+        return Change(
+            deployment=first,
+            kind="registered",
+            who=who,
+            reasons=(f"base {base.version[:12]} serves {model}",),
+            stages=((base.version, "champion"),),
+        )
+    if now.champion.base == base.base and now.champion.graph == base.graph:
+        return None
+    stages: list[tuple[str, Stage]] = [(now.champion.version, "retired"), (base.version, "champion")]
+    stages += [(waiting.served.version, "retired") for waiting in now.queue]
+    if now.challenger:
+        stages.append((now.challenger.version, "retired"))
+    changed = _revise(now, champion=base, queue=(), **_NO_CANARY, history=_remember(now))
+    reason = f"base {base.version[:12]} replaces {now.champion.version[:12]}; adapters of the old base cannot be served"
+    return Change(deployment=changed, kind="registered", who=who, reasons=(reason,), stages=tuple(stages))
+
+
+def enqueue(now: Deployment, candidate: Waiting) -> Deployment:
+    """Put a validated candidate in the queue; one that was made for another base raises RefusedError."""
+    if (candidate.served.base, candidate.served.graph) != (now.champion.base, now.champion.graph):
+        raise RefusedError(f"{candidate.served.version[:12]} was made for another base than the one that serves now")
+    return now.model_copy(update={"queue": (*now.queue, candidate)})
+
+
+def start_next(now: Deployment, canary: UUID, share: float) -> Change | None:
+    """Make the first of the queue the challenger; None when there is none, one is running, or the model is paused."""
+    if not now.queue or now.challenger is not None or now.paused:
+        return None
+    first = now.queue[0].served
+    changed = _revise(now, challenger=first, share=share, canary=canary, queue=now.queue[1:])
+    return Change(
+        deployment=changed,
+        kind="canary",
+        reasons=(f"{first.version[:12]} passed every gate and answers {share:.0%} of the sessions",),
+        numbers={"share": share},
+        stages=((first.version, "canary"),),
+    )
+
+
+def conclude(now: Deployment, decision: Decision) -> Change | None:
+    """What the evidence decided; None when it says go on, or when a paused model should be promoted."""
+    numbers = decision_numbers(decision)
+    if now.challenger is None or decision.action == "continue" or (decision.action == "promote" and now.paused):
+        return None
+    if decision.action == "promote":
+        return _promote(now, now.challenger, decision.reasons, "pawl", numbers)
+    rejected: Stage = "rejected" if decision.action == "rollback" else "retired"
+    return _withdraw(now, now.challenger, decision.reasons, "pawl", rejected, numbers)
+
+
+def promote(now: Deployment, version: str, who: str, why: str) -> Change:
+    """A person's promotion of the challenger, of a candidate in the queue, or of an earlier champion."""
+    known = {served.version: served for served in (*now.history, *(w.served for w in now.queue))}
+    if now.challenger:
+        known[now.challenger.version] = now.challenger
+    if version == now.champion.version:
+        raise RefusedError(f"{version[:12]} already is the champion")
+    if version not in known:
+        raise RefusedError(f"{version[:12]} has not passed the gates for this base: only versions that did can serve")
+    return _promote(now, known[version], (f"promoted by {who}: {why or 'no reason given'}",), who, {})
+
+
+def rollback(now: Deployment, who: str, why: str) -> Change:
+    """Take the challenger away when a canary runs, else bring the previous champion back."""
+    reason = f"rolled back by {who}: {why or 'no reason given'}"
+    if now.challenger is not None:
+        return _withdraw(now, now.challenger, (reason,), who, "rejected", {})
+    if not now.history:
+        raise RefusedError("there is no earlier champion to go back to")
+    back = now.history[-1]
+    changed = _revise(now, champion=back, history=now.history[:-1])
+    return Change(
+        deployment=changed,
+        kind="rolled-back",
+        who=who,
+        reasons=(reason, f"{back.version[:12]} is champion again"),
+        stages=((now.champion.version, "rejected"), (back.version, "champion")),
+    )
+
+
+def pause(now: Deployment, paused: bool, who: str, why: str) -> Change | None:
+    """Stop (or allow again) new canaries and automatic promotions; rollback goes on. None: it is so already."""
+    if now.paused == paused:
+        return None
+    kind: Kind = "paused" if paused else "resumed"
+    reason = f"{kind} by {who}: {why or 'no reason given'}"
+    return Change(deployment=_revise(now, paused=paused), kind=kind, who=who, reasons=(reason,))
+
+
+def decision_numbers(decision: Decision) -> dict[str, float]:
+    """The decision's figures, flat, for events."""
+    numbers = {
+        "evidence_better": decision.evidence_better,
+        "threshold_better": decision.threshold_better,
+        "evidence_worse": decision.evidence_worse,
+        "threshold_worse": decision.threshold_worse,
+        "blocks": float(decision.blocks),
+    }
+    for name, arm in (("champion", decision.champion), ("challenger", decision.challenger)):
+        numbers |= {f"{name}_sessions": float(arm.sessions), f"{name}_rated": float(arm.rated)}
+        if arm.rate is not None:
+            numbers[f"{name}_approval"] = arm.rate
+        if arm.rated_share is not None:
+            numbers[f"{name}_rated_share"] = arm.rated_share
+    return numbers
+
+
+_NO_CANARY: dict[str, object] = {"challenger": None, "share": 0.0, "canary": None}
+
+
+def _revise(now: Deployment, **update: object) -> Deployment:
+    return now.model_copy(update={"revision": now.revision + 1, **update})
+
+
+def _remember(now: Deployment) -> tuple[DeployedVersion, ...]:
+    return (*now.history, now.champion)[-HISTORY:]
+
+
+def _promote(
+    now: Deployment, served: DeployedVersion, reasons: tuple[str, ...], who: str, numbers: dict[str, float]
+) -> Change:
+    if (served.base, served.graph) != (now.champion.base, now.champion.graph) and served.slot_file is not None:
+        raise RefusedError(f"{served.version[:12]} was made for another base than the one that serves now")
+    stages: list[tuple[str, Stage]] = [(now.champion.version, "retired"), (served.version, "champion")]
+    if now.challenger is not None and now.challenger.version != served.version:
+        stages.append((now.challenger.version, "retired"))
+    changed = _revise(
+        now,
+        champion=served,
+        history=_remember(now),
+        queue=tuple(w for w in now.queue if w.served.version != served.version),
+        **_NO_CANARY,
+    )
+    return Change(deployment=changed, kind="promoted", reasons=reasons, who=who, numbers=numbers, stages=tuple(stages))
+
+
+def _withdraw(
+    now: Deployment,
+    challenger: DeployedVersion,
+    reasons: tuple[str, ...],
+    who: str,
+    stage: Stage,
+    numbers: dict[str, float],
+) -> Change:
+    return Change(
+        deployment=_revise(now, **_NO_CANARY),
+        kind="rolled-back",
+        reasons=reasons,
+        who=who,
+        numbers=numbers,
+        stages=((challenger.version, stage),),
+    )
