@@ -22,7 +22,8 @@ from pawl_shared.stores.port import Commit, Effect, Seen, StateKey, StoredState,
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS pawl_offsets(topic VARCHAR, part INTEGER, next_offset BIGINT, PRIMARY KEY(topic, part));
-CREATE TABLE IF NOT EXISTS pawl_state(fold VARCHAR, key VARCHAR, value VARCHAR, due TIMESTAMPTZ, PRIMARY KEY(fold, key));
+CREATE TABLE IF NOT EXISTS pawl_state(
+  fold VARCHAR, key VARCHAR, value VARCHAR, due TIMESTAMPTZ, PRIMARY KEY(fold, key));
 CREATE TABLE IF NOT EXISTS pawl_seen(hour TIMESTAMPTZ, id UUID);
 CREATE TABLE IF NOT EXISTS pawl_effects(number BIGINT, id UUID PRIMARY KEY, kind VARCHAR, payload VARCHAR);
 CREATE TABLE IF NOT EXISTS pawl_outbox(number BIGINT, message VARCHAR);

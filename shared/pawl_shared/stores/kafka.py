@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from pawl_shared.bus import Bus, Message, Partition, Transactions
@@ -88,8 +89,8 @@ class KafkaStore(TransactionalStore):
             *(message(["effect", str(done)], None) for done in commit.done),
         ]
 
-    def _recover(self, key: list[str], content: bytes | None) -> None:
-        value = None if content is None else json.loads(content)
+    def _recover(self, key: Any, content: bytes | None) -> None:
+        value: Any = None if content is None else json.loads(content)
         match key:
             case ["state", fold, name] if value is None:
                 self._states.pop(StateKey(fold, name), None)

@@ -1,0 +1,12 @@
+"""Metrics that every service has, each declared once with a line of prose. A service adds its own in its metrics.py."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS = Counter("pawl_records", "Records read, by topic and outcome", ["service", "topic", "outcome"])
+DEAD_LETTERS = Counter("pawl_dead_letters", "Records that went to pawl.dead-letters, by topic", ["service", "topic"])
+COMMIT_SECONDS = Histogram("pawl_commit_seconds", "Time to commit one batch: state, offsets and events", ["service"])
+LAG = Gauge("pawl_consumer_lag", "Records between this service and the end of its topics", ["service"])
+EFFECTS = Gauge("pawl_effects_owed", "Work outside the process that is owed, by kind", ["service", "kind"])
+READY = Gauge("pawl_ready", "1 when the service can do its work", ["service"])

@@ -1,0 +1,108 @@
+"""What every service's __main__ does: settings, logs, signals, health, and an orderly end."""
+
+from __future__ import annotations
+
+import signal
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+from pydantic import ValidationError
+
+from pawl_shared import logging, metrics
+from pawl_shared.errors import PawlError
+from pawl_shared.settings import PawlSettings
+
+P = TypeVar("P", bound=PawlSettings)
+
+
+@dataclass
+class Health:
+    """Ready when nothing stands in the way; each obstacle has a name and a reason that says what to do or wait for."""
+
+    service: str
+    obstacles: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.wait_for("start", "the service is starting")
+
+    def wait_for(self, name: str, reason: str) -> None:
+        """Not ready, for this reason."""
+        self.obstacles[name] = reason
+        metrics.READY.labels(self.service).set(0)
+
+    def clear(self, name: str) -> None:
+        """This no longer stands in the way."""
+        self.obstacles.pop(name, None)
+        metrics.READY.labels(self.service).set(0 if self.obstacles else 1)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service can do its work."""
+        return not self.obstacles
+
+
+class Service(Protocol):
+    """What app.build() answers."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Probes are not news."""
+
+
+class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+def serve_health(health: Health, host: str, port: int) -> WSGIServer:
+    """/healthz (alive), /readyz (ready, or 503 with reasons) and /metrics, in a thread; for services without an API."""
+    exposition = make_wsgi_app()
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            return exposition(environ, start)
+        known = {
+            "/healthz": (True, "alive"),
+            "/readyz": (health.ready, "\n".join(health.obstacles.values()) or "ready"),
+        }
+        good, text = known.get(environ["PATH_INFO"], (False, "see /healthz, /readyz and /metrics"))
+        start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()]
+
+    server = make_server(host, port, app, _ThreadingServer, _Quiet)
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server
+
+
+def run_service(name: str, settings_type: Callable[[], P], build: Callable[[P], Service]) -> None:
+    """The whole `main` of a service. Exit status: 0 stopped, 1 failed (the supervisor tries again), 2 settings wrong."""
+    try:
+        settings = settings_type()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            where = "PAWL_" + "_".join(str(part) for part in problem["loc"]).upper()
+            sys.stderr.write(f"{where}: {problem['msg']} (got {problem['input']!r})\n")
+        sys.exit(2)
+    logging.configure(name, settings.log_level)
+    log = logging.get(f"pawl.{name}")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        build(settings).run(stop)
+    except PawlError as error:
+        log.error("stopped", reason=str(error), kind=type(error).__name__)  # noqa: TRY400 - the reason says it all
+        sys.exit(1)
+    except Exception:
+        log.exception("stopped by a bug")
+        sys.exit(1)
+    log.info("stopped")
