@@ -5,6 +5,7 @@ file that cannot be served is refused with its fault and a sentence.
 """
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from pawl_shared.errors import AdapterRejectedError
 from pawl_shared.graph_spec import GraphSpec, Site
@@ -286,8 +286,22 @@ def _load(path: Path, expected: str) -> tuple[dict[str, str], Tensors]:
 
 
 def _save(path: Path, arrays: Tensors, metadata: dict[str, str]) -> None:
-    # Sorted, so that the same adapter gives the same bytes and with them the same version.
-    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    """Write float32 arrays in the safetensors layout: header length (u64), JSON header, then the data in order.
+
+    The library's own writer puts the metadata in a random order; here the same adapter gives the same bytes, and with
+    them the same version.
+    """
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    ordered = {name: np.ascontiguousarray(arrays[name], dtype="<f4") for name in sorted(arrays)}
+    offset = 0
+    for name, array in ordered.items():
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
     partial = path.with_name(path.name + ".partial")
-    save_file(ordered, partial, metadata=dict(sorted(metadata.items())))
+    with partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in ordered.values():
+            file.write(array.tobytes())
     partial.replace(path)

@@ -1,0 +1,153 @@
+"""Exports a base model to a serving graph, and packs trained adapters for it."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pawl_shared import adapter_format
+from pawl_shared.errors import BaseModelError
+from pawl_shared.graph_spec import GRAPH_FILE, TEMPLATE_FILE, TOKENIZER_FILE, GraphSpec, Site, read_spec, write_spec
+from pawl_validator import onnx_graph
+
+Precision = Literal["int8", "fp32"]
+Progress = Callable[[float, str], None]
+# Block-wise int8 weights (32 values share a scale) with int8 activations (accuracy level 4): the fastest CPU kernels.
+_BUILDER_OPTIONS = {
+    "int8": ["accuracy_level=4", "block_size=32", "fuse_mlp_gate_up=true"],
+    "fp32": ["fuse_mlp_gate_up=true"],
+}
+# Blocks of the shared product must not straddle its 128-wide steps, or a row's sum would depend on its neighbours.
+_RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def export_base(
+    hf_folder: Path,
+    out_dir: Path,
+    *,
+    base: str,
+    precision: Precision = "int8",
+    rank: int = 16,
+    context_length: int = 2048,
+    progress: Progress | None = None,
+) -> GraphSpec:
+    """Write the serving graph of a base model to `out_dir` (created whole or not at all) and return its description.
+
+    Args:
+        hf_folder: as `pawl_shared.base_models.resolve` gives it.
+        base: digest of that folder.
+        precision: int8 (MatMulNBits) or fp32 weights.
+        rank: highest adapter rank that the graph holds; a power of two up to 128.
+        context_length: cap of prompt and answer together, in tokens; it bounds the key/value cache.
+
+    Raises:
+        BaseModelError: the architecture is not one that the builder or the adapter slots support.
+    """
+    if rank not in _RANKS:
+        raise BaseModelError(f"a slot rank of {rank} is not possible; choose one of {_RANKS}")
+    report = progress or _silent
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=".export-") as scratch:
+        built, graph = Path(scratch) / "built", Path(scratch) / "graph"
+        graph.mkdir()
+        report(0.1, "building the ONNX graph")
+        _build(hf_folder, built, precision)
+        report(0.8, "adding adapter slots")
+        sites = _rewrite(built, graph, _linear_modules(hf_folder))
+        for name in (TOKENIZER_FILE, TEMPLATE_FILE):
+            shutil.copyfile(hf_folder / name, graph / name)
+        spec = _describe(hf_folder, built, sites, base, precision, rank, context_length)
+        write_spec(graph, spec)
+        if out_dir.exists():
+            shutil.rmtree(out_dir)
+        graph.rename(out_dir)
+    report(1.0, "the serving graph is ready")
+    return spec
+
+
+def pack_adapter(adapter_file: Path, graph_folder: Path, graph: str, out_path: Path) -> str:
+    """Write the slot file of a trained adapter for a graph (digest `graph`) and return the slot file's digest.
+
+    Raises:
+        AdapterInvalidError: the adapter is damaged or does not fit; nothing is written.
+    """
+    spec = read_spec(graph_folder)
+    adapter = adapter_format.read_adapter(adapter_file, base=spec.base)
+    arrays = adapter_format.pack(adapter, spec)
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    version = adapter_format.file_digest(adapter_file)
+    return adapter_format.write_slots(out_path, arrays, adapter=version, base=spec.base, graph=graph, rank=spec.rank)
+
+
+def _silent(_fraction: float, _message: str) -> None:
+    return None
+
+
+def _build(hf_folder: Path, built: Path, precision: Precision) -> None:
+    from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+    cache = str(built.with_name("cache"))
+    arguments = ("", str(hf_folder), str(built), precision, "cpu", cache)
+    try:
+        create_model(*arguments, **parse_extra_options(*arguments, _BUILDER_OPTIONS[precision]))
+    except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
+        raise BaseModelError(f"the ONNX builder cannot export this architecture: {error}") from error
+    if not (built / GRAPH_FILE).is_file():
+        raise BaseModelError("the ONNX builder wrote no graph; is this a decoder-only text model?")
+
+
+def _rewrite(built: Path, graph: Path, modules: frozenset[str]) -> list[Site]:
+    import onnx
+
+    model = onnx.load(built / GRAPH_FILE, load_external_data=False)
+    sites = onnx_graph.rewrite(model, modules)
+    onnx.save(model, graph / GRAPH_FILE)
+    # The weights are untouched: the new graph refers to the same file.
+    (built / f"{GRAPH_FILE}.data").rename(graph / f"{GRAPH_FILE}.data")
+    return sites
+
+
+def _linear_modules(hf_folder: Path) -> frozenset[str]:
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    for file in hf_folder.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as tensors:
+            names.update(name.removesuffix(".weight") for name in tensors.keys())  # noqa: SIM118 (not a dict)
+    return frozenset(names)
+
+
+def _describe(
+    hf_folder: Path, built: Path, sites: list[Site], base: str, precision: Precision, rank: int, context_length: int
+) -> GraphSpec:
+    built_config = json.loads((built / "genai_config.json").read_text(encoding="utf-8"))["model"]
+    decoder = built_config["decoder"]
+    info = json.loads((hf_folder / "pawl_base.json").read_text(encoding="utf-8"))
+    return GraphSpec(
+        name=info["name"],
+        base=base,
+        precision=precision,
+        rank=rank,
+        gain=onnx_graph.GAIN,
+        context_length=min(context_length, int(built_config["context_length"])),
+        vocab_size=int(built_config["vocab_size"]),
+        layers=int(decoder["num_hidden_layers"]),
+        kv_heads=int(decoder["num_key_value_heads"]),
+        head_size=int(decoder["head_size"]),
+        eos_token_ids=tuple(sorted(_eos_ids(hf_folder))),
+        sites=tuple(sites),
+    )
+
+
+def _eos_ids(hf_folder: Path) -> set[int]:
+    """All tokens that end an answer: models list them in either or both of two files."""
+    found: set[int] = set()
+    for name in ("generation_config.json", "config.json"):
+        if (hf_folder / name).is_file():
+            value: Any = json.loads((hf_folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            found.update(value if isinstance(value, Iterable) else [] if value is None else [value])
+    if not found:
+        raise BaseModelError("the base model names no end-of-turn token; set eos_token_id in generation_config.json")
+    return found

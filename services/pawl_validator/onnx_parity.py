@@ -1,0 +1,134 @@
+"""Does the serving graph say what torch says? Kullback-Leibler divergence and top-1 agreement, token by token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawl_shared import adapter_format
+from pawl_shared.adapter_format import Tensors
+from pawl_shared.graph_spec import GRAPH_FILE, TOKENIZER_FILE, GraphSpec, read_spec
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Agreement of the serving graph with torch (float32) over all positions of all prompts."""
+
+    positions: int
+    kl: float  # mean KL(torch || graph), nats
+    top1: float  # share of positions with the same likeliest token
+    max_difference: float  # of logits
+
+
+def check_parity(
+    hf_folder: Path,
+    graph_folder: Path,
+    prompts: Sequence[str],
+    *,
+    adapter_file: Path | None = None,
+    slot_file: Path | None = None,
+    graph: str = "",
+    threads: int = 2,
+) -> Parity:
+    """Compare the graph with torch on texts, with an adapter (both of its files) or without.
+
+    Args:
+        adapter_file: the trained adapter, merged into the torch model.
+        slot_file: the same adapter as packed for the graph (digest `graph`): the file that will be served.
+
+    Raises:
+        AdapterInvalidError: a file is damaged or the two do not belong together.
+    """
+    from tokenizers import Tokenizer
+
+    spec = read_spec(graph_folder)
+    arrays: Tensors = {}
+    if slot_file is not None and adapter_file is not None:
+        version = adapter_format.file_digest(adapter_file)
+        arrays = adapter_format.read_slots(slot_file, spec, graph=graph, adapter=version).arrays
+    tokenizer = Tokenizer.from_file(str(graph_folder / TOKENIZER_FILE))
+    model = load_merged(hf_folder, adapter_file)
+    session = _session(graph_folder, threads)
+    divergences, matches, difference = [], [], 0.0
+    for prompt in prompts:
+        ids = tokenizer.encode(prompt, add_special_tokens=False).ids[: spec.context_length]
+        expected, found = _torch_logits(model, ids), _graph_logits(session, spec, arrays, ids)
+        divergences.append(_kl(expected, found))
+        matches.append(expected.argmax(-1) == found.argmax(-1))
+        difference = max(difference, float(np.abs(expected - found).max()))
+    agreed = np.concatenate(matches)
+    return Parity(len(agreed), float(np.concatenate(divergences).mean()), float(agreed.mean()), difference)
+
+
+def load_merged(hf_folder: Path, adapter_file: Path | None) -> Any:
+    """The torch model in float32, ready to be read, with the adapter added to its weights (W + scale * B A)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(hf_folder), dtype=torch.float32).eval()
+    if adapter_file is not None:
+        adapter = adapter_format.read_adapter(adapter_file)
+        with torch.no_grad():
+            for module in adapter.modules():
+                a, b = adapter.pair(module) or (None, None)
+                delta = adapter.scale * (torch.from_numpy(b) @ torch.from_numpy(a))
+                model.get_submodule(module).weight.add_(delta)
+    return model
+
+
+def _session(graph_folder: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    path = str(graph_folder / GRAPH_FILE)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _torch_logits(model: Any, ids: list[int]) -> NDArray[np.float32]:
+    import torch
+
+    with torch.no_grad():
+        logits: NDArray[np.float32] = model(torch.tensor([ids])).logits[0].float().numpy()
+    return logits
+
+
+def _graph_logits(session: Any, spec: GraphSpec, arrays: Tensors, ids: list[int]) -> NDArray[np.float32]:
+    length = len(ids)
+    feeds: dict[str, Any] = {
+        "input_ids": np.array([ids], np.int64),
+        "seqlens_k": np.array([length - 1], np.int32),
+        "total_sequence_length": np.array(length, np.int32),
+        "positions": np.arange(length, dtype=np.int64),
+        "shape_2d": np.array([length, -1], np.int64),
+        "shape_3d": np.array([1, length, -1], np.int64),
+    }
+    empty = np.zeros((1, spec.kv_heads, 0, spec.head_size), np.float32)
+    for layer in range(spec.layers):
+        feeds[f"past_key_values.{layer}.key"] = feeds[f"past_key_values.{layer}.value"] = empty
+    for blocks in spec.block_counts:
+        feeds[f"mask_{blocks}"] = np.full((blocks * spec.rank, length), 1.0 if arrays else 0.0, np.float32)
+    for site in spec.sites:
+        rows = site.blocks * spec.rank
+        feeds[site.a] = arrays.get(site.a, np.zeros((rows, site.inputs), np.float32))
+        feeds[site.b] = arrays.get(site.b, np.zeros((rows, sum(site.outputs)), np.float32))
+    logits: NDArray[np.float32] = session.run(["logits"], feeds)[0][0]
+    return logits
+
+
+def _kl(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float64]:
+    """KL(expected || found) of the distributions at each position: logits [positions, vocabulary] -> [positions]."""
+    p, q = _log_softmax(expected), _log_softmax(found)
+    divergence: NDArray[np.float64] = (np.exp(p) * (p - q)).sum(-1)
+    return divergence
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result
