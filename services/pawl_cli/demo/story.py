@@ -1,0 +1,90 @@
+"""What people are told about an event: one or a few sentences, with the reason in it. Pure."""
+
+from dataclasses import dataclass
+
+from pawl_shared import events as e
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the story; `mood` is good, bad, or plain."""
+
+    who: str
+    text: str
+    mood: str = "plain"
+
+
+def short(digest: object) -> str:
+    """The first 12 hex digits: how versions are shown."""
+    return str(digest)[:12]
+
+
+def rate(interval: e.Interval) -> str:
+    return f"{interval.point:.0%} [{interval.low:.0%}, {interval.high:.0%}] of {interval.n}"
+
+
+def tell(event: e.Event) -> list[Line]:
+    """The lines of one event; none for those that only move a progress bar."""
+    match event:
+        case e.DriftDetected():
+            return _drift(event)
+        case e.DriftResolved():
+            return [Line("monitor", f"The alarm is closed: {event.sentence}", "good")]
+        case e.RetrainRequested():
+            return _request(event)
+        case e.TrainingStarted():
+            return [Line("trainer", f"Training begins on {event.device}.")]
+        case e.TrainingFailed():
+            return [Line("trainer", f"Training failed: {event.reason} {event.advice}".strip(), "bad")]
+        case e.AdapterTrained():
+            return _trained(event)
+        case e.CandidateValidated():
+            head = Line("validator", f"Candidate {short(event.adapter)} passed every gate.", "good")
+            return [head, *[_gate(gate) for gate in event.gates]]
+        case e.CandidateRejected():
+            head = Line("validator", f"Candidate {short(event.adapter)} is rejected: {'; '.join(event.reasons)}", "bad")
+            return [head, *[_gate(gate) for gate in event.gates]]
+        case e.DeploymentChanged():
+            return _deployment(event)
+        case _:
+            return []
+
+
+def _drift(event: e.DriftDetected) -> list[Line]:
+    ratio = f"evidence {event.evidence:.3g} against a threshold of {event.threshold:.3g}"
+    head = Line("monitor", f"{event.sentence} ({event.detector}, {event.direction}: {ratio})", "bad")
+    change = f"Before {rate(event.before)} sessions, after {rate(event.after)}; since {event.since:%H:%M:%S} UTC."
+    return [head, Line("monitor", change)]
+
+
+def _request(event: e.RetrainRequested) -> list[Line]:
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(event.counts.items()))
+    lines = [Line("monitor", f"Froze dataset {short(event.dataset)} ({counts}) and asked for a new adapter.", "good")]
+    return lines + [Line("monitor", f"because {reason}") for reason in event.reasons]
+
+
+def _trained(event: e.AdapterTrained) -> list[Line]:
+    lines = [
+        Line("trainer", f"Adapter {short(event.adapter)} trained by {event.recipe} in {event.seconds:.0f} s.", "good")
+    ]
+    return lines + [Line("trainer", f"because {reason}") for reason in event.reasons]
+
+
+def _gate(gate: e.GateResult) -> Line:
+    return Line(
+        "validator", f"{'✓' if gate.passed else '✗'} {gate.gate}: {gate.sentence}", "plain" if gate.passed else "bad"
+    )
+
+
+def _deployment(event: e.DeploymentChanged) -> list[Line]:
+    challenger = short(event.challenger.version) if event.challenger else ""
+    text, mood = {
+        "registered": (f"Serving begins with {short(event.champion.version)}.", "plain"),
+        "canary": (f"Canary: {challenger} answers {event.share:.0%} of the sessions.", "plain"),
+        "step": (f"The canary's share is now {event.share:.0%}.", "plain"),
+        "promoted": (f"Promoted: {short(event.champion.version)} answers everybody.", "good"),
+        "rolled-back": (f"Rolled back to {short(event.champion.version)}.", "bad"),
+        "paused": ("The loop is paused.", "plain"),
+        "resumed": ("The loop goes on.", "plain"),
+    }[event.change]
+    return [Line("validator", text, mood), *[Line("validator", f"because {reason}") for reason in event.reasons]]
