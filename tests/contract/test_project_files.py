@@ -6,6 +6,8 @@ import pytest
 from packaging.utils import canonicalize_name
 from support.project import ROOT, declared, locked, pyproject, tracked_files
 
+from pawl_shared.topics import DAY_MS, FOR_EVER, TOPICS
+
 # Joined here, so that this file does not contain what it forbids.
 REGISTRIES = [
     ".".join(parts)
@@ -97,6 +99,28 @@ def test_every_direct_dependency_is_explained() -> None:
     build = [re.split(r"[<>=~!\[]", line)[0] for line in pyproject()["build-system"]["requires"]]
     names = {canonicalize_name(requirement.name) for group in declared().values() for requirement in group}
     assert sorted(rows) == sorted(names | set(build))
+
+
+def topic_rows() -> list[str]:
+    rows = []
+    for topic in TOPICS:
+        keys = ", ".join(sorted({event.KEY for event in topic.events}))
+        events = ", ".join(event.__name__ for event in topic.events)
+        if topic.compacted:
+            kept = "the latest of each key"
+        else:
+            kept = "for ever" if topic.retention_ms == FOR_EVER else f"{topic.retention_ms // DAY_MS} days"
+        if not topic.internal:
+            rows.append(f"| `{topic.name}` | {keys} | {topic.partitions} | {events} | {kept}")
+    return rows
+
+
+def test_the_topics_in_the_architecture_are_those_of_the_code() -> None:
+    document = (ROOT / "docs" / "architecture.md").read_text()
+    assert not [row for row in topic_rows() if row not in document]
+    assert set(re.findall(r"^\| `(pawl\.[a-z-]+)` ", document, re.MULTILINE)) == {
+        topic.name for topic in TOPICS if not topic.internal
+    }
 
 
 def test_every_target_of_the_makefile_has_a_line_of_help() -> None:
