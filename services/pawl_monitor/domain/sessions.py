@@ -1,9 +1,9 @@
 """Sessions: the answers of one visit and what people said of them, until nothing happens for a while.
 
 A session is the unit of every statistical decision (thumbs of one person are correlated: detectors fed with single
-thumbs raised up to 81 false alarms per 100,000, fed with sessions 0.07). It closes in event time: an idle gap after
-its last event, when a tick's time has passed it. It is observed once; whatever comes later changes the stored data,
-never evidence that was spent.
+thumbs raised up to 81 false alarms per 100,000, fed with sessions 0.07). It closes an idle gap after its last event
+arrived, when a tick has passed it: both in the broker's time, so that a backlog cannot cut a session in two. It is
+observed once; whatever comes later changes the stored data, never evidence that was spent.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Session(BaseModel):
     model: str
     session: str
     answers: dict[str, Answer] = {}
-    last: datetime
+    ended: datetime
+    arrived: datetime
     observed: bool = False
 
 
@@ -62,29 +63,32 @@ class SessionPolicy:
     gap: timedelta = timedelta(minutes=30)
     remembered: timedelta = timedelta(days=7)
 
-    def step(self, state: Session | None, event: InteractionScored) -> tuple[Session, datetime]:
-        """Take in one revision of one answer; answers the new state and when it is due to close (or be forgotten)."""
-        state = state or Session(model=event.model, session=event.session, last=event.time)
+    def step(self, state: Session | None, event: InteractionScored, at: datetime) -> tuple[Session, datetime]:
+        """Take in one revision of one answer that arrived `at`; answers the state and when its timer is due."""
+        state = state or Session(model=event.model, session=event.session, ended=event.time, arrived=at)
         if state.observed:
-            return state, state.last + self.remembered
+            return state, state.arrived + self.remembered
         key = f"{event.inference_id}/{event.choice}"
-        answer = _revise(state.answers.get(key), event)
-        last = max(state.last, event.time)
-        new = state.model_copy(update={"answers": {**state.answers, key: answer}, "last": last})
-        return new, last + self.gap
+        update = {
+            "answers": {**state.answers, key: _revise(state.answers.get(key), event)},
+            "ended": max(state.ended, event.time),
+            "arrived": max(state.arrived, at),
+        }
+        new = state.model_copy(update=update)
+        return new, new.arrived + self.gap
 
     def close(
         self, state: Session, now: datetime, source: str
     ) -> tuple[Session | None, datetime | None, SessionObserved | None]:
         """What passes when `now` is reached: the state (none: forget it), its next due time, and the observation."""
         if state.observed:
-            due = state.last + self.remembered
+            due = state.arrived + self.remembered
             return (None, None, None) if now >= due else (state, due, None)
-        due = state.last + self.gap
+        due = state.arrived + self.gap
         if now < due:
             return state, due, None
         closed = state.model_copy(update={"answers": {}, "observed": True})
-        return closed, state.last + self.remembered, observe(state, due, source)
+        return closed, state.arrived + self.remembered, observe(state, due, source)
 
 
 def observe(state: Session, closed: datetime, source: str) -> SessionObserved | None:
@@ -120,7 +124,7 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
         rated=len(rewards),
         statistics=_means([i.statistics for _, i in same]),
         started=first.time,
-        ended=state.last,
+        ended=state.ended,
     )
 
 

@@ -26,23 +26,24 @@ class Usable(Frozen):
         return self.pairs + self.up + self.down
 
 
-class OpenAlarm(Frozen):
-    """A drop of approval that nothing has answered yet."""
+class Occasion(Frozen):
+    """What asks for a run: an open alarm, or a person (then without an alarm)."""
 
-    alarm: UUID
-    since: datetime
-    version: str
+    alarm: UUID | None
+    since: datetime = Field(description="older feedback is left out of the snapshot")
+    sentence: str
 
 
 class TriggerState(Frozen):
     """What the policy remembers of a model's loop."""
 
-    alarm: OpenAlarm | None = None
+    occasion: Occasion | None = None
     run: UUID | None = Field(default=None, description="the run in progress")
     candidate: str | None = Field(default=None, description="the version on trial as a canary")
     ended: datetime | None = Field(default=None, description="when the last run ended")
+    attempts: int = Field(default=0, description="runs asked for so far")
     rejections: int = Field(default=0, description="candidates refused or rolled back in a row")
-    rejected_rows: int = Field(default=0, description="rows the last refused candidate was trained on")
+    rejected_rows: int = Field(default=0, description="rows the last run was trained on")
     paused: str = Field(default="", description="who paused the loop and why; empty: it is not paused")
 
 
@@ -87,7 +88,7 @@ class TriggerPolicy(Frozen):
     def decide(self, state: TriggerState, usable: Usable, now: datetime) -> TriggerDecision:
         """Whether to retrain now. Raises nothing; a state that makes no sense simply does not fire."""
         reasons = (
-            self._alarm(state),
+            self._occasion(state),
             self._feedback(usable),
             self._heldout(usable),
             self._idle(state),
@@ -100,16 +101,17 @@ class TriggerPolicy(Frozen):
     def due(self, state: TriggerState, now: datetime) -> bool:
         """Whether only the feedback itself remains to be weighed, so that counting it is worth a query."""
         return all(
-            r.holds for r in (self._alarm(state), self._idle(state), self._cool(state, now), self._running(state))
+            r.holds for r in (self._occasion(state), self._idle(state), self._cool(state, now), self._running(state))
         )
 
     def requested(self, state: TriggerState, run: UUID, rows: int) -> TriggerState:
         """A run was asked for."""
-        return state.model_copy(update={"run": run, "rejected_rows": rows})
+        update = {"run": run, "rejected_rows": rows, "attempts": state.attempts + 1}
+        return state.model_copy(update=update)
 
     def failed(self, state: TriggerState, now: datetime) -> TriggerState:
         """Training ended without a candidate: the cooldown runs, more data is not asked for."""
-        return state.model_copy(update={"run": None, "ended": now, "rejected_rows": 0})
+        return state.model_copy(update={"run": None, "ended": now, "rejected_rows": 0, "occasion": _lasting(state)})
 
     def validated(self, state: TriggerState, candidate: str) -> TriggerState:
         """The candidate passed the gates and goes on trial."""
@@ -119,14 +121,20 @@ class TriggerPolicy(Frozen):
         """A gate or live evidence refused the candidate. After `max_rejections` in a row the loop pauses itself."""
         count = state.rejections + 1
         pause = f"{count} candidates in a row were refused; look at their gates, then resume the loop"
-        update: dict[str, object] = {"run": None, "candidate": None, "ended": now, "rejections": count}
+        update: dict[str, object] = {
+            "run": None,
+            "candidate": None,
+            "ended": now,
+            "rejections": count,
+            "occasion": _lasting(state),
+        }
         if count >= self.max_rejections and not state.paused:
             update["paused"] = pause
         return state.model_copy(update=update)
 
     def promoted(self, state: TriggerState, now: datetime) -> TriggerState:
         """The candidate became champion: the alarm that it answers no longer asks for a run."""
-        update = {"run": None, "candidate": None, "ended": now, "rejections": 0, "rejected_rows": 0, "alarm": None}
+        update = {"run": None, "candidate": None, "ended": now, "rejections": 0, "rejected_rows": 0, "occasion": None}
         return state.model_copy(update=update)
 
     def paused(self, state: TriggerState, why: str) -> TriggerState:
@@ -134,12 +142,10 @@ class TriggerPolicy(Frozen):
         return state.model_copy(update={"paused": why} if why else {"paused": "", "rejections": 0})
 
     @staticmethod
-    def _alarm(state: TriggerState) -> Reason:
-        if state.alarm is None:
-            return Reason(name="alarm", holds=False, sentence="no alarm is open")
-        return Reason(
-            name="alarm", holds=True, sentence=f"approval fell; data since {state.alarm.since:%Y-%m-%d %H:%M:%S} UTC"
-        )
+    def _occasion(state: TriggerState) -> Reason:
+        if state.occasion is None:
+            return Reason(name="occasion", holds=False, sentence="no alarm is open")
+        return Reason(name="occasion", holds=True, sentence=state.occasion.sentence)
 
     def _feedback(self, usable: Usable) -> Reason:
         counts = (
@@ -181,3 +187,8 @@ class TriggerPolicy(Frozen):
     @staticmethod
     def _running(state: TriggerState) -> Reason:
         return Reason(name="running", holds=not state.paused, sentence=state.paused or "the loop is not paused")
+
+
+def _lasting(state: TriggerState) -> Occasion | None:
+    """An alarm goes on asking until it is answered; a person has asked for one run."""
+    return state.occasion if state.occasion and state.occasion.alarm else None

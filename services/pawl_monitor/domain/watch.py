@@ -7,15 +7,32 @@ answers the new state with what follows from it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from pawl_monitor.domain.approval import SHIFTS, ApprovalPolicy, ApprovalState, Change, Observation, increments
+from pawl_monitor.domain.approval import (
+    SHIFTS,
+    ApprovalPolicy,
+    ApprovalState,
+    Change,
+    Decision,
+    Observation,
+    increments,
+)
 from pawl_monitor.domain.intervals import Estimate, estimate
-from pawl_monitor.domain.triggers import OpenAlarm, TriggerPolicy, TriggerState
-from pawl_shared.events import DriftDetected, DriftResolved, Event, Interval, SessionObserved
+from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
+from pawl_shared.events import (
+    DeployedVersion,
+    DeploymentChanged,
+    DriftDetected,
+    DriftResolved,
+    Event,
+    Interval,
+    RetrainCommand,
+    SessionObserved,
+)
 from pawl_shared.ids import derived_id
 
 DETECTOR = "approval"
@@ -44,12 +61,24 @@ class Watched(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str
+    champion: DeployedVersion | None = None
     version: str | None = None
     revision: int = 0
     references: int = 0
     detector: ApprovalState = ApprovalState()
     recovery: Recovery | None = None
     trigger: TriggerState = TriggerState()
+    weighed: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one session led to; no decision: it does not speak for the champion."""
+
+    state: Watched
+    events: tuple[Event, ...] = ()
+    detector: ApprovalState | None = None
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -59,38 +88,64 @@ class WatchPolicy:
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
     resolve_level: float = 0.01
+    horizon: timedelta = timedelta(days=7)
 
-    def observed(self, state: Watched, event: SessionObserved, source: str) -> tuple[Watched, tuple[Event, ...]]:
+    def observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
         """One session. Only rated sessions of the champion's own arm and version speak for it."""
-        if event.arm != "champion" or event.reward is None or event.revision < state.revision:
-            return state, ()
+        if event.arm != "champion" or event.reward is None:
+            return Observed(state)
         if event.version != state.version:
-            state = self._new_reference(state, event.version, event.revision)
-        state = state.model_copy(update={"revision": event.revision})
+            if event.revision < state.revision:  # a late session of an earlier champion
+                return Observed(state)
+            state = self._new_reference(state, event.version)
+        state = state.model_copy(update={"revision": max(state.revision, event.revision)})
         state, resolved = self._recover(state, event, event.reward, source)
         detector, decision = self.approval.step(state.detector, Observation(event.session, event.reward, event.ended))
         state = state.model_copy(update={"detector": detector})
         if decision.change is None:
-            return state, resolved
+            return Observed(state, resolved, detector, decision)
         state, alarm = self._alarm(state, event, decision.change, source)
-        return state, (*resolved, *alarm)
+        return Observed(state, (*resolved, *alarm), detector, decision)
 
-    def deployed(self, state: Watched, champion: str, revision: int) -> Watched:
-        """A champion was appointed: sessions of older revisions that are still to come say nothing of it."""
-        if champion == state.version or revision <= state.revision:
+    def deployed(self, state: Watched, event: DeploymentChanged, at: datetime) -> Watched:
+        """A deployment changed: a new champion starts a new reference, and the loop's progress follows."""
+        if event.champion.version != state.version:
+            state = self._new_reference(state, event.champion.version)
+        state = state.model_copy(update={"champion": event.champion, "revision": max(state.revision, event.revision)})
+        return state.model_copy(update={"trigger": self._progress(state.trigger, event, at)})
+
+    def asked(self, state: Watched, command: RetrainCommand, at: datetime) -> Watched:
+        """A person asks for a run; an open alarm stays the occasion."""
+        if state.trigger.occasion is not None:
             return state
-        return self._new_reference(state, champion, revision)
+        why = f": {command.why}" if command.why else ""
+        occasion = Occasion(alarm=None, since=at - self.horizon, sentence=f"{command.who} asked for it{why}")
+        return state.model_copy(update={"trigger": state.trigger.model_copy(update={"occasion": occasion})})
+
+    def _progress(self, trigger: TriggerState, event: DeploymentChanged, at: datetime) -> TriggerState:
+        match event.change:
+            case "canary" | "step" if event.challenger is not None:
+                return self.trigger.validated(trigger, event.challenger.version)
+            case "promoted":
+                return self.trigger.promoted(trigger, at)
+            case "rolled-back" if trigger.candidate is not None:
+                return self.trigger.rejected(trigger, at)
+            case "paused":
+                return self.trigger.paused(trigger, "; ".join(event.reasons) or f"{event.who} paused the loop")
+            case "resumed":
+                return self.trigger.paused(trigger, "")
+            case _:
+                return trigger
 
     def delta_spent(self, state: Watched) -> float:
         """The part of the error budget (per direction) that all references so far have used."""
         return state.references * self.approval.delta
 
-    def _new_reference(self, state: Watched, version: str, revision: int) -> Watched:
+    def _new_reference(self, state: Watched, version: str) -> Watched:
         fresh = state.recovery and Recovery(alarm=state.recovery.alarm, fallen=state.recovery.fallen)
         return state.model_copy(
             update={
                 "version": version,
-                "revision": revision,
                 "references": state.references + 1,
                 "detector": ApprovalState(),
                 "recovery": fresh,
@@ -122,10 +177,11 @@ class WatchPolicy:
         if change.direction == "rise":
             return new, (detected,)
         superseded = self._supersede(state, detected, source)
-        alarm = OpenAlarm(alarm=detected.id, since=change.since, version=event.version)
+        sentence = f"approval fell; data since {change.since:%Y-%m-%d %H:%M:%S} UTC"
+        occasion = Occasion(alarm=detected.id, since=change.since, sentence=sentence)
         update = {
             "recovery": Recovery(alarm=detected.id, fallen=change.after.high),
-            "trigger": state.trigger.model_copy(update={"alarm": alarm}),
+            "trigger": state.trigger.model_copy(update={"occasion": occasion}),
         }
         return new.model_copy(update=update), (*superseded, detected)
 
@@ -166,7 +222,7 @@ class WatchPolicy:
             now=interval(now),
             sentence=f"Approval is {percent(now)}, above the {recovery.fallen:.0%} that it had fallen to at most.",
         )
-        trigger = state.trigger.model_copy(update={"alarm": None})
+        trigger = state.trigger.model_copy(update={"occasion": None})
         return state.model_copy(update={"recovery": None, "trigger": trigger}), (resolved,)
 
 
@@ -196,8 +252,3 @@ def sentence_of(change: Change) -> str:
         f"Approval {WORDS[change.direction]} from {percent(change.before)} to {percent(change.after)}, "
         f"most likely since {change.since:%Y-%m-%d %H:%M:%S} UTC."
     )
-
-
-def since_of(state: Watched) -> datetime | None:
-    """Data since when belongs to the open alarm; none when there is none."""
-    return state.trigger.alarm.since if state.trigger.alarm else None

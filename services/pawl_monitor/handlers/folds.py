@@ -1,0 +1,162 @@
+"""The monitor's folds: events in, state, rows and events out. All I/O is the runner's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from pawl_monitor import rows
+from pawl_monitor.domain.sessions import Session, SessionPolicy
+from pawl_monitor.domain.triggers import TriggerState
+from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_shared import events as e
+from pawl_shared import topics
+from pawl_shared.ids import derived_id
+from pawl_shared.runner import Delivery, Step
+from pawl_shared.stores.port import Effect
+
+WEIGH = "weigh"
+
+
+class Weighing(BaseModel):
+    """Payload of the effect that counts the feedback and, when there is enough, freezes it."""
+
+    model: str
+    now: datetime
+    base: str
+    parent: str | None
+    trigger: TriggerState
+
+
+class SessionFold:
+    """Keeps interactions, and turns sessions that are over into evidence."""
+
+    name = "sessions"
+    topics = (topics.INTERACTIONS.name, topics.EVIDENCE.name)
+    state = Session
+
+    def __init__(self, policy: SessionPolicy, source: str) -> None:
+        self._policy, self._source = policy, source
+
+    def keys(self, event: e.Event) -> Sequence[str]:
+        return [f"{event.model}/{event.session}"] if isinstance(event, e.InteractionScored) else []
+
+    def step(self, key: str, state: Session | None, delivery: Delivery) -> Step[Session]:
+        assert isinstance(delivery.event, e.InteractionScored)
+        new, due = self._policy.step(state, delivery.event, delivery.at)
+        return Step(new, rows=tuple(rows.interaction_rows(delivery.event)), due=due)
+
+    def timer(self, key: str, state: Session, tick: Delivery) -> Step[Session]:
+        new, due, observed = self._policy.close(state, tick.at, self._source)
+        return Step(new, events=(observed,) if observed else (), due=due)
+
+
+class WatchFold:
+    """Evidence into alarms, and the loop's progress into a decision to retrain."""
+
+    name = "watch"
+    topics = tuple(
+        topic.name
+        for topic in (topics.EVIDENCE, topics.TRAINING, topics.CANDIDATES, topics.DEPLOYMENTS, topics.COMMANDS)
+    )
+    state = Watched
+
+    def __init__(self, policy: WatchPolicy, source: str, weigh_every: timedelta) -> None:
+        self._policy, self._source, self._every = policy, source, weigh_every
+
+    def keys(self, event: e.Event) -> Sequence[str]:
+        return [event.key]
+
+    def step(self, key: str, state: Watched | None, delivery: Delivery) -> Step[Watched]:
+        state = state or Watched(model=key)
+        match delivery.event:
+            case e.SessionObserved() as event:
+                return self._observed(state, event)
+            case e.Tick() as event:
+                return self._tick(state, event, delivery.at)
+            case e.DeploymentChanged() as event:
+                return Step(self._policy.deployed(state, event, delivery.at))
+            case e.RetrainCommand() as event:
+                return Step(self._policy.asked(state, event, delivery.at))
+            case _:
+                trigger = self._progress(state.trigger, delivery.event, delivery.at)
+                return Step(state.model_copy(update={"trigger": trigger}))
+
+    def timer(self, key: str, state: Watched, tick: Delivery) -> Step[Watched]:
+        return Step(state)
+
+    def _observed(self, state: Watched, event: e.SessionObserved) -> Step[Watched]:
+        seen = self._policy.observed(state, event, self._source)
+        written = [rows.evidence_row(event)]
+        if seen.detector is not None and seen.decision is not None:
+            written.append(rows.detector_row(event, seen.detector, seen.decision))
+        return Step(seen.state, events=seen.events, rows=tuple(written))
+
+    def _tick(self, state: Watched, event: e.Tick, at: datetime) -> Step[Watched]:
+        waited = state.weighed is None or at - state.weighed >= self._every
+        if state.champion is None or not waited or not self._policy.trigger.due(state.trigger, at):
+            return Step(state)
+        champion = state.champion
+        parent = champion.version if champion.slot_file else None
+        weighing = Weighing(model=state.model, now=at, base=champion.base, parent=parent, trigger=state.trigger)
+        effect = Effect(derived_id(event.id, WEIGH), WEIGH, weighing.model_dump_json())
+        return Step(state.model_copy(update={"weighed": at}), effects=(effect,))
+
+    def _progress(self, trigger: TriggerState, event: e.Event, at: datetime) -> TriggerState:
+        policy = self._policy.trigger
+        match event:
+            case e.RetrainRequested():
+                return policy.requested(trigger, event.id, event.counts.get("train", 0))
+            case e.TrainingFailed() if _current(trigger, event.run):
+                return policy.failed(trigger, at)
+            case e.CandidateValidated() if _current(trigger, event.run):
+                return policy.validated(trigger, event.adapter)
+            case e.CandidateRejected() if _current(trigger, event.run):
+                return policy.rejected(trigger, at)
+            case e.PauseCommand():
+                why = f"{event.who} paused the loop" + (f": {event.why}" if event.why else "")
+                return policy.paused(trigger, why if event.paused else "")
+            case _:
+                return trigger
+
+
+class RecordFold:
+    """Keeps every control event as a row; no state."""
+
+    name = "records"
+    topics = tuple(
+        topic.name
+        for topic in (
+            topics.DRIFT,
+            topics.TRAINING,
+            topics.CANDIDATES,
+            topics.MODELS,
+            topics.DEPLOYMENTS,
+            topics.COMMANDS,
+            topics.REPLICAS,
+            topics.DEAD_LETTERS,
+        )
+    )
+    state = BaseModel
+
+    def keys(self, event: e.Event) -> Sequence[str]:
+        return [event.key]
+
+    def step(self, key: str, state: BaseModel | None, delivery: Delivery) -> Step[BaseModel]:
+        match delivery.event:
+            case e.ReplicaReported() as event:
+                return Step(None, rows=(rows.replica_row(event),))
+            case e.DeadLetter() as event:
+                return Step(None, rows=(rows.dead_letter_row(event),))
+            case event:
+                return Step(None, rows=(rows.record_row(event),))
+
+    def timer(self, key: str, state: BaseModel, tick: Delivery) -> Step[BaseModel]:
+        return Step(None)
+
+
+def _current(trigger: TriggerState, run: UUID) -> bool:
+    return trigger.run == run

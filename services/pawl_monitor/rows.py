@@ -1,0 +1,168 @@
+"""Events as rows of the monitor's tables. Every row of a table has the same columns, whatever is known."""
+
+from __future__ import annotations
+
+import json
+
+from pawl_monitor.domain.approval import ApprovalState, Decision
+from pawl_shared import events as e
+from pawl_shared.stores.port import Row
+
+
+def interaction_rows(event: e.InteractionScored) -> list[Row]:
+    """The revision, and the answer or feedback that it brought."""
+    rows = [_score(event)]
+    if event.inference is not None:
+        rows.append(_answer(event, event.inference))
+    if event.feedback is not None:
+        rows.append(_feedback(event.feedback))
+    return rows
+
+
+def evidence_row(event: e.SessionObserved) -> Row:
+    """A closed session."""
+    return Row(
+        "evidence",
+        {
+            "event_id": str(event.id),
+            "time": event.time,
+            "model": event.model,
+            "session": event.session,
+            "subject": event.subject,
+            "arm": event.arm,
+            "version": event.version,
+            "canary": _text(event.canary),
+            "deployment": event.revision,
+            "reward": event.reward,
+            "answers": event.answers,
+            "rated": event.rated,
+            "words": event.statistics.get("words"),
+            "seconds": event.statistics.get("seconds"),
+            "started": event.started,
+            "ended": event.ended,
+        },
+    )
+
+
+def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decision) -> Row:
+    """What the detector made of it."""
+    return Row(
+        "detector",
+        {
+            "event_id": str(event.id),
+            "time": event.time,
+            "model": event.model,
+            "version": event.version,
+            "sessions": state.n,
+            "reference": state.bound[0].q,
+            "drop_evidence": decision.evidence["drop"],
+            "rise_evidence": decision.evidence["rise"],
+        },
+    )
+
+
+def record_row(event: e.Event) -> Row:
+    """A control event as it was published."""
+    return Row(
+        "records",
+        {
+            "event_id": str(event.id),
+            "time": event.time,
+            "type": event.TYPE,
+            "model": str(getattr(event, "model", "")),
+            "run": str(event.id) if isinstance(event, e.RetrainRequested) else _text(getattr(event, "run", None)),
+            "value": event.model_dump_json(exclude={"id", "time"}),
+        },
+    )
+
+
+def replica_row(event: e.ReplicaReported) -> Row:
+    """A replica's report."""
+    value = event.model_dump_json(exclude={"id", "time"})
+    columns = {"event_id": str(event.id), "time": event.time, "replica": event.replica, "healthy": event.healthy}
+    return Row("replicas", columns | {"value": value})
+
+
+def dead_letter_row(event: e.DeadLetter) -> Row:
+    """A dead letter without its content, which stays on its topic."""
+    return Row(
+        "dead_letters",
+        {
+            "event_id": str(event.id),
+            "time": event.time,
+            "service": event.service,
+            "topic": event.topic,
+            "part": event.partition,
+            "position": event.offset,
+            "reason": event.reason,
+        },
+    )
+
+
+def _score(event: e.InteractionScored) -> Row:
+    return Row(
+        "scores",
+        {
+            "event_id": str(event.id),
+            "time": event.time,
+            "inference_id": str(event.inference_id),
+            "choice": event.choice,
+            "model": event.model,
+            "session": event.session,
+            "revision": event.revision,
+            "reward": event.reward,
+            "rated": event.rated,
+            "joined": event.joined,
+        },
+    )
+
+
+def _answer(event: e.InteractionScored, inference: e.InferenceLogged) -> Row:
+    return Row(
+        "answers",
+        {
+            "event_id": str(event.id),
+            "time": inference.time,
+            "inference_id": str(inference.inference_id),
+            "choice": inference.choice,
+            "model": inference.model,
+            "session": inference.session,
+            "subject": inference.subject,
+            "messages": json.dumps([message.model_dump() for message in inference.messages], ensure_ascii=False),
+            "answer": inference.answer,
+            "finish_reason": inference.finish_reason,
+            "arm": inference.arm,
+            "version": inference.version,
+            "canary": _text(inference.canary),
+            "deployment": inference.revision,
+            "words": len(inference.answer.split()),
+            "prompt_tokens": inference.prompt_tokens,
+            "answer_tokens": inference.answer_tokens,
+            "first_token_seconds": inference.first_token_seconds,
+            "total_seconds": inference.total_seconds,
+        },
+    )
+
+
+def _feedback(feedback: e.FeedbackReceived) -> Row:
+    return Row(
+        "feedback",
+        {
+            "feedback_id": str(feedback.id),
+            "time": feedback.time,
+            "inference_id": str(feedback.inference_id),
+            "choice": feedback.choice,
+            "model": feedback.model,
+            "session": feedback.session,
+            "subject": feedback.subject,
+            "kind": feedback.kind,
+            "name": feedback.name,
+            "value": feedback.value,
+            "text": feedback.text,
+            "other_inference_id": _text(feedback.other_inference_id),
+        },
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
