@@ -103,8 +103,8 @@ class Crowd:
             user=plan.user,
             metadata={"session_id": session, "synthetic": "true"},
         )
-        choice, extra = completion.choices[0], completion.model_extra or {}
-        tags = extra.get("metadata") or {}
+        choice = completion.choices[0]
+        tags = completion.metadata or {}
         text = choice.message.content or ""
         return {
             "inference_id": completion.id, "token": tags.get("feedback_token", ""), "prompt": prompt, "text": text,
