@@ -52,7 +52,7 @@ class Consumer(Protocol):
     """A member of a group. Offsets are kept by the caller's store, never by the broker."""
 
     def poll(self, timeout: float) -> Sequence[Record]:
-        """Records since the last call, in offset order within a partition; waits up to `timeout` seconds for the first."""
+        """Records since the last call, in offset order within a partition; waits up to `timeout` seconds for one."""
 
     def pause(self) -> None:
         """Deliver nothing more until resume(), and stay a member of the group."""

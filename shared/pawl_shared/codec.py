@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -102,11 +101,11 @@ def _validate(cls: type[Event], value: bytes, attributes: dict[str, str]) -> Eve
         raise DecodeError(f"{where}: {first['msg']}"[:500]) from error
 
 
-def event_id(record: Record) -> UUID | None:
-    """The id in a record's headers, for what cannot be decoded further."""
+def event_type(record: Record) -> str | None:
+    """The type in a record's headers, for what cannot be decoded further."""
     try:
-        return UUID(header(record.headers, "ce_id") or "")
-    except (DecodeError, ValueError):
+        return header(record.headers, "ce_type")
+    except DecodeError:
         return None
 
 

@@ -32,7 +32,7 @@ class EffectHandler(Protocol):
     """Does the work of one effect and answers the events that it ends in.
 
     Ids of these events are derived from the effect's, since the work may be done again after a crash. What can go wrong
-    in the work's own terms (a failed run) is an event, too; anything raised is tried again, and then logged and dropped.
+    in the work's own terms (a failed run) is an event, too; anything raised is tried again, then logged and dropped.
     """
 
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[Event]: ...

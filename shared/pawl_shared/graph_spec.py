@@ -50,6 +50,7 @@ class GraphSpec(BaseModel):
     kv_heads: int
     head_size: int
     eos_token_ids: tuple[int, ...]
+    special_tokens: dict[str, str]  # bos_token, eos_token ... as the chat template expects them
     sites: tuple[Site, ...]
 
     @property

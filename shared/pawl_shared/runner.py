@@ -4,8 +4,8 @@ It feeds events to pure folds and commits what they answer - state, rows, outgoi
 the offsets and the ids that were read, through a transactional store. A crash before the commit changes nothing; after
 it, nothing is done twice. What cannot be read, or what a fold cannot handle, becomes a dead letter and stops nothing.
 
-Effects are work outside the process (train, evaluate, freeze a snapshot). A fold only says that one is owed; it is begun
-after the commit, begun again after a restart, and ends in events with derived ids, so that running it twice is harmless.
+Effects are work outside the process (train, evaluate, freeze a snapshot). A fold only says that one is owed; it is
+begun after the commit, begun again after a restart, and ends in events with derived ids: running it twice is harmless.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pydantic import BaseModel
 
 from pawl_shared import logging, metrics
 from pawl_shared.bus import Bus, Partition, Producer, Record
-from pawl_shared.codec import decode, encode, header
+from pawl_shared.codec import decode, encode, event_type, header
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.effects import EffectHandler, EffectRunner
 from pawl_shared.errors import DecodeError
-from pawl_shared.events import Event, Tick
+from pawl_shared.events import DeadLetter, Event, Tick
 from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredState, TransactionalStore
 
 S = TypeVar("S", bound=BaseModel)
@@ -233,6 +233,9 @@ class Runner:
 
     def _bury(self, record: Record, reason: str, batch: _Batch) -> None:
         metrics.RECORDS.labels(self.service, record.topic, "dead").inc()
+        if event_type(record) == DeadLetter.TYPE:  # burying it again would never end
+            self._log.error("a dead letter could not be handled", offset=record.offset, reason=reason)
+            return
         metrics.DEAD_LETTERS.labels(self.service, record.topic).inc()
         self._log.warning("dead letter", topic=record.topic, offset=record.offset, reason=reason)
         batch.events.append((dead_letter(record, self.service, self.source, reason), None))

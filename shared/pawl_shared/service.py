@@ -69,7 +69,8 @@ def serve_health(health: Health, host: str, port: int) -> WSGIServer:
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
-            return exposition(environ, start)
+            body: Iterable[bytes] = exposition(environ, start)
+            return body
         known = {
             "/healthz": (True, "alive"),
             "/readyz": (health.ready, "\n".join(health.obstacles.values()) or "ready"),
@@ -84,7 +85,7 @@ def serve_health(health: Health, host: str, port: int) -> WSGIServer:
 
 
 def run_service(name: str, settings_type: Callable[[], P], build: Callable[[P], Service]) -> None:
-    """The whole `main` of a service. Exit status: 0 stopped, 1 failed (the supervisor tries again), 2 settings wrong."""
+    """The whole `main` of a service. Exit status: 0 stopped, 1 failed (worth another try), 2 settings wrong."""
     try:
         settings = settings_type()
     except ValidationError as error:

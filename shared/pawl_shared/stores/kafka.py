@@ -13,7 +13,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pawl_shared.bus import Bus, Message, Partition, Transactions
+from pawl_shared.bus import Bus, Message, Partition, Record, Transactions
+from pawl_shared.codec import encode
+from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.stores.port import Commit, Effect, Seen, StateKey, StoredState, TransactionalStore
 from pawl_shared.topics import Topic
@@ -34,9 +36,18 @@ class KafkaStore(TransactionalStore):
         # Fence first: from then on no older instance can add to what is read back.
         self._transactions = self._bus.transactions(f"pawl-{self._service}")
         for record in self._bus.read(self._topic):
-            if record is not None and record.key is not None:
-                self._recover(json.loads(record.key), record.value)
+            if record is not None:
+                self._read_back(record)
         self._positions = self._bus.committed(f"pawl-{self._service}", self._topics)
+
+    def _read_back(self, record: Record) -> None:
+        try:
+            self._recover(json.loads(record.key or b""), record.value)
+        except (ValueError, TypeError, IndexError) as error:  # not ours: report it, and go on without it
+            source = f"pawl/{self._service}"
+            letter = dead_letter(record, self._service, source, f"unreadable state: {error}")
+            assert self._transactions is not None, "open() has made it"
+            self._transactions.commit([encode(letter)], {}, f"pawl-{self._service}")
 
     def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         return {part: self._positions[part] for part in partitions if part in self._positions}

@@ -1,0 +1,148 @@
+"""One suite for every bus: what services rely on holds in memory and on Kafka alike."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pawl_shared.bus import Bus, Message, Partition, Record
+from pawl_shared.errors import BusError, FencedError
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.topics import Topic
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
+    made: Bus = MemoryBus() if request.param == "memory" else KafkaBus(request.getfixturevalue("kafka"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def topic(bus: Bus) -> str:
+    name = f"test.{uuid.uuid4().hex}"
+    bus.create_topics([Topic(name, "", (), partitions=4)])
+    return name
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "did not happen"
+        time.sleep(0.01)
+
+
+def send(bus: Bus, *messages: Message) -> list[Partition]:
+    producer = bus.producer("test")
+    placed = [future.result(10) for future in [producer.send(message) for message in messages]]
+    producer.close()
+    return placed
+
+
+def consume(bus: Bus, topic: str, count: int, group: str, starts: dict[Partition, int] | None = None) -> list[Record]:
+    consumer = bus.consumer(
+        group, "0", [topic], lambda parts: {p: (starts or {}).get(p) for p in parts}, lambda _: None
+    )
+    got: list[Record] = []
+    until(lambda: bool(got.extend(consumer.poll(0.2)) or len(got) >= count))
+    consumer.close()
+    return got
+
+
+def test_a_record_arrives_as_it_was_sent(bus: Bus, topic: str) -> None:
+    headers = (("ce_id", b"1"), ("traceparent", b"\xff\x00"))
+    send(bus, Message(topic, b"k", b"v", headers))
+    (record,) = consume(bus, topic, 1, "g" + topic)
+    assert (record.key, record.value, record.headers) == (b"k", b"v", headers)
+    assert record.appended.tzinfo is not None
+
+
+def test_one_key_keeps_its_order_and_its_partition(bus: Bus, topic: str) -> None:
+    placed = send(bus, *(Message(topic, b"one", str(n).encode()) for n in range(200)))
+    assert len(set(placed)) == 1
+    got = consume(bus, topic, 200, "g" + topic)
+    assert [int(record.value or b"") for record in got] == list(range(200))
+
+
+def test_a_consumer_starts_where_it_is_told(bus: Bus, topic: str) -> None:
+    (part, *_) = send(bus, *(Message(topic, b"one", str(n).encode()) for n in range(10)))
+    got = consume(bus, topic, 3, "g" + topic, {part: 7})
+    assert [record.offset for record in got] == [7, 8, 9]
+
+
+def test_a_paused_consumer_gets_nothing_until_it_resumes(bus: Bus, topic: str) -> None:
+    assigned = threading.Event()
+
+    def start(parts: object) -> dict[Partition, int | None]:
+        assigned.set()
+        return {}
+
+    consumer = bus.consumer("g" + topic, "0", [topic], start, lambda _: None)
+    until(lambda: bool(consumer.poll(0.05) or assigned.is_set()))
+    consumer.pause()
+    send(bus, Message(topic, b"k", b"v"))
+    assert [consumer.poll(0.1) for _ in range(3)] == [[], [], []]
+    consumer.resume()
+    got: list[Record] = []
+    until(lambda: bool(got.extend(consumer.poll(0.1)) or got))
+    consumer.close()
+
+
+def test_a_transaction_is_seen_whole_with_its_offsets(bus: Bus, topic: str) -> None:
+    group = "g" + topic
+    transactions = bus.transactions("t" + topic)
+    transactions.commit([Message(topic, b"k", str(n).encode()) for n in range(3)], {Partition(topic, 1): 5}, group)
+    assert len([r for r in bus.read(topic) if r]) == 3
+    assert bus.committed(group, [topic]) == {Partition(topic, 1): 5}
+    transactions.close()
+
+
+def test_a_newer_instance_fences_the_older(bus: Bus, topic: str) -> None:
+    older = bus.transactions("t" + topic)
+    older.commit([Message(topic, b"k", b"1")], {}, "g" + topic)
+    newer = bus.transactions("t" + topic)
+    with pytest.raises(FencedError, match="taken over"):
+        older.commit([Message(topic, b"k", b"zombie")], {}, "g" + topic)
+    newer.commit([Message(topic, b"k", b"2")], {}, "g" + topic)
+    assert [r.value for r in bus.read(topic) if r] == [b"1", b"2"]
+    older.close()
+    newer.close()
+
+
+def test_read_follows_a_topic_past_its_end(bus: Bus, topic: str) -> None:
+    send(bus, Message(topic, b"k", b"before"))
+    stop, got = threading.Event(), []
+    at_end = threading.Event()
+
+    def follow() -> None:
+        for record in bus.read(topic, stop.is_set):
+            if record is None:
+                at_end.set()
+            else:
+                got.append(record.value)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert at_end.wait(20)
+    assert got == [b"before"]
+    send(bus, Message(topic, b"k", b"after"))
+    until(lambda: got == [b"before", b"after"])
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_read_of_an_empty_topic_ends(bus: Bus, topic: str) -> None:
+    assert [record for record in bus.read(topic) if record] == []
+
+
+def test_creating_topics_again_changes_nothing(bus: Bus, topic: str) -> None:
+    assert bus.create_topics([Topic(topic, "", (), partitions=4)]) == []
+
+
+def test_an_unknown_topic_is_an_error_that_says_what_to_do(bus: Bus) -> None:
+    with pytest.raises(BusError, match="pawl topics apply"):
+        list(bus.read(f"test.{uuid.uuid4().hex}"))
