@@ -54,12 +54,6 @@ class Consumer(Protocol):
     def poll(self, timeout: float) -> Sequence[Record]:
         """Records since the last call, in offset order within a partition; waits up to `timeout` seconds for one."""
 
-    def pause(self) -> None:
-        """Deliver nothing more until resume(), and stay a member of the group."""
-
-    def resume(self) -> None:
-        """Deliver again."""
-
     def lag(self) -> int:
         """Records behind the end of the assigned partitions, as far as is known."""
 

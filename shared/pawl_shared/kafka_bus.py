@@ -177,12 +177,6 @@ class _KafkaConsumer:
             raise BusError(f"the broker refused to deliver: {error}") from error
         return [_record(record) for records in batch.values() for record in records]
 
-    def pause(self) -> None:
-        self._consumer.pause(*self._consumer.assignment())
-
-    def resume(self) -> None:
-        self._consumer.resume(*self._consumer.paused())
-
     def lag(self) -> int:
         known = [(part, self._consumer.highwater(part)) for part in self._consumer.assignment()]
         return sum(max(0, high - self._consumer.position(part)) for part, high in known if high is not None)

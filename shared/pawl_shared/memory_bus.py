@@ -143,7 +143,6 @@ class _MemoryConsumer:
         self._bus, self._group, self._topics = bus, group, tuple(topics)
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._positions: dict[Partition, int] = {}
-        self._paused = False
         self._wanted: frozenset[Partition] = frozenset()
         with bus._changed:
             bus._members.setdefault(group, []).append(self)
@@ -151,20 +150,11 @@ class _MemoryConsumer:
 
     def poll(self, timeout: float) -> list[Record]:
         self._apply()
-        if self._paused:
-            self._bus._wait(lambda: self._wanted != self._positions.keys(), timeout)
-            return []
         self._bus._wait(lambda: any(len(self._bus._logs[p]) > o for p, o in self._positions.items()), timeout)
         batch = [record for part, offset in self._positions.items() for record in self._bus._after(part, offset)]
         for record in batch:
             self._positions[Partition(record.topic, record.partition)] = record.offset + 1
         return batch
-
-    def pause(self) -> None:
-        self._paused = True
-
-    def resume(self) -> None:
-        self._paused = False
 
     def lag(self) -> int:
         return sum(len(self._bus._logs[part]) - offset for part, offset in self._positions.items())

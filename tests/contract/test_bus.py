@@ -73,24 +73,6 @@ def test_a_consumer_starts_where_it_is_told(bus: Bus, topic: str) -> None:
     assert [record.offset for record in got] == [7, 8, 9]
 
 
-def test_a_paused_consumer_gets_nothing_until_it_resumes(bus: Bus, topic: str) -> None:
-    assigned = threading.Event()
-
-    def start(parts: object) -> dict[Partition, int | None]:
-        assigned.set()
-        return {}
-
-    consumer = bus.consumer("g" + topic, "0", [topic], start, lambda _: None)
-    until(lambda: bool(consumer.poll(0.05) or assigned.is_set()))
-    consumer.pause()
-    send(bus, Message(topic, b"k", b"v"))
-    assert [consumer.poll(0.1) for _ in range(3)] == [[], [], []]
-    consumer.resume()
-    got: list[Record] = []
-    until(lambda: bool(got.extend(consumer.poll(0.1)) or got))
-    consumer.close()
-
-
 def test_a_transaction_is_seen_whole_with_its_offsets(bus: Bus, topic: str) -> None:
     group = "g" + topic
     transactions = bus.transactions("t" + topic)
