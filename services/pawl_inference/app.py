@@ -1,0 +1,115 @@
+"""The only wiring of the inference service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random, SystemRandom
+
+from pydantic import SecretStr
+
+from pawl_inference import keys, metrics, routes
+from pawl_inference.chat import ChatHandler, ChatPolicy
+from pawl_inference.deployments import Artifacts, Deployments, EngineFactory
+from pawl_inference.domain.tokens import KeyRing
+from pawl_inference.feedback import FeedbackHandler
+from pawl_inference.follower import DeploymentFollower
+from pawl_inference.forwarder import Forwarder, pack
+from pawl_inference.journal import Journal
+from pawl_inference.publisher import Publisher
+from pawl_inference.reports import SERVICE, Reports
+from pawl_inference.routing import RouteTable
+from pawl_inference.server import InferenceService
+from pawl_inference.settings import InferenceSettings
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.bus import Bus
+from pawl_shared.clock import Clock, SystemClock
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.service import Health
+
+# The broker gives up on a message after 120 s; the journal then sends it again.
+_FORWARD_TIMEOUT = 130.0
+
+
+def build(
+    settings: InferenceSettings,
+    *,
+    bus: Bus | None = None,
+    artifacts: Artifacts | None = None,
+    make_engine: EngineFactory | None = None,
+    clock: Clock | None = None,
+    rng: Random | None = None,
+) -> InferenceService:
+    """The service, wired but not started: nothing connects here.
+
+    Raises:
+        ConfigurationError: a key cannot be read, or another process uses the same journal.
+    """
+    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
+    clock, rng = clock or SystemClock(), rng or SystemRandom()
+    source = f"pawl-{SERVICE}-{settings.instance}"
+    timeout = settings.feedback_timeout_seconds
+    health, table = Health(SERVICE), RouteTable()
+    journal = _journal(settings)
+    tokens = _key_ring(settings)
+    reports = Reports(
+        Publisher(bus, f"{source}-reports", timeout), source=source, url=_url(settings), clock=clock, rng=rng
+    )
+    feedback = FeedbackHandler(
+        tokens, Publisher(bus, f"{source}-feedback", timeout), source=source, timeout=timeout, clock=clock, rng=rng
+    )
+    chat = ChatHandler(
+        ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime),
+        table,
+        journal_full=lambda: journal.full,
+        append=lambda event: journal.append(pack(event)),
+        clock=clock,
+        rng=rng,
+    )
+    asgi = routes.create(
+        chat=chat,
+        feedback=feedback,
+        routes=table,
+        health=health,
+        api_keys=[key.get_secret_value() for key in settings.api_keys],
+        max_request_bytes=settings.max_request_bytes,
+    )
+    return InferenceService(
+        settings,
+        asgi=asgi,
+        health=health,
+        journal=journal,
+        forwarder=Forwarder(journal, Publisher(bus, f"{source}-journal", _FORWARD_TIMEOUT)),
+        follower=DeploymentFollower(bus, Deployments(artifacts, make_engine or _onnx_engine, table), health, reports),
+        feedback=feedback,
+        reports=reports,
+    )
+
+
+def _journal(settings: InferenceSettings) -> Journal:
+    folder = settings.data_dir / SERVICE / settings.instance / "journal"
+    journal = Journal(folder, max_bytes=settings.journal_max_bytes)
+    metrics.BACKLOG.set_function(lambda: journal.backlog)
+    metrics.JOURNAL_BYTES.set_function(lambda: journal.size)
+    metrics.JOURNAL_DAMAGED.set(journal.damaged)
+    return journal
+
+
+def _key_ring(settings: InferenceSettings) -> KeyRing:
+    current = _key(settings.token_key, settings.data_dir / "keys" / "feedback-token.key", "PAWL_TOKEN_KEY")
+    previous = [
+        keys.from_hex(key.get_secret_value(), "PAWL_TOKEN_PREVIOUS_KEYS") for key in settings.token_previous_keys
+    ]
+    return KeyRing.of(current, *previous)
+
+
+def _subject_key(settings: InferenceSettings) -> bytes:
+    return _key(settings.subject_key, settings.data_dir / "keys" / "subject.key", "PAWL_SUBJECT_KEY")
+
+
+def _key(given: SecretStr | None, path: Path, name: str) -> bytes:
+    return keys.from_hex(given.get_secret_value(), name) if given else keys.load_or_create(path)
+
+
+def _url(settings: InferenceSettings) -> str:
+    return f"http://{settings.http_host}:{settings.http_port}"

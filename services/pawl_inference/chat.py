@@ -1,0 +1,254 @@
+"""One chat request: who answers, the answer as it comes, and its log entry before it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Literal
+from uuid import UUID
+
+from pawl_inference import errors, metrics
+from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError, resolve_caller
+from pawl_inference.domain.tokens import Grant, KeyRing, sign
+from pawl_inference.engine.port import (
+    ChatTemplateError,
+    Generation,
+    GenerationChunk,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+    Sampling,
+    UnknownVersionError,
+    Usage,
+)
+from pawl_inference.journal import JournalFullError
+from pawl_inference.routing import Route, RouteTable
+from pawl_inference.schemas import ChatRequest
+from pawl_shared import events, logging
+from pawl_shared.clock import Clock
+from pawl_shared.ids import derived_id, uuid7
+
+log = logging.get(__name__)
+Ending = Literal["stop", "length", "cancelled"]
+_Submitted = tuple[Route, Assignment, Generation, int]
+
+
+@dataclass(frozen=True)
+class ChatPolicy:
+    """What holds for every request."""
+
+    source: str
+    subject_key: bytes
+    tokens: KeyRing
+    token_lifetime: timedelta
+
+
+@dataclass
+class Answer:
+    """An answer in flight. Iterate `chunks` once; the last chunk comes when the answer is safely in the journal."""
+
+    id: UUID
+    created: datetime
+    request: ChatRequest
+    caller: Caller
+    route: Route
+    assignment: Assignment
+    feedback_token: str
+    handler: ChatHandler
+    generation: Generation
+    usage: Usage
+    started: float
+    text: list[str] = field(default_factory=list)
+    first_token_seconds: float | None = None
+    _logged: bool = False
+
+    @property
+    def version(self) -> str:
+        """Digest of the version that answers."""
+        return self.assignment.served.version
+
+    async def chunks(self) -> AsyncIterator[GenerationChunk]:
+        """The engine's chunks. Left early (the client went away), the answer is cancelled and logged as such.
+
+        Raises ApiError when the engine failed, or when the answer cannot be logged: then it is not given either.
+        """
+        try:
+            async for chunk in self.generation:
+                self._note(chunk)
+                if chunk.finish_reason == "error":
+                    log.error("answer failed", inference_id=str(self.id), error=chunk.error)
+                    raise errors.internal()
+                if chunk.finish_reason is not None:
+                    self._finish(chunk.finish_reason)
+                yield chunk
+        finally:
+            if not self._logged:
+                self.generation.cancel()
+                self._cancelled()
+
+    def _note(self, chunk: GenerationChunk) -> None:
+        self.text.append(chunk.text)
+        self.usage = chunk.usage or Usage(self.usage.prompt_tokens, self.usage.completion_tokens + len(chunk.token_ids))
+        if self.first_token_seconds is None and chunk.token_ids:
+            self.first_token_seconds = self.handler.clock.monotonic() - self.started
+
+    def _finish(self, ending: Ending) -> None:
+        self._logged = True
+        try:
+            self.handler.record(self, ending)
+        except JournalFullError as error:
+            raise errors.unavailable(str(error), "journal_full") from error
+
+    def _cancelled(self) -> None:
+        """Nobody reads the answer any more; what it came to is logged where there is room."""
+        try:
+            self._finish("cancelled")
+        except errors.ApiError as error:
+            log.warning("cancelled answer not logged", inference_id=str(self.id), error=error.message)
+
+
+class ChatHandler:
+    """Begins answers, and records them when they end."""
+
+    def __init__(
+        self,
+        policy: ChatPolicy,
+        routes: RouteTable,
+        *,
+        journal_full: Callable[[], bool],
+        append: Callable[[events.Event], None],
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._policy = policy
+        self._routes = routes
+        self._journal_full = journal_full
+        self._append = append
+        self.clock = clock
+        self._rng = rng
+
+    def begin(self, request: ChatRequest) -> Answer:
+        """Assign a version and queue the request. Raises ApiError when it cannot be answered."""
+        if self._journal_full():
+            raise errors.unavailable(
+                "The journal is full, because the broker is away: no answer could be logged.", "journal_full"
+            )
+        now, started = self.clock.now(), self.clock.monotonic()
+        inference_id = uuid7(now, self._rng)
+        caller = resolve_caller(
+            key=self._policy.subject_key,
+            inference_id=inference_id,
+            now=now,
+            session_id=request.session_id,
+            conversation=request.conversation_id,
+            user=request.user,
+        )
+        route, assignment, generation, prompt_tokens = self._submit(request, caller)
+        grant = Grant(
+            inference_id, 0, assignment.model, caller.session, caller.subject, now + self._policy.token_lifetime
+        )
+        token = sign(self._policy.tokens, grant)
+        return Answer(
+            inference_id,
+            now,
+            request,
+            caller,
+            route,
+            assignment,
+            token,
+            self,
+            generation,
+            Usage(prompt_tokens, 0),
+            started,
+        )
+
+    def record(self, answer: Answer, ending: Ending) -> None:
+        """Append InferenceLogged to the journal. Raises JournalFullError."""
+        total = self.clock.monotonic() - answer.started
+        first = total if answer.first_token_seconds is None else answer.first_token_seconds
+        self._append(_logged(answer, ending, first, total, self._policy.source))
+        metrics.ANSWERS.labels(answer.assignment.model, answer.assignment.arm, ending).inc()
+        metrics.TOKENS.labels(answer.assignment.model).inc(answer.usage.completion_tokens)
+        metrics.FIRST_TOKEN_SECONDS.observe(first)
+        metrics.ANSWER_SECONDS.observe(total)
+
+    def _submit(self, request: ChatRequest, caller: Caller) -> _Submitted:
+        try:
+            try:
+                return self._once(request, caller)
+            except UnknownVersionError:
+                # Retired between looking the route up and queueing: the table has the newer route by now.
+                return self._once(request, caller)
+        except (UnknownModelError, UnknownVersionError) as error:
+            raise errors.unknown_model(request.model, str(error)) from error
+        except PromptTooLongError as error:
+            raise errors.invalid("messages", f"{error}.", "context_length_exceeded") from error
+        except ChatTemplateError as error:
+            raise errors.invalid("messages", str(error)) from error
+        except QueueFullError as error:
+            raise errors.too_many(str(error), error.retry_after_seconds) from error
+
+    def _once(self, request: ChatRequest, caller: Caller) -> _Submitted:
+        if not self._routes.all():
+            raise errors.unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
+        route, assignment = self._routes.resolve(request.model, caller.session)
+        prompt = route.engine.encode_chat([{"role": turn.role, "content": turn.content} for turn in _turns(request)])
+        generation = route.engine.submit(
+            GenerationRequest(
+                version=assignment.served.version,
+                prompt=prompt,
+                max_tokens=request.limit or max(1, route.engine.info.context_length - len(prompt)),
+                sampling=Sampling(_or_one(request.temperature), _or_one(request.top_p), seed=request.seed),
+                stop=request.stops,
+            )
+        )
+        return route, assignment, generation, len(prompt)
+
+
+def _logged(answer: Answer, ending: Ending, first: float, total: float, source: str) -> events.InferenceLogged:
+    request, assignment = answer.request, answer.assignment
+    return events.InferenceLogged(
+        # Derived, so that the journal may send it twice.
+        id=derived_id(answer.id, "pawl.inference.logged:0"),
+        time=answer.created,
+        source=source,
+        inference_id=answer.id,
+        model=assignment.model,
+        session=answer.caller.session,
+        subject=answer.caller.subject,
+        messages=_turns(request),
+        answer="".join(answer.text),
+        finish_reason=ending,
+        arm=assignment.arm,
+        version=assignment.served.version,
+        canary=assignment.canary,
+        revision=assignment.revision,
+        template_version=answer.route.template_version,
+        sampling=events.Sampling(
+            temperature=_or_one(request.temperature),
+            top_p=_or_one(request.top_p),
+            max_tokens=request.limit,
+            seed=request.seed,
+            stop=request.stops,
+        ),
+        prompt_tokens=answer.usage.prompt_tokens,
+        answer_tokens=answer.usage.completion_tokens,
+        first_token_seconds=first,
+        total_seconds=total,
+        metadata={name: value for name, value in (request.metadata or {}).items() if name != "session_id"},
+    )
+
+
+def _turns(request: ChatRequest) -> tuple[events.Message, ...]:
+    """`developer` is what OpenAI calls `system` now; chat templates know the older name."""
+    return tuple(
+        events.Message(role="system" if turn.role == "developer" else turn.role, content=turn.text)
+        for turn in request.messages
+    )
+
+
+def _or_one(value: float | None) -> float:
+    """OpenAI's default for temperature and top_p."""
+    return 1.0 if value is None else value

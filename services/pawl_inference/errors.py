@@ -1,0 +1,99 @@
+"""Errors as OpenAI's API words them: {"error": {"message", "type", "param", "code"}} with a status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+REQUEST = "invalid_request_error"
+_INNER = frozenset({"body", "str", "constrained-str", "item", "batch", "Conversation"})
+
+
+@dataclass
+class ApiError(Exception):
+    """What a client is told. `param` names the field of the request that is wrong."""
+
+    status: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+    type: str = REQUEST
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The JSON body."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def invalid(param: str | None, message: str, code: str | None = "invalid_value") -> ApiError:
+    """400: a field has a value that cannot be honoured."""
+    return ApiError(400, message, code, param)
+
+
+def unsupported(param: str, message: str = "") -> ApiError:
+    """400: a parameter that would have to be ignored."""
+    text = message or f"Unsupported parameter: '{param}' is not supported by this server; leave it out."
+    return ApiError(400, text, "unsupported_parameter", param)
+
+
+def unknown_model(model: str, detail: str = "") -> ApiError:
+    """404: no such route or version."""
+    text = f"The model `{model}` does not exist or is not loaded here; GET /v1/models lists what is. {detail}"
+    return ApiError(404, text.strip(), "model_not_found", "model")
+
+
+def unauthorized() -> ApiError:
+    """401: no API key, or a wrong one."""
+    text = "Incorrect or missing API key: send one as `Authorization: Bearer KEY`."
+    return ApiError(401, text, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+def forbidden(message: str) -> ApiError:
+    """403: a feedback token that gives no right to rate this answer."""
+    return ApiError(403, message, "invalid_feedback_token", "token", "permission_error")
+
+
+def too_many(message: str, retry_after_seconds: float) -> ApiError:
+    """429: the queue is full."""
+    headers = {"Retry-After": str(max(1, round(retry_after_seconds)))}
+    return ApiError(429, message, "rate_limit_exceeded", type="rate_limit_error", headers=headers)
+
+
+def unavailable(message: str, code: str, retry_after_seconds: float = 5) -> ApiError:
+    """503: the service cannot answer now; the request may be sent again."""
+    headers = {"Retry-After": str(max(1, round(retry_after_seconds)))}
+    return ApiError(503, message, code, type="server_error", headers=headers)
+
+
+def internal() -> ApiError:
+    """500: the server's own fault; what happened stands in its log."""
+    text = "The server had an error while processing your request. Its log has the details."
+    return ApiError(500, text, "internal_error", type="server_error")
+
+
+def from_validation(errors: list[dict[str, Any]]) -> ApiError:
+    """400 for the first thing that pydantic found wrong with a body."""
+    first = errors[0]
+    place = first.get("loc", ())
+    if first.get("type") == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "it is not JSON")
+        return ApiError(400, f"We could not parse the JSON body of your request: {reason}.", "invalid_json")
+    if first.get("type") == "unsupported_parameter":
+        return unsupported(first["ctx"]["param"])
+    # What pydantic calls the members of a union says nothing to a client.
+    path = [part for part in place if part not in _INNER and "[" not in str(part)]
+    param = _dotted(path) or None
+    if first.get("type") == "missing":
+        return ApiError(400, f"Missing required parameter: '{param or 'body'}'.", "missing_required_parameter", param)
+    if first.get("type") == "extra_forbidden":
+        return ApiError(400, f"Unknown parameter: '{param}'.", "unknown_parameter", param)
+    message = str(first.get("msg", "it is not valid")).removeprefix("Value error, ")
+    return invalid(param, f"Invalid value for '{param}': {message}." if param else f"Invalid body: {message}.")
+
+
+def _dotted(path: list[Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

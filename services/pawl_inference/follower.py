@@ -1,0 +1,92 @@
+"""The thread that reads pawl.deployments from its beginning, without a group, and reports what was applied."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from pawl_inference.deployments import Deployments
+from pawl_inference.reports import Reports
+from pawl_shared import codec, logging
+from pawl_shared.bus import Bus, Record
+from pawl_shared.errors import BusError, DecodeError
+from pawl_shared.events import DeploymentChanged
+from pawl_shared.service import Health
+from pawl_shared.topics import DEPLOYMENTS
+
+log = logging.get(__name__)
+RETRY_SECONDS = 5.0
+OBSTACLE = "deployment"
+WAITING = "waiting for the first deployment on pawl.deployments"
+
+
+class DeploymentFollower:
+    """Ready when it has stood at the topic's end with every model served: never on an older revision."""
+
+    def __init__(self, bus: Bus, deployments: Deployments, health: Health, reports: Reports) -> None:
+        self._bus = bus
+        self._deployments = deployments
+        self._health = health
+        self._reports = reports
+        self._stop = threading.Event()
+        self._told: object = None
+        self._retry_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="deployment-follower", daemon=True)
+        health.wait_for(OBSTACLE, WAITING)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading, and end the engines."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._deployments.close()
+
+    def follow(self, records: Iterable[Record | None]) -> None:
+        """None stands for the topic's end; only there is the newest revision known, and applied."""
+        for record in records:
+            if record is not None:
+                self._note(record)
+                continue
+            if self._deployments.pending and time.monotonic() >= self._retry_at:
+                self._deployments.apply_pending()
+                self._retry_at = time.monotonic() + RETRY_SECONDS if self._deployments.pending else 0.0
+            self._deployments.let_go()
+            self._report()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set))
+            except BusError as error:
+                log.warning("deployments cannot be read; trying again", error=str(error))
+                self._stop.wait(1.0)
+            except Exception:
+                # Serving goes on with what it has: a replica that no longer listened would never say so.
+                log.exception("following deployments failed; it starts again")
+                self._stop.wait(RETRY_SECONDS)
+
+    def _note(self, record: Record) -> None:
+        try:
+            event = codec.decode(record)
+        except DecodeError as error:
+            self._reports.unreadable(record, str(error))
+            return
+        if isinstance(event, DeploymentChanged):
+            self._deployments.note(event)
+            self._retry_at = 0.0
+
+    def _report(self) -> None:
+        """Readiness, and a ReplicaReported when something has changed."""
+        state = self._deployments
+        if state.served:
+            self._health.clear(OBSTACLE)
+        else:
+            self._health.wait_for(OBSTACLE, "; ".join(state.problems.values()) or WAITING)
+        now = (dict(state.applied), state.slots(), tuple(state.problems.values()), state.served)
+        if now != self._told and self._reports.replica(*now):
+            self._told = now

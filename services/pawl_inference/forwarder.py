@@ -1,0 +1,90 @@
+"""Sends the journal to the broker, in order, for as long as the service lives."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+
+from pawl_inference import metrics
+from pawl_inference.journal import Journal
+from pawl_inference.publisher import Publisher
+from pawl_shared import codec, logging
+from pawl_shared.bus import Message
+from pawl_shared.errors import BusError
+from pawl_shared.events import Event
+
+log = logging.get(__name__)
+BATCH = 500
+_MAX_DELAY = 5.0
+
+
+def pack(event: Event) -> bytes:
+    """An event as the journal keeps it: a line with the message's topic, key and headers, then its value."""
+    message = codec.encode(event)
+    head = {
+        "topic": message.topic,
+        "key": base64.b64encode(message.key or b"").decode(),
+        "headers": [[name, base64.b64encode(value).decode()] for name, value in message.headers],
+    }
+    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + (message.value or b"")
+
+
+def unpack(record: bytes) -> Message:
+    """The message in a journal's record."""
+    line, _, value = record.partition(b"\n")
+    head = json.loads(line)
+    headers = tuple((name, base64.b64decode(content)) for name, content in head["headers"])
+    return Message(head["topic"], base64.b64decode(head["key"]), value, headers)
+
+
+class Forwarder:
+    """One thread from the journal to the broker. What was sent but not acknowledged is sent again; ids make repeats
+    harmless."""
+
+    def __init__(self, journal: Journal, publisher: Publisher) -> None:
+        self._journal = journal
+        self._publisher = publisher
+        self._stop_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="journal-forwarder", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what an earlier process may have left."""
+        if self._journal.backlog:
+            log.info("journal has records of an earlier run", records=self._journal.backlog)
+        self._thread.start()
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Send what is left for at most `grace` seconds; the rest stays in the journal for the next start."""
+        self._stop_at = time.monotonic() + grace
+        self._thread.join(grace + 1)
+        self._publisher.close()
+
+    def forward(self) -> int:
+        """Send one batch; answers the number of its records. Raises BusError."""
+        end = self._journal.end
+        batch = self._journal.read(BATCH)
+        self._publisher.publish([unpack(payload) for _, payload in batch])
+        # An empty batch before the end: these numbers were damaged on disk.
+        self._journal.acknowledge(batch[-1][0] + 1 if batch else end)
+        metrics.FORWARDED.inc(len(batch))
+        return len(batch)
+
+    def _run(self) -> None:
+        delay = 0.1
+        while not self._stopping():
+            if not self._journal.wait(self._journal.acknowledged, 0.2):
+                continue
+            try:
+                self.forward()
+                delay = 0.1
+            except BusError as error:
+                log.warning("journal waits for the broker", error=str(error), records=self._journal.backlog)
+                time.sleep(delay)
+                delay = min(_MAX_DELAY, delay * 2)
+
+    def _stopping(self) -> bool:
+        if self._stop_at is None:
+            return False
+        return self._journal.backlog == 0 or time.monotonic() >= self._stop_at

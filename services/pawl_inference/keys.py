@@ -1,0 +1,46 @@
+"""Secrets of the edge: given by setting, else made once and kept in the data folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from pawl_shared.errors import ConfigurationError
+
+KEY_BYTES = 32
+
+
+def load_or_create(path: Path) -> bytes:
+    """The key in a file that only this user may read; made when there is none.
+
+    Raises:
+        ConfigurationError: the file holds no key.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES))
+        try:
+            # A link fails where a rename would replace the key that another replica has just made.
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    return from_hex(path.read_text().strip(), str(path))
+
+
+def from_hex(text: str, where: str) -> bytes:
+    """A key from its hex form. Raises ConfigurationError when it is none, or too short."""
+    try:
+        key = bytes.fromhex(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{where} is not hex; make a key with `openssl rand -hex {KEY_BYTES}`") from error
+    if len(key) < KEY_BYTES:
+        raise ConfigurationError(
+            f"{where} has {len(key)} bytes; make one with `openssl rand -hex {KEY_BYTES}`"
+        )
+    return key

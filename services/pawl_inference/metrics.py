@@ -1,0 +1,31 @@
+"""What the service counts beside the metrics that all services have, each declared once with a line of prose."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+ANSWERS = Counter(
+    "pawl_inference_answers",
+    "Answers that were given and journalled, by how they ended",
+    ["model", "arm", "finish_reason"],
+)
+TOKENS = Counter("pawl_inference_answer_tokens", "Tokens that were generated", ["model"])
+FIRST_TOKEN_SECONDS = Histogram(
+    "pawl_inference_first_token_seconds", "From a request to the first token of its answer", buckets=_SECONDS
+)
+ANSWER_SECONDS = Histogram("pawl_inference_answer_seconds", "From a request to the end of its answer", buckets=_SECONDS)
+ERRORS = Counter(
+    "pawl_inference_errors", "Requests that were refused or failed, by what the client was told", ["status", "code"]
+)
+FEEDBACK = Counter("pawl_inference_feedback", "Statements about answers that the broker has acknowledged", ["kind"])
+FORWARDED = Counter("pawl_inference_journal_forwarded", "Journal records that the broker has acknowledged")
+BACKLOG = Gauge("pawl_inference_journal_backlog", "Journal records that wait for the broker")
+JOURNAL_BYTES = Gauge("pawl_inference_journal_bytes", "Size of the journal on disk")
+JOURNAL_DAMAGED = Gauge(
+    "pawl_inference_journal_damaged", "Journal segments that ended torn at the last start"
+)
+DEPLOYMENTS = Counter(
+    "pawl_inference_deployments", "Deployment revisions that were tried here, by outcome", ["outcome"]
+)

@@ -1,0 +1,51 @@
+"""A producer that connects when it is first needed, and anew after the broker has failed it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from pawl_shared.bus import Bus, Message, Partition, Producer
+from pawl_shared.errors import BusError
+
+
+class Publisher:
+    """Sends messages and waits until the broker has them. May block: not for the event loop."""
+
+    def __init__(self, bus: Bus, name: str, timeout: float) -> None:
+        self._bus = bus
+        self._name = name
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+
+    def send(self, message: Message) -> Future[Partition]:
+        """Hand a message over; the future is done when the broker has it. Raises BusError when none can be reached."""
+        with self._lock:
+            producer = self._producer = self._producer or self._bus.producer(self._name)
+        return producer.send(message)
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send in order and wait for every acknowledgement. Raises BusError when one is missing."""
+        try:
+            for future in [self.send(message) for message in messages]:
+                future.result(self._timeout)
+        except FutureTimeoutError as error:
+            self.reset()
+            raise BusError(f"the broker acknowledged nothing for {self._timeout:.0f} s") from error
+        except BusError:
+            self.reset()
+            raise
+
+    def reset(self) -> None:
+        """Drop the connection; the next message makes a new one."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(BusError):
+                producer.close()
+
+    close = reset

@@ -1,0 +1,192 @@
+"""The HTTP API: OpenAI's chat completions and models, feedback, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from pawl_inference import errors, presentation
+from pawl_inference.chat import ChatHandler
+from pawl_inference.domain.assignment import UnknownModelError, model_id, route_name
+from pawl_inference.edge import Edge, respond
+from pawl_inference.errors import ApiError
+from pawl_inference.feedback import FeedbackHandler
+from pawl_inference.routing import RouteTable
+from pawl_inference.schemas import (
+    ChatCompletion,
+    ChatRequest,
+    Error,
+    FeedbackAccepted,
+    FeedbackPost,
+    Model,
+    ModelList,
+)
+from pawl_shared import logging
+from pawl_shared.service import Health
+
+log = logging.get(__name__)
+T = TypeVar("T")
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": text}
+    for status, text in {
+        400: "A field is missing, wrong or not supported; `param` names it.",
+        401: "No API key, or a wrong one.",
+        403: "The feedback token gives no right to rate this answer.",
+        404: "No such model or URL.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        429: "The queue is full; see Retry-After.",
+        503: "Not ready, the journal is full, or the broker is away; see Retry-After.",
+    }.items()
+}
+PREFIX_SHOWN = 12
+
+
+def create(
+    *,
+    chat: ChatHandler,
+    feedback: FeedbackHandler,
+    routes: RouteTable,
+    health: Health,
+    api_keys: Sequence[str] = (),
+    max_request_bytes: int,
+) -> FastAPI:
+    """The ASGI application."""
+    app = FastAPI(
+        title="Pawl inference",
+        version=version("pawl"),
+        description="OpenAI-compatible chat completions that learn from feedback.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_chat(app, chat)
+    _add_models(app, routes)
+    _add_feedback(app, feedback)
+    _add_health(app, health)
+    _add_error_handlers(app)
+    app.add_middleware(Edge, api_keys=api_keys, max_bytes=max_request_bytes)
+    return app
+
+
+def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: _ERRORS[status] for status in statuses}
+
+
+def _add_chat(app: FastAPI, chat: ChatHandler) -> None:
+    @app.post(
+        "/v1/chat/completions",
+        response_model=ChatCompletion,
+        responses=_responses(400, 401, 404, 413, 415, 429, 503),
+        summary="Answer a conversation, at once or as server-sent events",
+    )
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        answer = chat.begin(body)
+        headers = presentation.headers(answer)
+        if body.stream:
+            headers["cache-control"] = "no-cache"
+            return StreamingResponse(presentation.stream(answer), media_type="text/event-stream", headers=headers)
+        done = await _unless_gone(request, presentation.whole(answer))
+        return Response() if done is None else JSONResponse(done, headers=headers)
+
+
+def _add_models(app: FastAPI, routes: RouteTable) -> None:
+    def listed() -> list[Model]:
+        found = []
+        for model, route in sorted(routes.all().items()):
+            created = int(route.deployment.time.timestamp())
+            name = route_name(model)
+            pins = [f"{name}@{each.version[:PREFIX_SHOWN]}" for each in route.versions]
+            found += [Model(id=each, created=created) for each in (name, *pins)]
+        return found
+
+    @app.get("/v1/models", responses=_responses(401), summary="Routes, and the versions that can be pinned")
+    async def list_models() -> ModelList:
+        return ModelList(data=listed())
+
+    @app.get("/v1/models/{name:path}", responses=_responses(401, 404), summary="One route or version")
+    async def get_model(name: str) -> Model:
+        try:
+            _, assigned = routes.resolve(name, "")
+        except UnknownModelError as error:
+            raise errors.unknown_model(name, str(error)) from error
+        created = int(routes.all()[assigned.model].deployment.time.timestamp())
+        return Model(id=route_name(model_id(name)), created=created)
+
+
+def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:
+    @app.post(
+        "/v1/feedback",
+        status_code=202,
+        responses=_responses(400, 401, 403, 413, 415, 503),
+        summary="Say what somebody thought of an answer; accepted when the broker has it",
+    )
+    async def post_feedback(
+        body: FeedbackPost,
+        idempotency_key: Annotated[str | None, Header(description="a repeat with the same key counts once")] = None,
+    ) -> FeedbackAccepted:
+        return await feedback.post(body, idempotency_key)
+
+
+def _add_health(app: FastAPI, health: Health) -> None:
+    @app.get("/healthz", response_class=PlainTextResponse, summary="The process lives")
+    async def healthz() -> str:
+        return "alive\n"
+
+    @app.get("/readyz", response_class=PlainTextResponse, summary="Ready to answer, or 503 with the reasons")
+    async def readyz() -> Response:
+        text = "\n".join(health.obstacles.values()) or "ready"
+        return PlainTextResponse(f"{text}\n", 200 if health.ready else 503)
+
+    @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+    async def prometheus() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def api(_: Request, error: Exception) -> Response:
+        return respond(error if isinstance(error, ApiError) else errors.internal())
+
+    async def validation(_: Request, error: Exception) -> Response:
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        return respond(errors.from_validation(list(found)))
+
+    async def http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 404:
+            text = f"Invalid URL ({request.method} {request.url.path})"
+            return respond(ApiError(404, text, "unknown_url"))
+        if status == 405:
+            text = f"Not allowed to {request.method} on {request.url.path}"
+            return respond(ApiError(405, text, "method_not_allowed"))
+        return respond(ApiError(400, "We could not parse the JSON body of your request.", "invalid_json"))
+
+    app.add_exception_handler(ApiError, api)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, api)
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """The result of `work`, or None: it is cancelled when the client has left, so that nothing is computed in vain."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        watcher.cancel()
+        task.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,46 @@
+"""What the inference service is told from outside."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field, SecretStr
+
+from pawl_inference.engine.settings import MAX_BATCH_LIMIT
+
+from pawl_shared.settings import PawlSettings, Port
+
+
+class InferenceSettings(PawlSettings):
+    """Settings of pawl_inference, beside those that all services share."""
+
+    http_port: Port = Field(default=8000, description="port to listen on; 0: any free one")
+    api_keys: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="JSON list of keys of apps (Authorization: Bearer KEY); empty: everyone may ask",
+    )
+    max_request_bytes: int = Field(
+        default=512 << 10, ge=1024, le=768 << 10, description="largest request body; a log record must hold it"
+    )
+    token_key: SecretStr | None = Field(
+        default=None, description="key (64 hex digits) that signs feedback tokens; none: made and kept in DATA_DIR/keys"
+    )
+    token_previous_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="JSON list of older signing keys, whose tokens are still accepted"
+    )
+    token_lifetime: timedelta = Field(
+        default=timedelta(days=7), gt=timedelta(0), description="how long an answer may be rated (ISO 8601 or seconds)"
+    )
+    subject_key: SecretStr | None = Field(
+        default=None, description="key (64 hex digits) that hashes user ids; none: made and kept in DATA_DIR/keys"
+    )
+    journal_max_bytes: int = Field(
+        default=1 << 30, ge=32 << 20, description="answers waiting for the broker; beyond it new requests get a 503"
+    )
+    engine_threads: int = Field(default=0, ge=0, description="threads that compute answers; 0: one for each core")
+    engine_max_batch: int = Field(default=8, ge=1, le=MAX_BATCH_LIMIT, description="answers computed at the same time")
+    engine_slots: int = Field(default=6, ge=1, description="adapters held at once: live, draining, and one to load into")
+    engine_max_waiting: int = Field(default=64, ge=0, description="requests that may wait; further ones get a 429")
+    feedback_timeout_seconds: float = Field(
+        default=15.0, gt=0, description="how long a post of feedback waits for the broker before it gets a 503"
+    )

@@ -1,0 +1,116 @@
+"""An engine that answers at once with words of its own: what the HTTP service meets in tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pawl_inference.engine.port import (
+    EngineInfo,
+    EngineStats,
+    GenerationChunk,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+    UnknownVersionError,
+    Usage,
+)
+from pawl_shared.errors import AdapterRejectedError
+
+CONTEXT = 64
+
+
+class FakeGeneration:
+    """The words of an answer, one a chunk. With a `gate` it waits there after the first word."""
+
+    def __init__(self, engine: "FakeEngine", request: GenerationRequest) -> None:
+        self._engine, self._request = engine, request
+        self._cancelled = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[GenerationChunk]:
+        words = self._engine.words(self._request)[: self._request.max_tokens]
+        for number, word in enumerate(words):
+            yield GenerationChunk(word if number == 0 else f" {word}", (number,))
+            await asyncio.sleep(0)
+            if self._engine.gate is not None:
+                await self._wait(self._engine.gate)
+            if self._cancelled.is_set():
+                yield GenerationChunk("", finish_reason="cancelled", usage=self._usage(number + 1))
+                return
+        if self._engine.fails:
+            yield GenerationChunk("", finish_reason="error", error="the fake engine was told to fail")
+            return
+        ending = "length" if len(words) == self._request.max_tokens else "stop"
+        yield GenerationChunk("", finish_reason=ending, usage=self._usage(len(words)))
+
+    def cancel(self) -> None:
+        self._engine.cancelled += 1
+        self._cancelled.set()
+
+    async def _wait(self, gate: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (gate, self._cancelled)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _usage(self, tokens: int) -> Usage:
+        return Usage(len(self._request.prompt), tokens)
+
+
+class FakeEngine:
+    """Remembers what it was asked. Slot files whose content begins with `bad` are refused."""
+
+    def __init__(self, base: str, graph: str) -> None:
+        self.info = EngineInfo(base, graph, "fake", CONTEXT, max_batch=4, slots=3, max_rank=16)
+        self.published: dict[str, Path] = {}
+        self.retired: list[str] = []
+        self.requests: list[GenerationRequest] = []
+        self.conversations: list[list[dict[str, Any]]] = []
+        self.gate: asyncio.Event | None = None
+        self.fails = False
+        self.full = False
+        self.cancelled = 0
+        self.closed = False
+
+    def words(self, request: GenerationRequest) -> list[str]:
+        """Every version says its own name."""
+        return ["I", "am", request.version[:6]]
+
+    def versions(self) -> frozenset[str]:
+        return frozenset({self.info.base, *self.published})
+
+    def stats(self) -> EngineStats:
+        return EngineStats(0, 0, 0, 0, len(self.published))
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> tuple[int, ...]:
+        self.conversations.append([dict(message) for message in messages])
+        return tuple(range(sum(len(message["content"].split()) for message in messages)))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(range(len(text.split())))
+
+    def publish(self, version: str, slot_file: Path) -> None:
+        if slot_file.read_bytes().startswith(b"bad"):
+            raise AdapterRejectedError("adapter refused (not_finite): the fake engine was given a bad file")
+        self.published[version] = slot_file
+
+    def retire(self, version: str) -> None:
+        self.retired.append(version)
+        del self.published[version]
+
+    def submit(self, request: GenerationRequest) -> FakeGeneration:
+        if self.full:
+            raise QueueFullError(64, 3.0)
+        if request.version not in self.versions():
+            raise UnknownVersionError(f"version {request.version[:12]} is not loaded")
+        if len(request.prompt) >= CONTEXT:
+            raise PromptTooLongError(len(request.prompt), CONTEXT)
+        self.requests.append(request)
+        return FakeGeneration(self, request)
+
+    def close(self) -> None:
+        self.closed = True
