@@ -137,6 +137,7 @@ def _describe(
         kv_heads=int(decoder["num_key_value_heads"]),
         head_size=int(decoder["head_size"]),
         eos_token_ids=tuple(sorted(_eos_ids(hf_folder))),
+        special_tokens=_special_tokens(hf_folder),
         sites=tuple(sites),
     )
 
@@ -151,3 +152,10 @@ def _eos_ids(hf_folder: Path) -> set[int]:
     if not found:
         raise BaseModelError("the base model names no end-of-turn token; set eos_token_id in generation_config.json")
     return found
+
+
+def _special_tokens(hf_folder: Path) -> dict[str, str]:
+    config: dict[str, Any] = json.loads((hf_folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    found = {name: config.get(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    texts = {name: value["content"] if isinstance(value, dict) else value for name, value in found.items()}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}

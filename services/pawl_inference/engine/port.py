@@ -31,7 +31,7 @@ class UnknownVersionError(EngineError):
 
 
 class PromptTooLongError(EngineError):
-    """Prompt and max_tokens do not fit into the context; the caller should answer 400."""
+    """The prompt leaves no room for an answer; the caller should answer 400."""
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
         super().__init__(
@@ -68,7 +68,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One answer to be made. `version` is a full digest: the base's, or one that was published."""
+    """One answer to be made. `version` is a full digest: the base's, or one that was published.
+
+    An answer that reaches the end of the context before `max_tokens` ends there, with finish_reason "length".
+    """
 
     version: str
     prompt: tuple[int, ...]

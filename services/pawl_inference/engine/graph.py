@@ -1,0 +1,118 @@
+"""The serving graph on ONNX Runtime, and steps with all their buffers bound."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.slots import SlotPool
+from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class ServingGraph:
+    """An inference session over a serving graph folder."""
+
+    def __init__(self, folder: Path, threads: int, allow_spinning: bool) -> None:
+        self.spec: GraphSpec = read_spec(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
+        self.session: Any = onnxruntime.InferenceSession(
+            str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
+        )
+
+
+class Step:
+    """One shape of work, bound once and run many times: `rows` rows from `row`, `length` new tokens each.
+
+    Adapter slots first..last are bound as they lie in the pool; a mask picks each row's own. An IO binding holds raw
+    pointers, so everything it points to is kept here.
+    """
+
+    def __init__(
+        self,
+        graph: ServingGraph,
+        cache: KvCache,
+        slots: SlotPool,
+        row: int,
+        rows: int,
+        length: int,
+        span: tuple[int, int],
+    ) -> None:
+        self._session, self._spec, self._span = graph.session, graph.spec, span
+        self._binding = graph.session.io_binding()
+        self._kept: list[Any] = [cache, slots]
+        self._assigned: tuple[int | None, ...] | None = None
+        self._length = length
+        self._ids = self._input("input_ids", np.zeros((rows, length), np.int64))
+        self._ends = self._input("seqlens_k", np.zeros(rows, np.int32))
+        self._total = self._input("total_sequence_length", np.zeros((), np.int32))
+        self._input("positions", np.array([length - 1], np.int64))
+        self._input("shape_2d", np.array([rows * length, -1], np.int64))
+        self._input("shape_3d", np.array([rows, length, -1], np.int64))
+        self._bind_cache(cache, row, rows)
+        self._masks = {count: self._mask(count, rows * length) for count in self._spec.block_counts}
+        for site in self._spec.sites:
+            self._bind_site(slots, site)
+        self._logits = np.zeros((rows, 1, self._spec.vocab_size), np.float32)
+        self._bind("logits", self._logits, output=True)
+
+    def run(self, ids: NDArray[np.int64], past: Sequence[int], slots: Sequence[int | None]) -> NDArray[np.float32]:
+        """Run one step and return the last position's logits [rows, vocabulary], valid until the next run.
+
+        Args:
+            ids: new tokens [rows, length].
+            past: tokens that each row has in the cache.
+            slots: each row's slot, None for the base.
+        """
+        self._assign(tuple(slots))
+        self._ids[:] = ids
+        self._ends[:] = np.asarray(past, np.int32) + (self._length - 1)
+        self._total[...] = self._ends.max() + 1
+        self._session.run_with_iobinding(self._binding)
+        return self._logits[:, 0]
+
+    def _assign(self, slots: tuple[int | None, ...]) -> None:
+        if slots == self._assigned:
+            return
+        for blocks, mask in self._masks.items():
+            mask[:] = 0
+            width = blocks * self._spec.rank
+            for row, slot in enumerate(slots):
+                if slot is not None:
+                    start = (slot - self._span[0]) * width
+                    mask[start : start + width, row * self._length : (row + 1) * self._length] = 1
+        self._assigned = slots
+
+    def _mask(self, blocks: int, columns: int) -> NDArray[np.float32]:
+        rows = (self._span[1] - self._span[0] + 1) * blocks * self._spec.rank
+        return self._input(f"mask_{blocks}", np.zeros((rows, columns), np.float32))
+
+    def _bind_cache(self, cache: KvCache, row: int, rows: int) -> None:
+        shape = [rows, *cache.row_shape]
+        for index, (layer, part) in enumerate(cache.names):
+            pointer = cache.pointer(index, row)
+            # The same memory in and out: attention appends in place.
+            self._binding.bind_input(f"past_key_values.{layer}.{part}", "cpu", 0, np.float32, shape, pointer)
+            self._binding.bind_output(f"present.{layer}.{part}", "cpu", 0, np.float32, shape, pointer)
+
+    def _bind_site(self, slots: SlotPool, site: Site) -> None:
+        for name in (site.a, site.b):
+            self._bind(name, slots.view(name, *self._span))
+
+    def _input(self, name: str, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        self._bind(name, array)
+        return array
+
+    def _bind(self, name: str, array: NDArray[Any], output: bool = False) -> None:
+        self._kept.append(array)
+        bind = self._binding.bind_output if output else self._binding.bind_input
+        bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)

@@ -1,0 +1,36 @@
+"""Key and value buffers of all rows, updated in place by the graph."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawl_shared.graph_spec import GraphSpec
+
+
+class KvCache:
+    """One buffer [rows, kv heads, context, head size] for each layer's keys and values.
+
+    The memory is reserved, not used, until a row grows into it (SmolLM2-135M: 46 kB a token).
+    """
+
+    def __init__(self, spec: GraphSpec, rows: int, context_length: int) -> None:
+        shape = (rows, spec.kv_heads, context_length, spec.head_size)
+        self.names = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
+        self.buffers: list[NDArray[np.float32]] = [np.zeros(shape, np.float32) for _ in self.names]
+        self.row_shape = shape[1:]
+
+    def pointer(self, index: int, row: int) -> int:
+        """Address of a row in a buffer; rows are contiguous, so any run of rows can be bound as a batch."""
+        buffer = self.buffers[index]
+        return int(buffer.ctypes.data) + row * int(buffer.strides[0])
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of a row over another row."""
+        for buffer in self.buffers:
+            buffer[target, :, :length] = buffer[source, :, :length]
+
+    def swap(self, first: int, second: int, length: int) -> None:
+        """Exchange the first `length` tokens of two rows."""
+        for buffer in self.buffers:
+            kept = buffer[first, :, :length].copy()
+            buffer[first, :, :length] = buffer[second, :, :length]
+            buffer[second, :, :length] = kept

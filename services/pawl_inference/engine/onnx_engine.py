@@ -1,0 +1,169 @@
+"""The engine on plain ONNX Runtime: see `port.Engine` for what it promises."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from collections.abc import Sequence as Items
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pawl_inference.engine.batching import DecodeLoop
+from pawl_inference.engine.chat_template import ChatTemplate
+from pawl_inference.engine.graph import ServingGraph, Step
+from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.port import (
+    EngineInfo,
+    EngineStats,
+    Generation,
+    GenerationChunk,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+)
+from pawl_inference.engine.sequence import Sequence
+from pawl_inference.engine.settings import EngineSettings
+from pawl_inference.engine.slots import SlotPool
+from pawl_inference.engine.text import TextCodec
+from pawl_shared.adapter_format import AdapterInvalidError, Fault
+
+_WARM_TOKENS = 8
+
+
+class OnnxEngine:
+    """Serves one base graph and the adapters that are published to it.
+
+    Args:
+        graph_folder: as the validator exported it.
+        graph: its digest; slot files made for another graph are refused.
+    """
+
+    def __init__(self, graph_folder: Path, graph: str, settings: EngineSettings | None = None) -> None:
+        self._settings = settings or EngineSettings()
+        self._graph = ServingGraph(graph_folder, self._settings.threads, self._settings.allow_spinning)
+        spec = self._graph.spec
+        self._codec = TextCodec(graph_folder)
+        self._template = ChatTemplate(graph_folder, spec.special_tokens)
+        self._slots = SlotPool(spec, graph, self._settings.slots)
+        self._info = EngineInfo(
+            base=spec.base,
+            graph=graph,
+            name=spec.name,
+            context_length=spec.context_length,
+            max_batch=self._settings.max_batch,
+            slots=self._settings.slots,
+            max_rank=spec.rank,
+        )
+        self._publishing = threading.Lock()
+        self._seconds = 1.0  # how long a request takes, smoothed: for Retry-After
+        self._started: dict[int, float] = {}
+        self._loop = DecodeLoop(self._graph, self._slots, self._settings, self._end)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def versions(self) -> frozenset[str]:
+        """See `port.Engine.versions`."""
+        return self._slots.live() | {self._info.base}
+
+    def stats(self) -> EngineStats:
+        """See `port.Engine.stats`."""
+        loop = self._loop
+        return EngineStats(loop.active, loop.waiting, loop.steps_run, loop.tokens_made, self._slots.used())
+
+    def encode_chat(
+        self, messages: Items[Mapping[str, Any]], tools: Items[Mapping[str, Any]] | None = None
+    ) -> tuple[int, ...]:
+        """See `port.Engine.encode_chat`."""
+        # The template writes the special tokens itself.
+        return self._codec.encode(self._template.render(messages, tools), special=False)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """See `port.Engine.encode`."""
+        return self._codec.encode(text, special=True)
+
+    def publish(self, version: str, slot_file: Path) -> None:
+        """See `port.Engine.publish`."""
+        with self._publishing:
+            if version in self.versions():
+                return
+            slot = self._slots.load(version, slot_file)
+            try:
+                self._warm(slot)
+            except BaseException:
+                self._slots.discard(slot)
+                raise
+            self._slots.activate(version, slot)
+
+    def retire(self, version: str) -> None:
+        """See `port.Engine.retire`."""
+        self._slots.retire(version)
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """See `port.Engine.submit`."""
+        room = self._info.context_length - len(request.prompt)
+        if room < 1 or not request.prompt:
+            raise PromptTooLongError(len(request.prompt), self._info.context_length)
+        handle = _Handle(asyncio.get_running_loop())
+        slot = self._slots.hold(request.version)
+        limit = min(request.max_tokens, room)
+        eos = frozenset(self._graph.spec.eos_token_ids)
+        sequence = Sequence(request, slot, self._codec, limit, eos, handle.tell)
+        handle.sequence = sequence
+        self._started[id(sequence)] = time.monotonic()
+        if not self._loop.submit(sequence):
+            self._end(sequence)
+            waiting = self._loop.waiting
+            raise QueueFullError(waiting, max(1.0, self._seconds * waiting / self._info.max_batch))
+        return handle
+
+    def close(self) -> None:
+        """See `port.Engine.close`."""
+        self._loop.close()
+
+    def _end(self, sequence: Sequence) -> None:
+        self._slots.release(sequence.slot)
+        seconds = time.monotonic() - self._started.pop(id(sequence))
+        self._seconds += 0.1 * (seconds - self._seconds)
+
+    def _warm(self, slot: int) -> None:
+        """Run a few tokens on the new slot, beside the batch, so that its first request finds warm memory."""
+        cache = KvCache(self._graph.spec, 1, _WARM_TOKENS)
+        step = Step(self._graph, cache, self._slots, 0, 1, _WARM_TOKENS, (slot, slot))
+        ids = np.arange(_WARM_TOKENS, dtype=np.int64)[None] % self._graph.spec.vocab_size
+        if not np.isfinite(step.run(ids, [0], [slot])).all():
+            raise AdapterInvalidError(Fault.NOT_FINITE, "the model gives no finite logits with it")
+
+
+class _Handle:
+    """A request in flight, seen from the event loop that submitted it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._chunks: asyncio.Queue[GenerationChunk] = asyncio.Queue()
+        self.sequence: Sequence | None = None
+
+    def tell(self, chunk: GenerationChunk) -> None:
+        """Hand a chunk over to the event loop (called by the decode thread)."""
+        try:
+            self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self.cancel()
+
+    def cancel(self) -> None:
+        """See `port.Generation.cancel`."""
+        if self.sequence is not None:
+            self.sequence.cancelled = True
+
+    async def __aiter__(self) -> AsyncIterator[GenerationChunk]:
+        try:
+            while True:
+                chunk = await self._chunks.get()
+                yield chunk
+                if chunk.finish_reason is not None:
+                    return
+        finally:
+            self.cancel()  # whoever stops reading needs no more tokens

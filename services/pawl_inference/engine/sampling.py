@@ -1,0 +1,105 @@
+"""Draws the next token. Pure: the random number is an argument."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawl_inference.engine.port import Sampling
+
+# Candidates that are looked at before the whole vocabulary is sorted: 256 hold 0.95 of the mass almost always, and
+# picking them takes 0.3 ms of a 49k vocabulary where a full sort takes 4 ms.
+_FIRST_CANDIDATES = 256
+
+Logits = NDArray[np.float32]
+
+
+@dataclass
+class History:
+    """Tokens that penalties look at: repetition counts prompt and answer, presence and frequency the answer only."""
+
+    prompt: frozenset[int] = frozenset()
+    answer: Counter[int] = field(default_factory=Counter)
+
+
+def choose(logits: Logits, sampling: Sampling, history: History, uniform: float) -> int:
+    """Pick a token from logits [vocabulary] by inverse transform of `uniform` in [0, 1).
+
+    Order: penalties, temperature, top_k, top_p (nucleus, Holtzman et al. 2019, arXiv:1904.09751), min_p (Nguyen et al.
+    2024, arXiv:2407.01082).
+    """
+    scores = penalise(logits, sampling, history)
+    if sampling.temperature <= 0:
+        return int(scores.argmax())
+    scaled = scores.astype(np.float64) / sampling.temperature
+    weights = np.exp(scaled - scaled.max())
+    if sampling.top_k <= 0 and sampling.top_p >= 1 and sampling.min_p <= 0:
+        return _draw(np.arange(len(weights)), weights, uniform)
+    tokens = _candidates(weights, sampling)
+    kept = weights[tokens]
+    if sampling.min_p > 0:
+        tokens, kept = tokens[kept >= sampling.min_p * kept[0]], kept[kept >= sampling.min_p * kept[0]]
+    return _draw(tokens, kept, uniform)
+
+
+def penalise(logits: Logits, sampling: Sampling, history: History) -> Logits:
+    """Logits after presence, frequency (OpenAI) and repetition (Keskar et al. 2019, arXiv:1909.05858) penalties."""
+    additive = sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
+    if not additive and sampling.repetition_penalty == 1:
+        return logits
+    scores = logits.copy()
+    if sampling.repetition_penalty != 1:
+        seen = np.fromiter(history.prompt | history.answer.keys(), np.int64)
+        values = scores[seen]
+        penalty = np.float32(sampling.repetition_penalty)
+        scores[seen] = np.where(values > 0, values / penalty, values * penalty)
+    if additive and history.answer:
+        tokens = np.fromiter(history.answer.keys(), np.int64)
+        counts = np.fromiter(history.answer.values(), np.float32)
+        scores[tokens] -= np.float32(sampling.presence_penalty) + np.float32(sampling.frequency_penalty) * counts
+    return scores
+
+
+def log_probabilities(logits: Logits, token: int, top: int) -> tuple[float, list[tuple[int, float]]]:
+    """Log-probability of a token, and the `top` likeliest tokens with theirs, before temperature."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    normaliser = float(np.log(np.exp(shifted).sum()))
+    likeliest = _largest(shifted, top) if top else np.array([], np.int64)
+    return float(shifted[token]) - normaliser, [(int(i), float(shifted[i]) - normaliser) for i in likeliest]
+
+
+def _candidates(weights: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+    """Tokens that top_k and top_p leave, likeliest first."""
+    limit = sampling.top_k if 0 < sampling.top_k < len(weights) else len(weights)
+    size = min(limit, _FIRST_CANDIDATES)
+    tokens = _largest(weights, size)
+    # With top_k, top_p is a share of what top_k left; without, of everything.
+    if limit < len(weights) and size < limit:
+        tokens = _largest(weights, limit)
+    total = float(weights[tokens].sum()) if limit < len(weights) else float(weights.sum())
+    if sampling.top_p >= 1 and limit == len(weights):
+        return _largest(weights, limit)
+    mass = np.cumsum(weights[tokens])
+    if mass[-1] < sampling.top_p * total and len(tokens) < limit:
+        tokens = _largest(weights, limit)
+        mass = np.cumsum(weights[tokens])
+    kept = int(np.searchsorted(mass, sampling.top_p * total)) + 1
+    return tokens[:kept]
+
+
+def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Indices of the `count` largest values, largest first, the lower index first among equals."""
+    if count < len(values):
+        # Everything at least as large as the count-th, so that ties do not depend on how the partition went.
+        threshold = np.partition(values, len(values) - count)[len(values) - count]
+        found = np.flatnonzero(values >= threshold)
+    else:
+        found = np.arange(len(values))
+    return found[np.argsort(-values[found], kind="stable")][:count]
+
+
+def _draw(tokens: NDArray[np.int64], weights: NDArray[np.float64], uniform: float) -> int:
+    mass = np.cumsum(weights)
+    index = int(np.searchsorted(mass, uniform * mass[-1], side="right"))
+    return int(tokens[min(index, len(tokens) - 1)])

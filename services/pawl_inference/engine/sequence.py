@@ -1,0 +1,85 @@
+"""One request on its way through the engine: its tokens, its place in the cache, and what it has told its caller."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pawl_inference.engine import sampling
+from pawl_inference.engine.port import FinishReason, GenerationChunk, GenerationRequest, TokenLogprob, Usage
+from pawl_inference.engine.sampling import History, Logits
+from pawl_inference.engine.text import TextCodec, TextStream
+
+
+class Sequence:
+    """State of a request. The decode thread owns it; only `cancelled` is set from outside."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        slot: int | None,
+        codec: TextCodec,
+        limit: int,
+        eos: frozenset[int],
+        tell: Callable[[GenerationChunk], None],
+    ) -> None:
+        self.request, self.slot = request, slot
+        self.past = 0  # tokens in the cache
+        self.tokens: list[int] = []
+        self.cancelled = False
+        self.finished: FinishReason | None = None
+        self._codec, self._limit, self._eos, self._tell = codec, limit, eos, tell
+        self._stream = TextStream(codec, request.stop)
+        self._history = History(prompt=frozenset(request.prompt))
+        self._random = np.random.Generator(np.random.PCG64(request.sampling.seed))
+        self._text = ""
+        self._untold: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    @property
+    def prompt_left(self) -> int:
+        """Prompt tokens that are not in the cache yet."""
+        return max(0, len(self.request.prompt) - self.past)
+
+    def accept(self, logits: Logits) -> None:
+        """Draw the next token from logits [vocabulary] and tell the caller what became certain."""
+        if not np.isfinite(logits).all():
+            self.fail("the model gave logits that are not finite")
+            return
+        token = sampling.choose(logits, self.request.sampling, self._history, self._random.random())
+        if self.request.top_logprobs is not None:
+            self._logprobs.append(self._logprob(logits, token, self.request.top_logprobs))
+        self.tokens.append(token)
+        self._untold.append(token)
+        self._history.answer[token] += 1
+        if token in self._eos:
+            self.finish("stop")
+            return
+        self._text += self._stream.push(token)
+        if self._stream.stopped:
+            self.finish("stop")
+        elif len(self.tokens) >= self._limit:
+            self.finish("length")
+        elif self._text:
+            self._flush()
+
+    def finish(self, reason: FinishReason) -> None:
+        """End the answer; the caller gets the rest of the text and the token counts."""
+        self.finished = reason
+        self._text += self._stream.finish()
+        self._flush(reason)
+
+    def fail(self, error: str) -> None:
+        """End the answer with an error."""
+        self.finished = "error"
+        self._flush("error", error)
+
+    def _flush(self, reason: FinishReason | None = None, error: str | None = None) -> None:
+        usage = Usage(len(self.request.prompt), len(self.tokens)) if reason else None
+        chunk = GenerationChunk(self._text, tuple(self._untold), tuple(self._logprobs), reason, usage, error)
+        self._text, self._untold, self._logprobs = "", [], []
+        self._tell(chunk)
+
+    def _logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:
+        chosen, likeliest = sampling.log_probabilities(logits, token, top)
+        others = tuple((self._codec.token(other), value) for other, value in likeliest)
+        return TokenLogprob(self._codec.token(token), chosen, others)

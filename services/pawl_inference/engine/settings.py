@@ -1,0 +1,29 @@
+"""How an engine is set up. Plain data: the service fills it from its own settings."""
+
+from dataclasses import dataclass
+
+# One Gemm kernel serves every batch up to 16 rows, with one order of summation; beyond that rows stop being exact.
+MAX_BATCH_LIMIT = 16
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Sizes and threads of one engine.
+
+    `slots` is how many adapters are held at once: live versions + draining ones + one to publish into. `prefill_chunk`
+    bounds how long a new prompt can hold up the running answers. Spinning threads give 1.5 times the tokens/s on idle
+    cores but starve other processes, so they are off by default.
+    """
+
+    threads: int = 2
+    allow_spinning: bool = False
+    max_batch: int = 8
+    slots: int = 6
+    max_waiting: int = 64
+    prefill_chunk: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_batch <= MAX_BATCH_LIMIT:
+            raise ValueError(f"max_batch must be between 1 and {MAX_BATCH_LIMIT}, not {self.max_batch}")
+        if min(self.threads, self.slots, self.prefill_chunk) < 1 or self.max_waiting < 0:
+            raise ValueError("threads, slots and prefill_chunk must be at least 1, max_waiting at least 0")

@@ -1,0 +1,107 @@
+"""Adapter slots: arrays that the graph reads, who is live in them, and who still holds them."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
+from pawl_shared import adapter_format
+from pawl_shared.graph_spec import GraphSpec
+
+
+class SlotPool:
+    """Fixed memory for `count` adapters. A slot is written only while no request can read it.
+
+    The base needs no slot: its rows have an all-zero mask.
+    """
+
+    def __init__(self, spec: GraphSpec, graph: str, count: int) -> None:
+        self.spec, self.graph, self.count = spec, graph, count
+        self._arrays: dict[str, NDArray[np.float32]] = {}
+        for site in spec.sites:
+            rows = count * site.blocks * spec.rank
+            self._arrays[site.a] = np.zeros((rows, site.inputs), np.float32)
+            self._arrays[site.b] = np.zeros((rows, sum(site.outputs)), np.float32)
+        self._live: dict[str, int] = {}
+        self._holders = [0] * count
+        self._filling: set[int] = set()
+        self._lock = threading.Lock()
+
+    def view(self, name: str, first: int, last: int) -> NDArray[np.float32]:
+        """The part of a site's array that belongs to slots first..last (contiguous, no copy)."""
+        array = self._arrays[name]
+        rows = array.shape[0] // self.count
+        return array[first * rows : (last + 1) * rows]
+
+    def load(self, version: str, slot_file: Path) -> int:
+        """Check a slot file and copy it into a free slot, which nobody sees until `activate`.
+
+        Raises:
+            AdapterInvalidError, NoFreeSlotError: nothing has changed.
+        """
+        arrays = adapter_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
+        slot = self._reserve()
+        for name, array in arrays.items():
+            self.view(name, slot, slot)[:] = array
+        return slot
+
+    def activate(self, version: str, slot: int) -> None:
+        """The swap itself: from here on new requests find the version."""
+        with self._lock:
+            self._live = {**self._live, version: slot}
+            self._filling.discard(slot)
+
+    def discard(self, slot: int) -> None:
+        """Give back a slot that was loaded but never activated."""
+        with self._lock:
+            self._filling.discard(slot)
+
+    def retire(self, version: str) -> None:
+        """Hide a version from new requests; its slot is reused when its last holder has let go."""
+        with self._lock:
+            self._live = {name: slot for name, slot in self._live.items() if name != version}
+
+    def hold(self, version: str) -> int | None:
+        """Pin a version for a request and return its slot (None: the base).
+
+        Raises:
+            UnknownVersionError: neither the base nor live.
+        """
+        if version == self.spec.base:
+            return None
+        with self._lock:
+            if version not in self._live:
+                raise UnknownVersionError(f"version {version[:12]} is not served here")
+            slot = self._live[version]
+            self._holders[slot] += 1
+            return slot
+
+    def release(self, slot: int | None) -> None:
+        """Let go of what `hold` returned."""
+        if slot is not None:
+            with self._lock:
+                self._holders[slot] -= 1
+
+    def live(self) -> frozenset[str]:
+        """Published versions, the base not among them."""
+        return frozenset(self._live)
+
+    def used(self) -> int:
+        """Slots that are live, draining or being filled."""
+        with self._lock:
+            return self.count - len(self._free())
+
+    def _reserve(self) -> int:
+        with self._lock:
+            free = self._free()
+            if not free:
+                raise NoFreeSlotError(f"all {self.count} adapter slots are held; retire a version or raise the number")
+            # A batch pays for every slot between its first and its last one, so live slots are kept close together.
+            self._filling.add(free[0])
+            return free[0]
+
+    def _free(self) -> list[int]:
+        taken = set(self._live.values()) | self._filling
+        return [slot for slot in range(self.count) if slot not in taken and self._holders[slot] == 0]

@@ -1,0 +1,86 @@
+"""Between tokens and text: the tokenizer, and a stream that never shows half a character or half a stop string."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from pawl_shared.graph_spec import TOKENIZER_FILE
+
+_REPLACEMENT = "\ufffd"
+
+
+class TextCodec:
+    """The base model's tokenizer. Safe to use from several threads."""
+
+    def __init__(self, graph_folder: Path) -> None:
+        self._tokenizer: Any = Tokenizer.from_file(str(graph_folder / TOKENIZER_FILE))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        """Token ids of a text; `special` adds what the tokenizer puts around a document (a BOS token)."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, without special tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def token(self, token_id: int) -> str:
+        """One token as text, special tokens included."""
+        return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+
+
+class TextStream:
+    """Turns tokens into text piece by piece. What was given out is never taken back.
+
+    Text is held while it ends inside a character, or could still become a stop string. A stop string and what follows
+    it are never shown.
+    """
+
+    def __init__(self, codec: TextCodec, stop: Sequence[str]) -> None:
+        self._codec = codec
+        self._stop = [text for text in stop if text]
+        self._ids: list[int] = []
+        self._shown = 0  # tokens before this one are decoded for good ...
+        self._context = 0  # ... and from this one on they are decoded again, as some depend on their left neighbour
+        self._held = ""
+        self.stopped = False
+
+    def push(self, token_id: int) -> str:
+        """Add a token; return the text that is certain now."""
+        if self.stopped:
+            return ""
+        self._ids.append(token_id)
+        self._held += self._decode_new()
+        cut = min((at for text in self._stop if (at := self._held.find(text)) >= 0), default=-1)
+        if cut >= 0:
+            self.stopped = True
+            certain, self._held = self._held[:cut], ""
+            return certain
+        keep = max((_overlap(self._held, text) for text in self._stop), default=0)
+        certain = self._held[: len(self._held) - keep]
+        self._held = self._held[len(certain) :]
+        return certain
+
+    def finish(self) -> str:
+        """The text still held when the answer ends; a character that is not complete is dropped."""
+        certain, self._held = self._held, ""
+        return "" if self.stopped else certain
+
+    def _decode_new(self) -> str:
+        before = self._codec.decode(self._ids[self._context : self._shown])
+        after = self._codec.decode(self._ids[self._context :])
+        if len(after) <= len(before) or after.endswith(_REPLACEMENT):
+            return ""
+        self._context, self._shown = self._shown, len(self._ids)
+        return after[len(before) :]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
