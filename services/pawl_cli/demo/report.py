@@ -10,9 +10,9 @@ from typing import Any
 from pawl_cli.demo import plot
 from pawl_cli.demo.measure import Approval, Visit, approval
 from pawl_cli.demo.phases import PHASES, Plan, State
-from pawl_cli.demo.story import short
+from pawl_cli.story import short
 
-PROMOTED, NOT_PROMOTED, FAILED, INTERRUPTED = 0, 3, 1, 130
+PROMOTED, NOT_PROMOTED = 0, 3  # exit codes
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,10 @@ def as_json(result: Result) -> dict[str, Any]:
     }
 
 
+def dumps(result: Result) -> str:
+    return json.dumps(as_json(result), indent=2) + "\n"
+
+
 def write(result: Result, visits: Sequence[Visit], folder: Path) -> dict[str, Path]:
     """Write chart.png, report.html and result.json; answers where each lies."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,7 @@ def write(result: Result, visits: Sequence[Visit], folder: Path) -> dict[str, Pa
     )
     plot.save_png(figure, files["chart"])
     files["report"].write_text(page(result, plot.svg(figure)), encoding="utf-8")
-    files["result"].write_text(json.dumps(as_json(result), indent=2) + "\n")
+    files["result"].write_text(dumps(result))
     return files
 
 

@@ -1,0 +1,28 @@
+"""The command line: `pawl --help`."""
+
+import typer
+
+from pawl_cli.commands.demo import demo
+from pawl_cli.commands.explain import explain
+from pawl_cli.commands.kafka import kafka, topics_app
+from pawl_cli.commands.status import status
+from pawl_cli.commands.up import up
+
+app = typer.Typer(
+    help="Pawl closes the loop from production feedback to a better model, and never lets it slip back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+for command in (up, demo, status, explain, kafka):
+    app.command()(command)
+app.add_typer(topics_app, name="topics")
+
+
+def main() -> None:
+    """The entry point of the `pawl` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

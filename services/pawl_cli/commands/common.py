@@ -1,0 +1,71 @@
+"""What commands share: where a running Pawl is, JSON output, and errors as one sentence."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pawl_cli.data_folder import RunningNote, read_note
+from pawl_cli.monitor_client import MonitorClient
+from pawl_cli.signals import INTERRUPTED, stop_in_order
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.bus import Bus
+from pawl_shared.errors import PawlError
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.settings import default_data_dir
+
+FAILED = 1
+
+Data = Annotated[Path, typer.Option("--data", help="Folder for everything that is kept.", envvar="PAWL_DATA_DIR")]
+Model = Annotated[str, typer.Option("--model", help="The route name that apps ask for, with its tenant.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DEFAULT_DATA = default_data_dir()
+
+errors = Console(stderr=True, highlight=False)
+
+
+class NotRunningError(PawlError):
+    """No Pawl runs in the data folder."""
+
+
+def running(data: Path) -> RunningNote:
+    """Where the Pawl in this folder listens. Raises NotRunningError."""
+    note = read_note(data.expanduser().absolute())
+    if note is None or not note.kafka:
+        raise NotRunningError(f"no Pawl runs on {data}: start it with `pawl up`, or name its folder with --data")
+    return note
+
+
+def bus_of(note: RunningNote) -> Bus:
+    return KafkaBus(note.kafka)
+
+
+def monitor_of(note: RunningNote) -> MonitorClient:
+    return MonitorClient(note.urls["monitor"])
+
+
+def artifacts_of(data: Path) -> ArtifactStore:
+    folder = data.expanduser().absolute()
+    return ArtifactStore(f"file://{folder / 'artifacts'}", folder / "artifact-cache")
+
+
+def print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors of Pawl end the command with one sentence and status 1; Ctrl-C with 130."""
+    stop_in_order()
+    try:
+        yield
+    except PawlError as error:
+        errors.print(f"[red]pawl:[/] {error}", markup=True)
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(INTERRUPTED) from interrupt

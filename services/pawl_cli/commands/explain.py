@@ -1,0 +1,37 @@
+"""`pawl explain INFERENCE_ID`."""
+
+from typing import Annotated
+
+import typer
+
+from pawl_cli import lineage
+from pawl_cli.commands.common import (
+    DEFAULT_DATA,
+    AsJson,
+    Data,
+    artifacts_of,
+    bus_of,
+    monitor_of,
+    print_json,
+    running,
+    told,
+)
+
+
+def explain(
+    inference_id: Annotated[str, typer.Argument(help="The `id` of an answer.")],
+    data: Data = DEFAULT_DATA,
+    json: AsJson = False,
+) -> None:
+    """Show an answer's whole lineage: version, adapter, dataset, feedback it learnt from, gates, alarm.
+
+    Example:  pawl explain 019a2f6e-7c1b-7d2a-9c3e-5b7f8a1d2e3f
+    """
+    with told():
+        note = running(data)
+        history = lineage.read_history(bus_of(note))
+        found = lineage.explain(inference_id, history, monitor_of(note), artifacts_of(data))
+        if json:
+            print_json(found.as_json())
+        else:
+            typer.echo("\n".join(lineage.lines(found)))

@@ -1,0 +1,107 @@
+"""`pawl status`: where the loop stands, from the topics and the monitor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from pawl_cli.commands.common import (
+    DEFAULT_DATA,
+    AsJson,
+    Data,
+    Model,
+    bus_of,
+    monitor_of,
+    print_json,
+    running,
+    told,
+)
+from pawl_cli.demo.run import canary_words
+from pawl_cli.follow import everything
+from pawl_cli.monitor_client import MonitorError
+from pawl_cli.stack import DEFAULT_MODEL
+from pawl_cli.story import short, tell
+from pawl_shared import events as e
+from pawl_shared.bus import Bus
+from pawl_shared.errors import PawlError
+from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, DRIFT, MODELS, TRAINING
+
+RECENT = 6
+WATCHED = (DEPLOYMENTS, DRIFT, TRAINING, CANDIDATES, MODELS)
+
+
+def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson = False) -> None:
+    """Show what is deployed, whether an alarm is open, what is being trained or tried, and what the loop waits for.
+
+    Example:  pawl status --data ./pawl-data
+    """
+    with told():
+        note = running(data)
+        events = read(bus_of(note), model)
+        found: dict[str, Any] = {"model": model, "urls": note.urls, **summary(events)}
+        try:
+            found["monitor"] = monitor_of(note).overview(model)
+        except MonitorError as error:
+            found["monitor"] = {"error": str(error)}
+        if json:
+            print_json(found)
+        else:
+            show(found, events)
+
+
+def read(bus: Bus, model: str) -> list[e.Event]:
+    """The control events of a model, in time order. Raises PawlError when there are none."""
+    events = [event for topic in WATCHED for event in everything(bus, topic) if getattr(event, "model", "") == model]
+    if not events:
+        raise PawlError(
+            f"nothing is known of the model {model!r}: name it with --model; the first start takes a minute"
+        )
+    return sorted(events, key=lambda event: event.time)
+
+
+def summary(events: Sequence[e.Event]) -> dict[str, Any]:
+    """The latest event of each kind that matters, as plain values; None where there was none, or it is over."""
+    deployment = _last(events, e.DeploymentChanged)
+    alarm, resolved = _last(events, e.DriftDetected), _last(events, e.DriftResolved)
+    request = _last(events, e.RetrainRequested)
+    over = {event.run for event in events if isinstance(event, e.AdapterTrained | e.TrainingFailed)}
+    canary = _last(events, e.CanaryObserved)
+    return {
+        "deployment": _plain(deployment),
+        "alarm": _plain(alarm) if alarm and not (resolved and resolved.alarm == alarm.id) else None,
+        "run": _plain(request) if request and request.id not in over else None,
+        "progress": _plain(_last(events, e.TrainingProgressed)) if request and request.id not in over else None,
+        "canary": _plain(canary) if canary and deployment and deployment.canary == canary.canary else None,
+    }
+
+
+def show(found: dict[str, Any], events: Sequence[e.Event]) -> None:
+    """The summary, for people."""
+    console = Console(highlight=False)
+    deployment = _last(events, e.DeploymentChanged)
+    if deployment:
+        challenger = deployment.challenger
+        trial = f", challenger {short(challenger.version)} with {deployment.share:.0%}" if challenger else ""
+        console.print(f"[bold]{found['model']}[/]  champion {short(deployment.champion.version)}{trial} "
+                      f"(revision {deployment.revision}, {deployment.change})")  # fmt: skip
+    for name, url in found["urls"].items():
+        console.print(f"  {name:<10} {url}")
+    if found["canary"] and (canary := _last(events, e.CanaryObserved)):
+        console.print(f"Canary     {canary_words(canary)}")
+    if found["progress"]:
+        console.print(f"Training   {found['progress']['phase']} {found['progress']['fraction']:.0%}")
+    console.print(f"Alarm      {found['alarm']['sentence'] if found['alarm'] else 'none is open'}")
+    monitor = found["monitor"]
+    console.print(f"Trigger    {monitor.get('error') or monitor.get('trigger', {}).get('sentence', 'no decision yet')}")
+    console.print("Latest:")
+    lines = [(event.time, line) for event in events for line in tell(event)[:1]]
+    for time, line in lines[-RECENT:]:
+        console.print(f"  {time:%Y-%m-%d %H:%M:%S}  {line.who:<9}  {line.text}", markup=False)
+
+
+def _last(events: Sequence[e.Event], cls: type[Any]) -> Any:
+    return next((event for event in reversed(events) if isinstance(event, cls)), None)
+
+
+def _plain(event: e.Event | None) -> dict[str, Any] | None:
+    return event.model_dump(mode="json") if event else None
