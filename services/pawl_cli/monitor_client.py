@@ -17,12 +17,12 @@ class MonitorClient:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
-    def overview(self, model: str) -> dict[str, Any]:
-        """Where the loop of a model stands. Raises MonitorError."""
-        return self._get("/api/overview", model=model)
+    def trigger(self, model: str) -> dict[str, Any]:
+        """Whether a retraining run is due, with every reason. Raises MonitorError."""
+        return self._get("/api/trigger", model=model)
 
     def interaction(self, inference_id: str) -> dict[str, Any]:
-        """One answer with the feedback on it. Raises MonitorError, also when the answer is not known (yet)."""
+        """One answer with its feedback and lineage. Raises MonitorError, also when it is not known (yet)."""
         return self._get(f"/api/interactions/{inference_id}")
 
     def _get(self, path: str, **parameters: str) -> dict[str, Any]:

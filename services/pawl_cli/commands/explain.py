@@ -29,9 +29,8 @@ def explain(
     """
     with told():
         note = running(data)
-        history = lineage.read_history(bus_of(note))
-        found = lineage.explain(inference_id, history, monitor_of(note), artifacts_of(data))
+        found = lineage.explain(inference_id, monitor_of(note), bus_of(note), artifacts_of(data))
         if json:
-            print_json(found.as_json())
+            print_json(found)
         else:
             typer.echo("\n".join(lineage.lines(found)))

@@ -40,9 +40,9 @@ def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson
         events = read(bus_of(note), model)
         found: dict[str, Any] = {"model": model, "urls": note.urls, **summary(events)}
         try:
-            found["monitor"] = monitor_of(note).overview(model)
+            found["trigger"] = monitor_of(note).trigger(model)
         except MonitorError as error:
-            found["monitor"] = {"error": str(error)}
+            found["trigger"] = {"sentence": str(error), "reasons": []}
         if json:
             print_json(found)
         else:
@@ -91,8 +91,9 @@ def show(found: dict[str, Any], events: Sequence[e.Event]) -> None:
     if found["progress"]:
         console.print(f"Training   {found['progress']['phase']} {found['progress']['fraction']:.0%}")
     console.print(f"Alarm      {found['alarm']['sentence'] if found['alarm'] else 'none is open'}")
-    monitor = found["monitor"]
-    console.print(f"Trigger    {monitor.get('error') or monitor.get('trigger', {}).get('sentence', 'no decision yet')}")
+    console.print(f"Trigger    {found['trigger']['sentence']}", markup=False)
+    for reason in found["trigger"]["reasons"]:
+        console.print(f"           {'✓' if reason['holds'] else '·'} {reason['sentence']}", markup=False)
     console.print("Latest:")
     lines = [(event.time, line) for event in events for line in tell(event)[:1]]
     for time, line in lines[-RECENT:]:

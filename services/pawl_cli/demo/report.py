@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pawl_cli.demo import plot
 from pawl_cli.demo.measure import Approval, Visit, approval
 from pawl_cli.demo.phases import PHASES, Plan, State
 from pawl_cli.story import short
@@ -128,6 +127,8 @@ def dumps(result: Result) -> str:
 
 def write(result: Result, visits: Sequence[Visit], folder: Path) -> dict[str, Path]:
     """Write chart.png, report.html and result.json; answers where each lies."""
+    from pawl_cli.demo import plot  # matplotlib takes a second to import, and `pawl --help` should not wait for it
+
     folder.mkdir(parents=True, exist_ok=True)
     files = {"chart": folder / "chart.png", "report": folder / "report.html", "result": folder / "result.json"}
     figure = plot.draw(

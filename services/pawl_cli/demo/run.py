@@ -196,12 +196,11 @@ def explained(demo: Demo, stack: Stack) -> list[str]:
         return []
     data = stack.options.data
     artifacts = ArtifactStore(f"file://{data / 'artifacts'}", data / "artifact-cache")
-    history = lineage.read_history(stack.bus)
     monitor = MonitorClient(stack.urls["monitor"])
     deadline = time.monotonic() + 15  # the answer is seconds old; the monitor may not have it yet
     while True:
         try:
-            return lineage.lines(lineage.explain(demo.last_answer, history, monitor, artifacts))
+            return lineage.lines(lineage.explain(demo.last_answer, monitor, stack.bus, artifacts))
         except PawlError as error:
             if time.monotonic() > deadline:
                 return [f"The answer {demo.last_answer} could not be explained: {error}"]
