@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -11,6 +12,8 @@ from pawl_inference import keys, metrics, routes
 from pawl_inference.chat import ChatHandler, ChatPolicy
 from pawl_inference.deployments import Artifacts, Deployments, EngineFactory
 from pawl_inference.domain.tokens import KeyRing
+from pawl_inference.engine.onnx_engine import OnnxEngine
+from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder, pack
@@ -77,13 +80,26 @@ def build(
     return InferenceService(
         settings,
         asgi=asgi,
+        chat=chat,
         health=health,
         journal=journal,
         forwarder=Forwarder(journal, Publisher(bus, f"{source}-journal", _FORWARD_TIMEOUT)),
-        follower=DeploymentFollower(bus, Deployments(artifacts, make_engine or _onnx_engine, table), health, reports),
+        follower=DeploymentFollower(
+            bus, Deployments(artifacts, make_engine or _onnx(settings), table), health, reports
+        ),
         feedback=feedback,
         reports=reports,
     )
+
+
+def _onnx(settings: InferenceSettings) -> EngineFactory:
+    sizes = EngineSettings(
+        threads=settings.engine_threads or os.cpu_count() or 1,
+        max_batch=settings.engine_max_batch,
+        slots=settings.engine_slots,
+        max_waiting=settings.engine_max_waiting,
+    )
+    return lambda folder, graph: OnnxEngine(folder, graph, sizes)
 
 
 def _journal(settings: InferenceSettings) -> Journal:

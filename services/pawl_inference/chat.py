@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -69,7 +69,7 @@ class Answer:
         """Digest of the version that answers."""
         return self.assignment.served.version
 
-    async def chunks(self) -> AsyncIterator[GenerationChunk]:
+    async def chunks(self) -> AsyncGenerator[GenerationChunk, None]:
         """The engine's chunks. Left early (the client went away), the answer is cancelled and logged as such.
 
         Raises ApiError when the engine failed, or when the answer cannot be logged: then it is not given either.
@@ -118,7 +118,7 @@ class ChatHandler:
         routes: RouteTable,
         *,
         journal_full: Callable[[], bool],
-        append: Callable[[events.Event], None],
+        append: Callable[[events.Event], int],
         clock: Clock,
         rng: Random,
     ) -> None:

@@ -75,14 +75,17 @@ def internal() -> ApiError:
 def from_validation(errors: list[dict[str, Any]]) -> ApiError:
     """400 for the first thing that pydantic found wrong with a body."""
     first = errors[0]
-    place = first.get("loc", ())
     if first.get("type") == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it is not JSON")
         return ApiError(400, f"We could not parse the JSON body of your request: {reason}.", "invalid_json")
     if first.get("type") == "unsupported_parameter":
         return unsupported(first["ctx"]["param"])
-    # What pydantic calls the members of a union says nothing to a client.
-    path = [part for part in place if part not in _INNER and "[" not in str(part)]
+    # The members of a union complain in turn about one field; the one that came furthest knows best.
+    field_of = _path(first)
+    first = max(
+        (each for each in errors if _path(each)[: len(field_of)] == field_of), key=lambda each: len(_path(each))
+    )
+    path = _path(first)
     param = _dotted(path) or None
     if first.get("type") == "missing":
         return ApiError(400, f"Missing required parameter: '{param or 'body'}'.", "missing_required_parameter", param)
@@ -90,6 +93,11 @@ def from_validation(errors: list[dict[str, Any]]) -> ApiError:
         return ApiError(400, f"Unknown parameter: '{param}'.", "unknown_parameter", param)
     message = str(first.get("msg", "it is not valid")).removeprefix("Value error, ")
     return invalid(param, f"Invalid value for '{param}': {message}." if param else f"Invalid body: {message}.")
+
+
+def _path(error: dict[str, Any]) -> list[Any]:
+    """Where a field stands, without what pydantic calls the members of a union."""
+    return [part for part in error.get("loc", ()) if part not in _INNER and not {"[", "("} & set(str(part))]
 
 
 def _dotted(path: list[Any]) -> str:

@@ -61,7 +61,7 @@ class DeploymentFollower:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set))
+                self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set, timeout=0.1))
             except BusError as error:
                 log.warning("deployments cannot be read; trying again", error=str(error))
                 self._stop.wait(1.0)

@@ -74,7 +74,7 @@ class Forwarder:
     def _run(self) -> None:
         delay = 0.1
         while not self._stopping():
-            if not self._journal.wait(self._journal.acknowledged, 0.2):
+            if not self._journal.wait(self._journal.acknowledged, 0.1):
                 continue
             try:
                 self.forward()

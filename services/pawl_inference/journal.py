@@ -2,8 +2,8 @@
 
 One record is one `write()` of a header and its payload, so that SIGKILL loses nothing that was appended (a loss of
 power may lose what the kernel had not written yet). Header: payload length and CRC-32 of the payload, little endian,
-four bytes each. Records are numbered from 0; a segment file is named by the number of its first record. `acknowledged` holds the
-number of records that need not be sent again; segments before it are deleted.
+four bytes each. Records are numbered from 0; a segment file is named by the number of its first record. `acknowledged`
+holds the number of records that need not be sent again; segments before it are deleted.
 """
 
 from __future__ import annotations
@@ -141,9 +141,7 @@ class Journal:
             raise JournalFullError(f"cannot write to {segment.path}: {error.strerror}; free some space") from error
         if written != len(record):
             os.ftruncate(self._file, segment.size)
-            raise JournalFullError(
-                f"no space left for {segment.path}; free some space"
-            )
+            raise JournalFullError(f"no space left for {segment.path}; free some space")
 
     def _roll(self) -> None:
         segment = _Segment(self._path(self.end), self.end, 0, 0)

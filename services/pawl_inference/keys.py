@@ -40,7 +40,5 @@ def from_hex(text: str, where: str) -> bytes:
     except ValueError as error:
         raise ConfigurationError(f"{where} is not hex; make a key with `openssl rand -hex {KEY_BYTES}`") from error
     if len(key) < KEY_BYTES:
-        raise ConfigurationError(
-            f"{where} has {len(key)} bytes; make one with `openssl rand -hex {KEY_BYTES}`"
-        )
+        raise ConfigurationError(f"{where} has {len(key)} bytes; make one with `openssl rand -hex {KEY_BYTES}`")
     return key

@@ -23,9 +23,7 @@ FEEDBACK = Counter("pawl_inference_feedback", "Statements about answers that the
 FORWARDED = Counter("pawl_inference_journal_forwarded", "Journal records that the broker has acknowledged")
 BACKLOG = Gauge("pawl_inference_journal_backlog", "Journal records that wait for the broker")
 JOURNAL_BYTES = Gauge("pawl_inference_journal_bytes", "Size of the journal on disk")
-JOURNAL_DAMAGED = Gauge(
-    "pawl_inference_journal_damaged", "Journal segments that ended torn at the last start"
-)
+JOURNAL_DAMAGED = Gauge("pawl_inference_journal_damaged", "Journal segments that ended torn at the last start")
 DEPLOYMENTS = Counter(
     "pawl_inference_deployments", "Deployment revisions that were tried here, by outcome", ["outcome"]
 )

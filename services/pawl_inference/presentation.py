@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from pawl_inference.chat import Answer
@@ -36,7 +36,7 @@ async def whole(answer: Answer) -> dict[str, Any]:
     }
 
 
-async def stream(answer: Answer) -> AsyncIterator[bytes]:
+async def stream(answer: Answer) -> AsyncGenerator[bytes, None]:
     """The events of a streamed answer; an error in its middle is an event too, as the status is sent already."""
     frame = _frame(answer, "chat.completion.chunk")
     wants_usage = bool(answer.request.stream_options and answer.request.stream_options.include_usage)

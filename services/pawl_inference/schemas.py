@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictInt,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pawl_inference.domain.feedback import FeedbackItem
@@ -12,6 +22,18 @@ from pawl_inference.domain.parameters import refused
 from pawl_shared.events import Finite
 
 MAX_STOPS = 4
+
+
+def _unicode(text: str) -> str:
+    """JSON can write half a surrogate pair, which no text can hold; pydantic notices it only beside a length."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a surrogate pair, which is not valid Unicode") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 # OpenAI's limits for metadata: 16 pairs, keys of 64 and values of 512 characters.
@@ -28,14 +50,14 @@ class TextPart(_Body):
     """A part of a message; text is the only kind."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ChatMessage(_Body):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Text | list[TextPart]
 
     @property
     def text(self) -> str:
@@ -52,7 +74,7 @@ class Conversation(_Body):
 
 
 class ChatRequest(_Body):
-    """A conversation to go on with. OpenAI's other parameters get a 400 that names them, unless they ask for nothing."""
+    """A conversation to go on. OpenAI's other parameters get a 400 that names them, unless they ask for nothing."""
 
     model: Name = Field(description="a route (`assistant`), or one version of it (`assistant@<digest prefix>`)")
     messages: list[ChatMessage] = Field(min_length=1)

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from pawl_inference.chat import ChatHandler
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
@@ -33,6 +34,7 @@ class InferenceService:
         settings: InferenceSettings,
         *,
         asgi: FastAPI,
+        chat: ChatHandler,
         health: Health,
         journal: Journal,
         forwarder: Forwarder,
@@ -42,6 +44,7 @@ class InferenceService:
     ) -> None:
         self._settings = settings
         self.asgi = asgi
+        self.chat = chat
         self.health = health
         self.journal = journal
         self._forwarder = forwarder

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pydantic import Field, SecretStr
 
 from pawl_inference.engine.settings import MAX_BATCH_LIMIT
-
 from pawl_shared.settings import PawlSettings, Port
 
 
@@ -39,7 +38,9 @@ class InferenceSettings(PawlSettings):
     )
     engine_threads: int = Field(default=0, ge=0, description="threads that compute answers; 0: one for each core")
     engine_max_batch: int = Field(default=8, ge=1, le=MAX_BATCH_LIMIT, description="answers computed at the same time")
-    engine_slots: int = Field(default=6, ge=1, description="adapters held at once: live, draining, and one to load into")
+    engine_slots: int = Field(
+        default=6, ge=1, description="adapters held at once: live, draining, and one to load into"
+    )
     engine_max_waiting: int = Field(default=64, ge=0, description="requests that may wait; further ones get a 429")
     feedback_timeout_seconds: float = Field(
         default=15.0, gt=0, description="how long a post of feedback waits for the broker before it gets a 503"

@@ -10,6 +10,8 @@ from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
+from support.fake_engine import FakeEngine
+
 from pawl_inference import app
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
@@ -20,7 +22,6 @@ from pawl_shared.events import DeployedVersion, DeploymentChanged, Event
 from pawl_shared.ids import uuid7
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS, Topic
-from support.fake_engine import FakeEngine
 
 MODEL = "default/assistant"
 

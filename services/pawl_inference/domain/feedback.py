@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
@@ -17,6 +17,7 @@ from pawl_shared.ids import derived_id, uuid7
 
 Kind = Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric"]
 MAX_TEXT = 65_536
+MetricName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class _Part(BaseModel):
@@ -54,7 +55,7 @@ class FeedbackItem(_Part):
     )
     comparison: Comparison | None = None
     comment: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT)
-    metrics: dict[str, StrictBool | Finite] = Field(default_factory=dict, max_length=32)
+    metrics: dict[MetricName, StrictBool | Finite] = Field(default_factory=dict, max_length=32)
     signals: Signals | None = None
 
     @model_validator(mode="after")
@@ -62,9 +63,6 @@ class FeedbackItem(_Part):
         said = (self.thumb, self.rating, self.correction, self.comparison, self.comment)
         if all(value is None for value in said) and not self.metrics and not (self.signals and _given(self.signals)):
             raise ValueError("needs at least one of thumb, rating, correction, comparison, comment, metrics, signals")
-        for name in self.metrics:
-            if not 1 <= len(name) <= 100:
-                raise ValueError("names of metrics have 1 to 100 characters")
         return self
 
 

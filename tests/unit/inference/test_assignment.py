@@ -3,6 +3,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from pawl_inference.domain.assignment import (
     UnknownModelError,
     assign,

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import ValidationError
+
 from pawl_inference.domain.feedback import FeedbackItem, Receipt, to_events
 from pawl_inference.domain.tokens import Grant, KeyRing, TokenError, sign
-from pydantic import ValidationError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RING = KeyRing.of(b"k" * 32)
@@ -103,6 +104,7 @@ def test_a_token_gives_the_right_to_rate_one_answer_only(forged: Any) -> None:
         {"correction": ""},
         {"metrics": {"score": float("nan")}},
         {"metrics": {"": 1}},
+        {"metrics": {"\ud800": 1}},
         {"metrics": {"score": "high"}},
         {"signals": {"dwell_seconds": -1}},
         {"signals": {"hovered": True}},

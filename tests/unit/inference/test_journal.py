@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pawl_inference.journal import Journal, JournalFullError
 from pawl_shared.errors import ConfigurationError
 

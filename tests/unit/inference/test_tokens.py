@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pawl_inference.domain.tokens import Grant, KeyRing, TokenError, sign, verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
