@@ -16,8 +16,8 @@ from typing import Any
 import datasets
 import torch
 
+from pawl_shared.adapter_format import write_adapter
 from pawl_shared.child import Reporter, run_child
-from pawl_trainer.adapter import save_adapter
 from pawl_trainer.device import detect
 from pawl_trainer.errors import NotEnoughDataError
 from pawl_trainer.preprocessing.pipeline import Material, prepare
@@ -50,7 +50,10 @@ def work(job_dir: Path, report: Reporter) -> dict[str, Any]:
     trained = train(RECIPES[choice.recipe], spec, material, tokenizer, device, job_dir / "work", report)
     Phase(report, "save", 1)
     with disk_checked():
-        save_adapter(job_dir / "adapter.safetensors", trained.tensors, spec)
+        tensors = {name: tensor.numpy() for name, tensor in trained.tensors.items()}
+        rank, alpha = spec.settings.rank, spec.settings.alpha
+        path = job_dir / "adapter.safetensors"
+        write_adapter(path, tensors, base=spec.base, rank=rank, alpha=alpha, rslora=False, run=spec.run)
         _write(job_dir / "trained_on.json", _lineage(spec, choice, trained))
     return {
         "adapter": "adapter.safetensors",

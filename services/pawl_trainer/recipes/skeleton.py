@@ -14,9 +14,10 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
+from pawl_shared.adapter_format import read_adapter
+from pawl_shared.errors import AdapterRejectedError
 from pawl_trainer.device import Device
 from pawl_trainer.errors import (
     BaseUnusableError,
@@ -174,13 +175,18 @@ def _model_inputs(spec: RunSpec, tokenizer: Any) -> dict[str, Any]:
         raise BaseUnusableError(f"the base model cannot be loaded: {error}") from error
     if spec.parent_file is None:
         return {"model": model, "peft_config": config, "processing_class": tokenizer}
-    model = get_peft_model(model, config)
-    loaded = set_peft_model_state_dict(model, load_file(spec.parent_file))
-    if loaded.unexpected_keys:
+    try:
+        parent = read_adapter(spec.parent_file, spec.base)
+    except AdapterRejectedError as error:
+        raise BaseUnusableError(f"cannot start from the parent: {error}", "Retrain from the base.") from error
+    if (parent.rank, parent.alpha) != (config.r, config.lora_alpha):
         raise BaseUnusableError(
-            f"the parent adapter has weights that this base has no place for: {loaded.unexpected_keys[:3]}",
-            "Retrain from the base: the parent belongs to another base model or rank.",
+            f"the parent has rank {parent.rank} and alpha {parent.alpha:g}, this run {config.r} and "
+            f"{config.lora_alpha}",
+            "Set PAWL_RANK and PAWL_ALPHA to the parent's, or retrain from the base.",
         )
+    model = get_peft_model(model, config)
+    set_peft_model_state_dict(model, {name: torch.from_numpy(array) for name, array in parent.tensors.items()})
     return {"model": model, "processing_class": tokenizer}
 
 
