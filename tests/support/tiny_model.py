@@ -1,6 +1,6 @@
 """A tiny random chat model (about 0.2 M parameters, made in a second) for tests that need a real decoder.
 
-It writes nonsense, but everything about it is real: a Llama with grouped-query attention, a byte-level BPE tokenizer
+It writes nonsense, but everything about it is real: grouped-query attention, a byte-level BPE tokenizer
 that is trained in place, a ChatML template, and the files that `pawl_shared.base_models.resolve` gives.
 """
 
@@ -20,20 +20,25 @@ _CORPUS = [
 ]
 
 
-def write_random_tiny(folder: Path, seed: int = 0) -> Path:
-    """Write the model's folder (as resolved by base_models) and return it; the same seed gives the same weights."""
+def write_random_tiny(folder: Path, seed: int = 0, architecture: str = "llama") -> Path:
+    """Write the model's folder (as resolved by base_models) and return it; the same seed gives the same weights.
+
+    `architecture` is a model type of transformers: llama, qwen2 (biases), qwen3 (norms on queries and keys) ...
+    """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary, end, start = _write_tokenizer(folder)
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        architecture,
         vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=16,
         max_position_embeddings=512,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
@@ -44,7 +49,7 @@ def write_random_tiny(folder: Path, seed: int = 0) -> Path:
         pad_token_id=end,
     )
     torch.manual_seed(seed)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     info = {"name": "tiny", "licence": "apache-2.0", "source": "folder", "revision": "", "context_length": 512}
     (folder / "pawl_base.json").write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return folder

@@ -1,0 +1,87 @@
+"""Sampling against small distributions that can be worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pawl_inference.engine.port import Sampling
+from pawl_inference.engine.sampling import History, choose, log_probabilities, penalise
+
+LOGITS = np.log(np.array([0.1, 0.4, 0.3, 0.2], np.float32))
+
+
+def drawn(sampling: Sampling, logits: np.ndarray = LOGITS, history: History | None = None) -> list[int]:
+    """Tokens over an even grid of 100 random numbers."""
+    return [choose(logits, sampling, history or History(), (n + 0.5) / 100) for n in range(100)]
+
+
+def test_greedy_takes_the_likeliest_whatever_the_random_number() -> None:
+    assert set(drawn(Sampling(temperature=0))) == {1}
+
+
+def test_plain_sampling_follows_the_distribution() -> None:
+    tokens = drawn(Sampling())
+    assert [tokens.count(token) for token in range(4)] == [10, 40, 30, 20]
+
+
+def test_top_k_leaves_k_tokens() -> None:
+    assert set(drawn(Sampling(top_k=2))) == {1, 2}
+
+
+def test_top_p_leaves_the_smallest_set_that_reaches_it() -> None:
+    assert set(drawn(Sampling(top_p=0.65))) == {1, 2}
+    assert set(drawn(Sampling(top_p=0.75))) == {1, 2, 3}
+    assert set(drawn(Sampling(top_p=1e-6))) == {1}
+
+
+def test_min_p_drops_what_is_unlikely_beside_the_likeliest() -> None:
+    assert set(drawn(Sampling(min_p=0.6))) == {1, 2}
+
+
+def test_top_p_is_a_share_of_what_top_k_left() -> None:
+    assert set(drawn(Sampling(top_k=3, top_p=0.5))) == {1, 2}  # 0.4 of 0.9 is below one half
+
+
+def test_low_temperature_sharpens() -> None:
+    assert drawn(Sampling(temperature=0.1)).count(1) >= 94  # 0.4^10 against 0.3^10
+
+
+def test_top_p_over_a_flat_distribution_looks_beyond_the_first_candidates() -> None:
+    flat = np.zeros(2000, np.float32)
+    tokens = [choose(flat, Sampling(top_p=0.9), History(), (n + 0.5) / 2000) for n in range(2000)]
+    assert len(set(tokens)) == pytest.approx(1800, abs=2)
+
+
+def test_penalties_change_only_what_was_said() -> None:
+    history = History(prompt=frozenset({3}))
+    history.answer.update([1, 1])
+    scores = penalise(LOGITS, Sampling(presence_penalty=0.5, frequency_penalty=0.25), history)
+    assert scores - LOGITS == pytest.approx([0, -1.0, 0, 0])
+    halved = penalise(np.array([1, 2, -1, -2], np.float32), Sampling(repetition_penalty=2.0), history)
+    assert halved.tolist() == [1, 1, -1, -4]
+
+
+def test_log_probabilities_are_those_of_the_plain_distribution() -> None:
+    chosen, top = log_probabilities(LOGITS, 0, 2)
+    assert np.exp(chosen) == pytest.approx(0.1, rel=1e-5)
+    assert [token for token, _ in top] == [1, 2]
+    assert np.exp([value for _, value in top]) == pytest.approx([0.4, 0.3], rel=1e-5)
+
+
+@given(
+    st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=400),
+    st.integers(0, 500),
+    st.floats(0.01, 1),
+    st.floats(0, 1),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_a_token_is_always_drawn_and_never_one_that_was_cut(
+    values: list[float], top_k: int, top_p: float, min_p: float, uniform: float
+) -> None:
+    logits = np.array(values, np.float32)
+    token = choose(logits, Sampling(top_k=top_k, top_p=top_p, min_p=min_p), History(), uniform)
+    larger = int((logits > logits[token]).sum())
+    assert 0 <= token < len(values)
+    assert top_k == 0 or larger < top_k
+    assert np.exp(float(logits[token]) - float(logits.max())) >= min_p * (1 - 1e-6)
