@@ -1,0 +1,1 @@
+"""The monitor: every interaction in DuckDB, sessions, evidence, drift, data-set snapshots, and the console."""

@@ -38,6 +38,7 @@ class MonitorSettings(PawlSettings):
     trigger_max_rejections: int = Field(
         default=3, ge=1, description="refused candidates in a row after which the loop pauses itself"
     )
+    weigh_seconds: float = Field(default=5.0, gt=0, description="how often feedback is counted while an alarm is open")
     heldout_share: float = Field(default=0.25, gt=0, lt=1, description="share of prompts that is never trained on")
 
     @property
@@ -49,3 +50,13 @@ class MonitorSettings(PawlSettings):
     def session_gap(self) -> timedelta:
         """The idle gap as a duration."""
         return timedelta(seconds=self.session_gap_seconds)
+
+    @property
+    def weigh_every(self) -> timedelta:
+        """The interval of counting feedback as a duration."""
+        return timedelta(seconds=self.weigh_seconds)
+
+    @property
+    def trigger_cooldown(self) -> timedelta:
+        """The cooldown as a duration."""
+        return timedelta(seconds=self.trigger_cooldown_seconds)

@@ -7,6 +7,7 @@ Biometrika 26 (1934).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, exp, floor, lgamma, log
 
 BISECTIONS = 50  # 2^-50 is below the rounding error of the tail sum
@@ -22,6 +23,7 @@ class Estimate:
     n: int
 
 
+@lru_cache(maxsize=4096)
 def lower_limit(successes: int, n: int, delta: float) -> float:
     """The rate p with P(Bin(n, p) >= successes) = delta; it exceeds the true rate with probability <= delta."""
     if not 0 <= successes <= n:

@@ -35,7 +35,7 @@ class SessionFold:
     """Keeps interactions, and turns sessions that are over into evidence."""
 
     name = "sessions"
-    topics = (topics.INTERACTIONS.name, topics.EVIDENCE.name)
+    topics: tuple[str, ...] = (topics.INTERACTIONS.name, topics.EVIDENCE.name)
     state = Session
 
     def __init__(self, policy: SessionPolicy, source: str) -> None:
@@ -58,7 +58,7 @@ class WatchFold:
     """Evidence into alarms, and the loop's progress into a decision to retrain."""
 
     name = "watch"
-    topics = tuple(
+    topics: tuple[str, ...] = tuple(
         topic.name
         for topic in (topics.EVIDENCE, topics.TRAINING, topics.CANDIDATES, topics.DEPLOYMENTS, topics.COMMANDS)
     )
@@ -127,7 +127,7 @@ class RecordFold:
     """Keeps every control event as a row; no state."""
 
     name = "records"
-    topics = tuple(
+    topics: tuple[str, ...] = tuple(
         topic.name
         for topic in (
             topics.DRIFT,

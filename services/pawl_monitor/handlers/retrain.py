@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import NAMESPACE_OID, uuid5
-
-import duckdb
 
 from pawl_monitor import datasets
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import Weighing
+from pawl_monitor.reader import Reader
 from pawl_shared import logging
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.effects import EffectContext
@@ -26,13 +25,13 @@ class WeighFeedback:
 
     def __init__(
         self,
-        cursor: Callable[[], duckdb.DuckDBPyConnection],
+        reader: Reader,
         artifacts: ArtifactStore,
         policy: TriggerPolicy,
         heldout_share: float,
         source: str,
     ) -> None:
-        self._cursor, self._artifacts, self._policy = cursor, artifacts, policy
+        self._reader, self._artifacts, self._policy = reader, artifacts, policy
         self._heldout_share, self._source = heldout_share, source
         self._log = logging.get("pawl.monitor")
         self._asked: set[tuple[str, str, int]] = set()
@@ -45,7 +44,7 @@ class WeighFeedback:
         if place in self._asked:  # owed before the fold had heard of the request
             return ()
         request = request_of(weighing, self._heldout_share)
-        with self._cursor() as cursor:
+        with self._reader.cursor() as cursor:
             lines = datasets.collect(cursor, request)
         decision = self._policy.decide(weighing.trigger, datasets.usable(lines), weighing.now)
         if not decision.fire:

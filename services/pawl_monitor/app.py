@@ -1,0 +1,87 @@
+"""The only wiring of the monitor."""
+
+from __future__ import annotations
+
+import duckdb
+
+from pawl_monitor import routes
+from pawl_monitor.console.pages import Pages
+from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.sessions import SessionPolicy
+from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.duckdb_store import open_database
+from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
+from pawl_monitor.handlers.retrain import WeighFeedback
+from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.server import MonitorService
+from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.views.gather import Gather
+from pawl_monitor.views.lineage import Lineage
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.bus import Bus
+from pawl_shared.clock import Clock, SystemClock
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.runner import Runner
+from pawl_shared.service import Health
+from pawl_shared.stores.duckdb import DuckDbStore
+
+SERVICE = "monitor"
+
+
+def build(
+    settings: MonitorSettings,
+    *,
+    bus: Bus | None = None,
+    database: duckdb.DuckDBPyConnection | None = None,
+    artifacts: ArtifactStore | None = None,
+    clock: Clock | None = None,
+) -> MonitorService:
+    """The service, wired: the database is open, nothing else is connected yet.
+
+    Raises:
+        ConfigurationError: another process has the database open, or a newer version of Pawl wrote it.
+    """
+    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    clock = clock or SystemClock()
+    artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
+    cursors = Cursors(database or open_database(settings.database))
+    store = DuckDbStore(cursors())
+    store.open()  # makes the runner's tables, which the console reads from its first request on
+    source = f"pawl-{SERVICE}-{settings.instance}"
+    policy, health, reader = watch_policy(settings), Health(SERVICE), Reader(cursors)
+    weigh = WeighFeedback(reader, artifacts, policy.trigger, settings.heldout_share, source)
+    runner = Runner(
+        SERVICE,
+        source,
+        settings.instance,
+        bus,
+        store,
+        (
+            SessionFold(SessionPolicy(gap=settings.session_gap), source),
+            WatchFold(policy, source, settings.weigh_every),
+            RecordFold(),
+        ),
+        {WEIGH: weigh},
+        on_ready=lambda: health.clear("start"),
+    )
+    gather = Gather(reader, policy, settings.heldout_share)
+    asgi = routes.create(gather, Lineage(reader, artifacts), Pages(), health, clock)
+    return MonitorService(settings, bus, runner, asgi, health, reader, cursors, clock, source)
+
+
+def watch_policy(settings: MonitorSettings) -> WatchPolicy:
+    """The policies that the settings describe."""
+    approval = ApprovalPolicy(
+        alpha=settings.drift_alpha, delta=settings.drift_delta, n0=settings.drift_reference_sessions
+    )
+    trigger = TriggerPolicy(
+        min_pairs=settings.trigger_min_pairs,
+        min_up=settings.trigger_min_up,
+        min_down=settings.trigger_min_down,
+        min_heldout=settings.trigger_min_heldout,
+        cooldown=settings.trigger_cooldown,
+        more_data=settings.trigger_more_data,
+        max_rejections=settings.trigger_max_rejections,
+    )
+    return WatchPolicy(approval, trigger)

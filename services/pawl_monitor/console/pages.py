@@ -1,0 +1,75 @@
+"""Renders the console. Templates escape everything; numbers and times are formatted here and nowhere else."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pawl_monitor.views.alarms import Rate
+from pawl_monitor.views.overview import Overview
+
+STATIC = Path(str(resources.files("pawl_monitor.console") / "static"))
+TEMPLATES = Path(str(resources.files("pawl_monitor.console") / "templates"))
+
+# Parts of the overview that are replaced as a whole; each is a template of its own name.
+FRAGMENTS = ("headline", "loop", "approval", "waiting", "run", "canary", "alarms", "story", "foot")
+
+
+class Pages:
+    """Turns views into HTML."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        filters = {"percent": percent, "count": count, "short": short, "moment": moment, "duration": duration}
+        self._environment.filters.update(filters)
+        self._environment.tests["rate"] = lambda value: isinstance(value, Rate)
+
+    def overview(self, view: Overview, models: list[str]) -> str:
+        """The whole page."""
+        fragments = {name: Markup(html) for name, html in self.fragments(view).items() if name != "chart"}  # noqa: S704
+        template = self._environment.get_template("overview.html")
+        return template.render(view=view, models=models, fragments=fragments, chart=view.chart.model_dump_json())
+
+    def empty(self) -> str:
+        """The page before there is any model."""
+        return self._environment.get_template("empty.html").render()
+
+    def fragments(self, view: Overview) -> dict[str, str]:
+        """The parts that change, by name, and the chart's data as JSON."""
+        parts = {name: self._environment.get_template(f"_{name}.html").render(view=view) for name in FRAGMENTS}
+        return parts | {"chart": view.chart.model_dump_json()}
+
+
+def percent(value: float) -> str:
+    """`78 %`; small shares keep a digit."""
+    return f"{value:.0%}".replace("%", "\u202f%") if value >= 0.1 or value == 0 else f"{value * 100:.1f}\u202f%"
+
+
+def count(value: int) -> str:
+    """`12 345`, with thin spaces."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def short(version: str | None) -> str:
+    """A digest as people see it: its first 12 hex digits."""
+    return (version or "")[:12]
+
+
+def moment(time: datetime) -> Markup:
+    """A time that the browser shows in the reader's own zone; without scripts it is UTC."""
+    return Markup('<time datetime="{}">{}</time>').format(
+        time.isoformat(timespec="seconds"), time.strftime("%H:%M:%S UTC")
+    )
+
+
+def duration(seconds: float) -> str:
+    """`1 min 20 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

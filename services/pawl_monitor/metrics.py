@@ -1,0 +1,11 @@
+"""The monitor's metrics, each declared once with a line of prose."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+APPROVAL = Gauge("pawl_approval", "Approval of the champion over its latest rated sessions", ["model"])
+EVIDENCE = Gauge("pawl_drift_evidence", "Evidence for a drop of approval, in units of the alarm threshold", ["model"])
+OPEN_ALARMS = Gauge("pawl_open_alarms", "Alarms that nothing has resolved yet", ["model"])
+LISTENERS = Gauge("pawl_console_listeners", "Browsers that follow the console live")
+TICKS = Counter("pawl_ticks", "Ticks that were written to the log")

@@ -1,0 +1,154 @@
+"""What the console and the API read: SQL on cursors of the monitor's own database, one a call.
+
+No other process can open the file while the monitor has it, and a connection must not be shared between threads.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from pawl_monitor.domain.watch import Watched
+from pawl_shared.events import DeploymentChanged
+
+Fact = dict[str, Any]
+
+SERIES_SQL = """
+SELECT arm, version, least(floor((epoch(ended) - $start) / $width), $last)::INTEGER AS bucket, count(*) AS n,
+       sum(reward) AS total, max(epoch(ended)) AS until
+FROM evidence WHERE model = $model AND reward IS NOT NULL AND arm <> 'pinned' AND epoch(ended) >= $start
+GROUP BY ALL ORDER BY bucket, arm
+"""
+
+RECENT_SQL = """
+SELECT reward FROM evidence
+WHERE model = $model AND version = $version AND arm = $arm AND reward IS NOT NULL AND ended >= $since
+ORDER BY ended DESC, event_id LIMIT $limit
+"""
+
+COUNTS_SQL = """
+SELECT
+  (SELECT count(*) FROM answers WHERE model = $model) AS answers,
+  (SELECT count(*) FROM answers WHERE model = $model AND time > $recent) AS answers_recent,
+  (SELECT count(*) FROM feedback WHERE model = $model) AS feedback,
+  (SELECT count(*) FROM feedback WHERE model = $model AND time > $recent) AS feedback_recent,
+  (SELECT count(*) FROM feedback WHERE model = $model AND kind IN ('correction', 'comparison')) AS pairs,
+  (SELECT count(*) FROM evidence WHERE model = $model) AS sessions,
+  (SELECT count(*) FROM evidence WHERE model = $model AND reward IS NOT NULL) AS rated,
+  (SELECT count(*) FROM evidence WHERE model = $model AND time > $recent) AS sessions_recent,
+  (SELECT count(*) FROM dead_letters) AS dead_letters
+"""
+
+MODELS_SQL = """
+SELECT DISTINCT model FROM records WHERE type = ? UNION SELECT DISTINCT model FROM answers ORDER BY 1
+"""
+DETECTOR_SQL = """
+SELECT * EXCLUDE (model) FROM (SELECT * FROM detector WHERE model = ? ORDER BY time DESC LIMIT ?) ORDER BY time
+"""
+INTERACTION_SQL = "SELECT * FROM interactions WHERE inference_id = ? ORDER BY choice"
+FEEDBACK_SQL = "SELECT * FROM feedback WHERE inference_id = ? ORDER BY time, feedback_id"
+
+
+class Cursors:
+    """Hands out cursors of one database; each belongs to the thread that asked for it until it is closed."""
+
+    def __init__(self, root: duckdb.DuckDBPyConnection) -> None:
+        self._root, self._lock = root, threading.Lock()
+
+    def __call__(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            return self._root.cursor()
+
+    def close(self) -> None:
+        """Close the database; cursors must be closed before."""
+        with self._lock:
+            self._root.close()
+
+
+class Reader:
+    """Questions about a model; answers are plain values."""
+
+    def __init__(self, cursors: Cursors) -> None:
+        self._cursors = cursors
+
+    def models(self) -> list[str]:
+        """Models that were ever deployed or asked."""
+        return [row["model"] for row in self._facts(MODELS_SQL, [DeploymentChanged.TYPE])]
+
+    def watched(self, model: str) -> Watched | None:
+        """The monitor's state of a model."""
+        found = self._facts("SELECT value FROM pawl_state WHERE fold = 'watch' AND key = ?", [model])
+        return Watched.model_validate_json(found[0]["value"]) if found else None
+
+    def counts(self, model: str, recent: datetime) -> Fact:
+        """Answers, feedback and sessions: in all, and since `recent`."""
+        return self._facts(COUNTS_SQL, {"model": model, "recent": recent})[0]
+
+    def recent_rewards(self, model: str, version: str, arm: str, since: datetime, limit: int) -> list[float]:
+        """Rewards of the latest rated sessions of a version."""
+        values = {"model": model, "version": version, "arm": arm, "since": since, "limit": limit}
+        return [row["reward"] for row in self._facts(RECENT_SQL, values)]
+
+    def span(self, model: str) -> tuple[float, float] | None:
+        """When the first and the last rated session ended (Unix seconds)."""
+        sql = (
+            "SELECT min(epoch(ended)) AS a, max(epoch(ended)) AS b FROM evidence WHERE model = ? AND reward IS NOT NULL"
+        )
+        row = self._facts(sql, [model])[0]
+        return None if row["a"] is None else (row["a"], row["b"])
+
+    def series(self, model: str, start: float, width: float, buckets: int) -> list[Fact]:
+        """Rated sessions by arm, version and bucket of time: their number and the sum of rewards."""
+        values = {"model": model, "start": start, "width": width, "last": buckets - 1}
+        return self._facts(SERIES_SQL, values)
+
+    def detector(self, model: str, limit: int = 2000) -> list[Fact]:
+        """The detector after each of the latest sessions, oldest first."""
+        return self._facts(DETECTOR_SQL, [model, limit])
+
+    def records(self, model: str, types: tuple[str, ...] = (), limit: int = 500) -> list[Fact]:
+        """The latest control events, newest first; `value` is the event's JSON as a dictionary."""
+        among = f" AND type IN ({', '.join('?' * len(types))})" if types else ""
+        sql = f"SELECT * FROM records WHERE model = ?{among} ORDER BY time DESC, event_id LIMIT ?"  # noqa: S608
+        found = self._facts(sql, [model, *types, limit])
+        return [{**row, "value": json.loads(row["value"])} for row in found]
+
+    def replicas(self) -> list[Fact]:
+        """The latest report of each replica."""
+        sql = (
+            "SELECT * FROM replicas QUALIFY row_number() OVER (PARTITION BY replica ORDER BY time DESC) = 1 ORDER BY 1"
+        )
+        return [{**row, "value": json.loads(row["value"])} for row in self._facts(sql)]
+
+    def dead_letters(self, limit: int = 50) -> list[Fact]:
+        """The latest dead letters."""
+        return self._facts("SELECT * FROM dead_letters ORDER BY time DESC LIMIT ?", [limit])
+
+    def interaction(self, inference_id: str) -> Fact | None:
+        """One answer with the feedback on it; None when it is not known (yet)."""
+        found = self._facts(INTERACTION_SQL, [inference_id])
+        if not found:
+            return None
+        answer = {**found[0], "messages": json.loads(found[0]["messages"])}
+        return answer | {"feedback_events": self._facts(FEEDBACK_SQL, [inference_id])}
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of this thread's own."""
+        cursor = self._cursors()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def _facts(self, sql: str, values: object = None) -> list[Fact]:
+        with self.cursor() as cursor:
+            result = cursor.execute(sql, values)
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

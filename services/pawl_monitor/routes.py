@@ -1,0 +1,169 @@
+"""HTTP: the JSON API, the live feed, probes, metrics, and the console's pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pawl_monitor.console.pages import STATIC, Pages
+from pawl_monitor.live import Feed, Frames
+from pawl_monitor.views.alarms import Alarm
+from pawl_monitor.views.charts import Chart
+from pawl_monitor.views.gather import Gather
+from pawl_monitor.views.lineage import Lineage
+from pawl_monitor.views.overview import Overview
+from pawl_monitor.views.runs import Run
+from pawl_shared import events as e
+from pawl_shared.clock import Clock
+from pawl_shared.service import Health
+
+# Nothing but our own files: no inline script or style, no frames, no other host.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+Model = Annotated[str, Query(description="tenant/route, e.g. default/assistant; empty: the first one")]
+Fact = dict[str, Any]
+
+
+def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock: Clock) -> FastAPI:
+    """The application. `app.state.feed` is its live feed, to be closed before the server stops."""
+    app = FastAPI(title="Pawl monitor", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app.state.feed = Feed(lambda model: render(gather, pages, clock, model))
+    app.middleware("http")(_secure)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    _add_probes(app, health)
+    _add_console(app, gather, pages, clock)
+    _add_api(app, gather, lineage, clock)
+    return app
+
+
+def render(gather: Gather, pages: Pages, clock: Clock, model: str) -> Frames:
+    """The fragments of a model's page now."""
+    return pages.fragments(gather.overview(model, clock.now()))
+
+
+async def _secure(request: Request, following: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await following(request)
+    response.headers.update(HEADERS)
+    return response
+
+
+def _add_probes(app: FastAPI, health: Health) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    def alive() -> PlainTextResponse:
+        return PlainTextResponse("alive\n")
+
+    @app.get("/readyz", include_in_schema=False)
+    def ready() -> PlainTextResponse:
+        text = "\n".join(health.obstacles.values()) or "ready"
+        return PlainTextResponse(f"{text}\n", 200 if health.ready else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    def exposition() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_console(app: FastAPI, gather: Gather, pages: Pages, clock: Clock) -> None:
+    @app.get("/", include_in_schema=False)
+    def overview_page(model: Model = "") -> HTMLResponse:
+        models = gather.reader.models()
+        if not models:
+            return HTMLResponse(pages.empty())
+        return HTMLResponse(pages.overview(gather.overview(_known(models, model), clock.now()), models))
+
+    @app.get("/events", include_in_schema=False)
+    def events(model: str) -> StreamingResponse:
+        feed: Feed = app.state.feed
+        return StreamingResponse(
+            feed.events(model), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+
+def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> None:
+    def chosen(model: str) -> str:
+        return _known(gather.reader.models(), model)
+
+    @app.get("/api/models", summary="Models and how they are served")
+    def models() -> list[Fact]:
+        deployments = {name: gather.deployments(name) for name in gather.reader.models()}
+        return [{"model": n, "deployment": found[0]["value"] if found else None} for n, found in deployments.items()]
+
+    @app.get("/api/overview", summary="The state of one model's loop")
+    def overview(model: Model = "") -> Overview:
+        return gather.overview(chosen(model), clock.now())
+
+    @app.get("/api/approval", summary="Approval over time, with what happened")
+    def approval(model: Model = "") -> Chart:
+        name = chosen(model)
+        return gather.chart(name, gather.alarms(name))
+
+    @app.get("/api/alarms", summary="Alarms with their explanation, the latest first")
+    def alarms(model: Model = "") -> list[Alarm]:
+        return gather.alarms(chosen(model))
+
+    @app.get("/api/trigger", summary="Whether a retraining run is due, with every reason")
+    def trigger(model: Model = "") -> Fact:
+        name = chosen(model)
+        decision, usable = gather.trigger(name, clock.now(), gather.reader.watched(name))
+        return {"fire": decision.fire, "sentence": decision.sentence, "reasons": decision.reasons, "usable": usable}
+
+    @app.get("/api/runs", summary="Training runs, the latest first")
+    def runs(model: Model = "") -> list[Run]:
+        return gather.runs(chosen(model))
+
+    @app.get("/api/deployments", summary="Deployments, the latest first")
+    def deployments(model: Model = "") -> list[Fact]:
+        return [
+            {"id": row["event_id"], "time": row["time"], **row["value"]} for row in gather.deployments(chosen(model))
+        ]
+
+    @app.get("/api/versions", summary="Registered versions, the latest first")
+    def versions(model: Model = "") -> list[Fact]:
+        found = gather.reader.records(chosen(model), (e.ModelRegistered.TYPE,))
+        return [{"time": row["time"], **row["value"]} for row in found]
+
+    @app.get("/api/datasets", summary="Data sets that were frozen, the latest first")
+    def datasets(model: Model = "") -> list[Fact]:
+        found = gather.runs(chosen(model))
+        return [run.model_dump(include={"dataset", "counts", "run", "alarm", "requested"}) for run in found]
+
+    @app.get("/api/datasets/{digest}", summary="One data set: manifest, feedback ids, a few rows")
+    def dataset(digest: str) -> Fact:
+        found = lineage.dataset(digest)
+        if "problem" in found:
+            raise HTTPException(404, found["problem"])
+        return found
+
+    @app.get("/api/interactions/{inference_id}", summary="One answer with its feedback and lineage")
+    def interaction(inference_id: UUID) -> Fact:
+        found = lineage.explain(str(inference_id))
+        if found is None:
+            raise HTTPException(404, "no such answer (yet): it is known a few seconds after it was given")
+        return found
+
+    @app.get("/api/dead-letters", summary="What could not be read or handled, the latest first")
+    def dead_letters() -> list[Fact]:
+        return gather.reader.dead_letters()
+
+
+def _known(models: list[str], model: str) -> str:
+    """Raises a 404 that names the models there are."""
+    if not model and models:
+        return models[0]
+    if model not in models:
+        there = ", ".join(models) or "none yet: they appear when the validator has registered one"
+        raise HTTPException(404, f"no model {model!r}; there are: {there}")
+    return model

@@ -1,0 +1,112 @@
+"""The running monitor: the runner and the ticker in threads, the web server in front, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.ticker import Ticker
+from pawl_shared.bus import Bus
+from pawl_shared.clock import Clock
+from pawl_shared.runner import Runner
+from pawl_shared.service import Health
+
+GRACE_SECONDS = 3
+
+
+class MonitorService:
+    """Everything that runs. `asgi` and `url` are for tests and for whoever embeds it."""
+
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        bus: Bus,
+        runner: Runner,
+        asgi: FastAPI,
+        health: Health,
+        reader: Reader,
+        cursors: Cursors,
+        clock: Clock,
+        source: str,
+    ) -> None:
+        self._settings, self._bus, self._runner = settings, bus, runner
+        self.asgi, self.health, self.reader = asgi, health, reader
+        self._cursors, self._clock, self._source = cursors, clock, source
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+        self.url: str | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set. Raises what the runner raised, so that a supervisor starts it again."""
+        working = threading.Thread(target=self._work, args=(stop,), name="runner")
+        ticker = self._ticker()
+        working.start()
+        ticker.start()
+        try:
+            asyncio.run(self._serve(stop))
+        finally:
+            stop.set()
+            self.health.wait_for("stop", "the service is stopping")
+            self._ended.set()
+            working.join()
+            ticker.join()
+            self._cursors.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self, stop: threading.Event) -> None:
+        try:
+            self._runner.run(stop)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ended.set()
+
+    def _ticker(self) -> Ticker:
+        producer = self._bus.producer(f"{self._source}-ticks")
+        return Ticker(producer, self.reader.models, self._settings.tick_seconds, self._clock, self._source, self._ended)
+
+    async def _serve(self, stop: threading.Event) -> None:
+        config = uvicorn.Config(
+            self.asgi,
+            host=self._settings.http_host,
+            port=self._settings.http_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not stop.is_set() and not self._ended.is_set() and not serving.done():
+            self.url = self.url or _url_of(server)
+            await asyncio.sleep(0.05)
+        self.asgi.state.feed.close()
+        server.should_exit = True
+        await serving
+
+
+def _url_of(server: uvicorn.Server) -> str | None:
+    if not server.started or not server.servers or not server.servers[0].sockets:
+        return None
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to run_service: uvicorn would take them over, and raise them again when it has ended."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = True

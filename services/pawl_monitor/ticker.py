@@ -1,0 +1,51 @@
+"""Writes time to the log: one Tick a model and interval, so that a replay sees the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from uuid import NAMESPACE_OID, uuid5
+
+from pawl_monitor import metrics
+from pawl_shared import logging
+from pawl_shared.bus import Producer
+from pawl_shared.clock import Clock
+from pawl_shared.codec import encode
+from pawl_shared.events import Tick
+
+
+class Ticker(threading.Thread):
+    """A thread; `models` answers whose time is to pass."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        models: Callable[[], Iterable[str]],
+        seconds: float,
+        clock: Clock,
+        source: str,
+        stop: threading.Event,
+    ) -> None:
+        super().__init__(name="ticker", daemon=True)
+        self._producer, self._models, self._seconds = producer, models, seconds
+        self._clock, self._source, self._stop_event = clock, source, stop
+        self._log = logging.get("pawl.monitor")
+
+    def run(self) -> None:
+        while not self._stop_event.wait(self._seconds):
+            try:
+                for model in self._models():
+                    self._producer.send(encode(tick(model, self._clock.now(), self._seconds, self._source)))
+                    metrics.TICKS.inc()
+            except Exception:
+                # A broker that is away for a while must not end time; the next tick tries again.
+                self._log.exception("no tick could be written")
+
+
+def tick(model: str, now: datetime, seconds: float, source: str) -> Tick:
+    """The tick of an interval: numbered from the epoch, so that two monitors write the same one."""
+    number = int(now.timestamp() / seconds)
+    return Tick(
+        id=uuid5(NAMESPACE_OID, f"tick/{model}/{seconds}/{number}"), time=now, source=source, model=model, number=number
+    )

@@ -1,0 +1,64 @@
+"""Alarms with their explanation and their end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from pawl_shared import events as e
+
+Fact = dict[str, Any]
+ALARM_TYPES = (e.DriftDetected.TYPE, e.DriftResolved.TYPE)
+
+
+class Rate(BaseModel):
+    """A rate in [0, 1] with its 95 % interval, over n sessions."""
+
+    point: float
+    low: float
+    high: float
+    n: int
+
+
+class Alarm(BaseModel):
+    """One alarm. `open` until live evidence resolves it; a rise is news, not a fault, and is never open."""
+
+    alarm: str
+    time: datetime
+    direction: str
+    detector: str
+    version: str
+    since: datetime
+    before: Rate
+    after: Rate
+    evidence: float
+    threshold: float
+    sentence: str
+    open: bool
+    resolved: datetime | None = None
+    now: Rate | None = None
+    resolution: str = ""
+
+
+def alarms_of(records: Sequence[Fact]) -> list[Alarm]:
+    """All alarms in `records` (in any order), the latest first."""
+    ends = {r["value"]["alarm"]: r for r in records if r["type"] == e.DriftResolved.TYPE}
+    alarms = [_alarm(r, ends.get(str(r["event_id"]))) for r in records if r["type"] == e.DriftDetected.TYPE]
+    return sorted(alarms, key=lambda alarm: alarm.time, reverse=True)
+
+
+def _alarm(record: Fact, end: Fact | None) -> Alarm:
+    value = record["value"]
+    names = ("direction", "detector", "version", "since", "before", "after", "evidence", "threshold", "sentence")
+    return Alarm(
+        alarm=str(record["event_id"]),
+        time=record["time"],
+        open=end is None and value["direction"] != "rise",
+        resolved=end["time"] if end else None,
+        now=end["value"]["now"] if end else None,
+        resolution=end["value"]["sentence"] if end else "",
+        **{name: value[name] for name in names},
+    )

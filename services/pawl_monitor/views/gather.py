@@ -1,0 +1,117 @@
+"""Reads the database and puts views together; the only part of the views that does I/O."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pawl_monitor import datasets
+from pawl_monitor.domain.intervals import Estimate, estimate
+from pawl_monitor.domain.triggers import TriggerDecision, TriggerState, Usable
+from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.reader import Reader
+from pawl_monitor.views import overview as o
+from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
+from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
+from pawl_monitor.views.runs import RUN_TYPES, Run, runs_of
+from pawl_monitor.views.story import story_of
+from pawl_shared import events as e
+
+Fact = dict[str, Any]
+RECENT = timedelta(minutes=1)
+WINDOW = 50
+BUCKETS = 64
+
+
+class Gather:
+    """Answers for the API and the console. `heldout_share` splits feedback as the next snapshot would."""
+
+    def __init__(self, reader: Reader, policy: WatchPolicy, heldout_share: float) -> None:
+        self.reader, self._policy, self._heldout_share = reader, policy, heldout_share
+
+    def overview(self, model: str, now: datetime) -> o.Overview:
+        """Everything the first page shows."""
+        state = self.reader.watched(model)
+        alarms, runs = self.alarms(model), self.runs(model)
+        deployments = self.deployments(model)
+        deployment = deployments[0] if deployments else None
+        observations = self.reader.records(model, (e.CanaryObserved.TYPE,), 20)
+        counts = o.Counts(**self.reader.counts(model, now - RECENT))
+        trigger, usable = self.trigger(model, now, state)
+        reference = self._reference(state)
+        canary = o.canary_of(deployment, observations)
+        paused = state.trigger.paused if state else ""
+        run = runs[0] if runs else None
+        served = o.served_of(deployment)
+        return o.Overview(
+            model=model,
+            now=now,
+            headline=o.headline_of(counts, reference, alarms, trigger, paused, run, canary),
+            counts=counts,
+            served=served,
+            approval=o.rate_of(self.approval(model, served.champion, "champion")),
+            window=WINDOW,
+            reference=reference,
+            alarms=alarms,
+            trigger=trigger,
+            usable=usable,
+            run=run,
+            canary=canary,
+            replicas=o.replicas_of(self.reader.replicas(), model),
+            story=story_of(self.reader.records(model, limit=200)),
+            chart=self.chart(model, alarms),
+        )
+
+    def alarms(self, model: str) -> list[Alarm]:
+        """All alarms, the latest first."""
+        return alarms_of(self.reader.records(model, ALARM_TYPES))
+
+    def runs(self, model: str) -> list[Run]:
+        """The latest runs, the newest first."""
+        return runs_of(self.reader.records(model, RUN_TYPES, 2000))
+
+    def deployments(self, model: str) -> list[Fact]:
+        """Deployments, the highest revision first."""
+        found = self.reader.records(model, (e.DeploymentChanged.TYPE,))
+        return sorted(found, key=lambda record: -record["value"]["revision"])
+
+    def approval(self, model: str, version: str | None, arm: str) -> Estimate | None:
+        """Mean reward of the latest rated sessions of a version; None when nobody rated one."""
+        if version is None:
+            return None
+        rewards = self.reader.recent_rewards(model, version, arm, datetime.fromtimestamp(0, UTC), WINDOW)
+        return estimate(sum(rewards), len(rewards))
+
+    def trigger(self, model: str, now: datetime, state: Watched | None) -> tuple[TriggerDecision, Usable]:
+        """What the trigger policy says now, with the feedback that it would weigh."""
+        trigger = state.trigger if state else TriggerState()
+        if trigger.occasion is None:  # feedback counts from the moment that an alarm names
+            decision = self._policy.trigger.decide(trigger, Usable(), now)
+            others = tuple(r for r in decision.reasons if r.name in ("occasion", "idle", "cooldown", "running"))
+            return TriggerDecision(fire=False, reasons=others), Usable()
+        request = datasets.Request(
+            model=model, since=trigger.occasion.since, until=now, base="", heldout_share=self._heldout_share
+        )
+        with self.reader.cursor() as cursor:
+            usable = datasets.usable(datasets.collect(cursor, request))
+        return self._policy.trigger.decide(trigger, usable, now), usable
+
+    def chart(self, model: str, alarms: list[Alarm]) -> Chart:
+        """Approval over time with what happened."""
+        span = self.reader.span(model)
+        if span is None:
+            return Chart()
+        start, end = span
+        width = max((end - start) / BUCKETS, 1.0)
+        rows = self.reader.series(model, start, width, BUCKETS)
+        records = self.reader.records(model, (e.RetrainRequested.TYPE, e.DeploymentChanged.TYPE))
+        return Chart(
+            champion=points_of(rows, "champion", start, width),
+            challenger=points_of(rows, "challenger", start, width),
+            marks=marks_of(records, alarms),
+            evidence=evidence_of(self.reader.detector(model)),
+        )
+
+    def _reference(self, state: Watched | None) -> o.Reference:
+        spent = self._policy.delta_spent(state) if state else 0.0
+        return o.reference_of(state, self._policy.approval.n0, self._policy.approval.threshold, spent)

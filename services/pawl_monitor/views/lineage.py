@@ -1,0 +1,88 @@
+"""Where an answer came from: version, adapter, data set, the feedback it learnt from, gates, and its alarm."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pawl_monitor.reader import Reader
+from pawl_monitor.views.alarms import ALARM_TYPES, alarms_of
+from pawl_monitor.views.runs import RUN_TYPES, runs_of
+from pawl_shared import events as e
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.errors import ArtifactError
+
+Fact = dict[str, Any]
+EXAMPLES = 5
+
+
+class Lineage:
+    """Follows digests and ids from an answer back to the feedback that shaped it."""
+
+    def __init__(self, reader: Reader, artifacts: ArtifactStore) -> None:
+        self._reader, self._artifacts = reader, artifacts
+
+    def explain(self, inference_id: str) -> Fact | None:
+        """An answer with its feedback and lineage; None when the answer is not known."""
+        answer = self._reader.interaction(inference_id)
+        if answer is None:
+            return None
+        return answer | {"lineage": self.version(answer["model"], answer["version"])}
+
+    def version(self, model: str, version: str) -> Fact:
+        """A version's history. A base model has none but its registration."""
+        runs = runs_of(self._reader.records(model, RUN_TYPES, 5000))
+        registered = self._registered(model, version)
+        run = next((run for run in runs if run.adapter == version), None)
+        known: Fact = {"version": version, "kind": "base" if run is None else "adapter", "registered": registered}
+        if run is None:
+            return known
+        alarms = {alarm.alarm: alarm for alarm in alarms_of(self._reader.records(model, ALARM_TYPES))}
+        alarm = alarms.get(run.alarm or "")
+        return known | {
+            "run": run.model_dump(mode="json"),
+            "alarm": alarm.model_dump(mode="json") if alarm else None,
+            "dataset": self.dataset(run.dataset),
+            "deployments": self._deployments(model, version),
+        }
+
+    def dataset(self, digest: str) -> Fact:
+        """A snapshot's manifest, the ids of the feedback in it, and a few of its rows."""
+        try:
+            folder = self._artifacts.fetch_folder(digest)
+        except (ArtifactError, OSError) as error:
+            return {"digest": digest, "problem": str(error)}
+        manifest = json.loads((folder / "manifest.json").read_text())
+        lines = pq.read_table(folder / "data.parquet").to_pylist()
+        train = [line for line in lines if line["split"] == "train"]
+        names = (
+            "kind",
+            "origin",
+            "messages",
+            "completion",
+            "chosen",
+            "rejected",
+            "label",
+            "feedback_ids",
+            "inference_ids",
+        )
+        return {
+            "digest": digest,
+            "manifest": {name: value for name, value in manifest.items() if name != "sql"},
+            "feedback_ids": [identity for line in train for identity in line["feedback_ids"]],
+            "examples": [{name: line[name] for name in names} for line in train[:EXAMPLES]],
+        }
+
+    def _registered(self, model: str, version: str) -> Fact | None:
+        records = self._reader.records(model, (e.ModelRegistered.TYPE,))
+        return next((r["value"] | {"time": r["time"]} for r in records if r["value"]["version"] == version), None)
+
+    def _deployments(self, model: str, version: str) -> list[Fact]:
+        found = self._reader.records(model, (e.DeploymentChanged.TYPE,))
+        return [
+            {"time": r["time"], "change": r["value"]["change"], "reasons": r["value"]["reasons"]}
+            for r in reversed(found)
+            if version in (r["value"]["champion"]["version"], (r["value"]["challenger"] or {}).get("version"))
+        ]

@@ -1,0 +1,209 @@
+"""The state of one model's loop at a glance."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from pawl_monitor.domain.intervals import Estimate
+from pawl_monitor.domain.triggers import TriggerDecision, Usable
+from pawl_monitor.domain.watch import Watched
+from pawl_monitor.views.alarms import Alarm, Rate
+from pawl_monitor.views.charts import Chart
+from pawl_monitor.views.runs import Run
+from pawl_monitor.views.story import Line, short
+
+Fact = dict[str, Any]
+Phase = Literal["empty", "learning", "steady", "drifted", "training", "validating", "canary", "paused"]
+
+
+class Headline(BaseModel):
+    """Where the loop is, in a word, a sentence and what comes next."""
+
+    phase: Phase
+    title: str
+    detail: str
+
+
+class Counts(BaseModel):
+    """What came in: in all, and in the last minute."""
+
+    answers: int
+    answers_recent: int
+    feedback: int
+    feedback_recent: int
+    pairs: int
+    sessions: int
+    sessions_recent: int
+    rated: int
+    dead_letters: int
+
+
+class Reference(BaseModel):
+    """The detector: how far it has learnt, its evidence for a drop (1 raises the alarm), and its error budget."""
+
+    sessions: int
+    needed: int
+    bound: float
+    evidence: float
+    references: int
+    delta_spent: float
+
+
+class Canary(BaseModel):
+    """A candidate on trial, as the validator reports it."""
+
+    canary: str
+    challenger: str
+    share: float
+    champion_rate: Rate | None = None
+    challenger_rate: Rate | None = None
+    promote_evidence: float = 0.0
+    promote_threshold: float = 1.0
+    rollback_evidence: float = 0.0
+    rollback_threshold: float = 1.0
+
+
+class Served(BaseModel):
+    """Who answers."""
+
+    champion: str | None = None
+    is_base: bool = True
+    challenger: str | None = None
+    share: float = 0.0
+    revision: int = 0
+
+
+class Replica(BaseModel):
+    """One inference replica, as it last reported."""
+
+    replica: str
+    healthy: bool
+    revision: int | None
+    problems: list[str]
+
+
+class Overview(BaseModel):
+    """All of it."""
+
+    model: str
+    now: datetime
+    headline: Headline
+    counts: Counts
+    served: Served
+    approval: Rate | None
+    window: int
+    reference: Reference
+    alarms: list[Alarm]
+    trigger: TriggerDecision
+    usable: Usable
+    run: Run | None
+    canary: Canary | None
+    replicas: list[Replica]
+    story: list[Line]
+    chart: Chart
+
+
+def rate_of(value: Estimate | None) -> Rate | None:
+    """An estimate as views carry it."""
+    return None if value is None else Rate(point=value.point, low=value.low, high=value.high, n=value.n)
+
+
+def reference_of(state: Watched | None, needed: int, threshold: float, delta: float) -> Reference:
+    """The detector's progress."""
+    if state is None:
+        return Reference(sessions=0, needed=needed, bound=0, evidence=0, references=0, delta_spent=0)
+    detector = state.detector
+    sums = (sum(detector.bound[0].m), sum(detector.conformal[0].m))
+    return Reference(
+        sessions=detector.n,
+        needed=needed,
+        bound=detector.bound[0].q,
+        evidence=max(sums) / threshold,
+        references=state.references,
+        delta_spent=delta,
+    )
+
+
+def canary_of(deployment: Fact | None, observations: list[Fact]) -> Canary | None:
+    """The canary that the latest deployment runs, with its latest evidence; None when none runs."""
+    value = deployment["value"] if deployment else None
+    if not value or not value["challenger"] or not value["canary"]:
+        return None
+    base = Canary(canary=value["canary"], challenger=value["challenger"]["version"], share=value["share"])
+    latest = next((o["value"] for o in observations if o["value"]["canary"] == value["canary"]), None)
+    if latest is None:
+        return base
+    names = ("promote_evidence", "promote_threshold", "rollback_evidence", "rollback_threshold")
+    rates = {"champion_rate": latest["champion"], "challenger_rate": latest["challenger"]}
+    return Canary(**base.model_dump(exclude={*names, *rates}), **{n: latest[n] for n in names}, **rates)
+
+
+def served_of(deployment: Fact | None) -> Served:
+    """Who answers, by the latest deployment."""
+    if deployment is None:
+        return Served()
+    value = deployment["value"]
+    return Served(
+        champion=value["champion"]["version"],
+        is_base=value["champion"]["slot_file"] is None,
+        challenger=value["challenger"]["version"] if value["challenger"] else None,
+        share=value["share"],
+        revision=value["revision"],
+    )
+
+
+def replicas_of(rows: list[Fact], model: str) -> list[Replica]:
+    """Where each replica is."""
+    return [
+        Replica(
+            replica=row["replica"],
+            healthy=row["healthy"],
+            revision=row["value"]["applied"].get(model),
+            problems=row["value"]["problems"],
+        )
+        for row in rows
+    ]
+
+
+def headline_of(
+    counts: Counts,
+    reference: Reference,
+    alarms: list[Alarm],
+    trigger: TriggerDecision,
+    paused: str,
+    run: Run | None,
+    canary: Canary | None,
+) -> Headline:
+    """What matters most right now. The order is what a person would want to know first."""
+    if not counts.answers:
+        return Headline(phase="empty", title="Waiting for the first answer", detail="Ask the model something.")
+    if paused:
+        return Headline(phase="paused", title="The loop is paused", detail=f"{paused}.")
+    if canary is not None:
+        detail = f"{short(canary.challenger)} answers {canary.share:.0%} of the sessions; live evidence decides."
+        return Headline(phase="canary", title="A candidate is on trial", detail=detail)
+    if run is not None and not run.over:
+        return _in_progress(run)
+    alarm = next((a for a in alarms if a.open), None)
+    if alarm is not None:
+        title = f"Approval fell from {alarm.before.point:.0%} to {alarm.after.point:.0%}"
+        return Headline(phase="drifted", title=title, detail=_sentence(trigger.sentence))
+    if reference.sessions < reference.needed:
+        left = reference.needed - reference.sessions
+        detail = f"{left} more rated sessions until a change can be told from chance."
+        return Headline(phase="learning", title="Learning what normal looks like", detail=detail)
+    return Headline(phase="steady", title="Steady", detail="Approval is what it was; every session is watched.")
+
+
+def _in_progress(run: Run) -> Headline:
+    if run.status in ("trained", "validated"):
+        return Headline(phase="validating", title="A candidate is being examined", detail=run.sentence)
+    detail = f"{run.phase}: step {run.step} of {run.total}." if run.total else run.sentence
+    return Headline(phase="training", title="Training on the new feedback", detail=_sentence(detail))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,84 @@
+"""The monitor on the memory bus and a real DuckDB: feedback becomes evidence, an alarm, and a frozen data set."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from support.monitor import BASE, MODEL, World
+
+from pawl_shared import events as e
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def test_a_drop_of_approval_ends_in_a_frozen_data_set(world: World) -> None:
+    world.deploy()
+    world.sessions(60, approval=0.9)
+    assert world.events(e.DriftDetected) == []
+    began = world.now
+    world.sessions(45, approval=0.1, corrections=0.8)
+    world.weigh()
+    (alarm,) = world.events(e.DriftDetected)
+    assert alarm.direction == "drop"
+    assert abs(alarm.since - began) < timedelta(minutes=5)
+    assert alarm.after.high < alarm.before.low
+    (request,) = world.events(e.RetrainRequested)
+    assert (request.alarm, request.base, request.parent) == (alarm.id, BASE, None)
+    folder = world.artifacts.fetch_folder(request.dataset)
+    lines = pq.read_table(folder / "data.parquet").to_pylist()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {line["kind"] for line in lines} == {"pair", "binary"}
+    assert all(line["time"] >= alarm.since for line in lines)
+    assert manifest["alarm_id"] == str(alarm.id)
+    assert sum(line["split"] == "train" for line in lines) == request.counts["train"] == manifest["counts"]["train"]
+    train, heldout = ({r["messages"][0]["content"] for r in lines if r["split"] == s} for s in ("train", "heldout"))
+    assert heldout
+    assert not train & heldout
+
+
+def test_a_restart_in_the_middle_changes_nothing(world: World, tmp_path: Path) -> None:
+    other = World(tmp_path / "other", restart_every=7)
+    for each in (world, other):
+        each.deploy()
+        each.sessions(60, approval=0.9)
+        each.sessions(45, approval=0.1, corrections=0.8)
+        each.weigh()
+    assert world.events(e.SessionObserved) == other.events(e.SessionObserved)
+    assert world.events(e.DriftDetected) == other.events(e.DriftDetected)
+    assert len(other.events(e.RetrainRequested)) == 1
+    other.close()
+
+
+def test_duplicates_and_malformed_records_change_nothing_and_stop_nothing(world: World) -> None:
+    world.deploy()
+    world.sessions(5, approval=1.0, copies=2)
+    world.malformed()
+    world.sessions(5, approval=1.0)
+    assert len(world.events(e.SessionObserved)) == 10
+    assert world.reader.counts(MODEL, world.now)["answers"] == 10
+    assert len(world.events(e.DeadLetter)) == 1
+    world.pump()
+    assert world.reader.counts(MODEL, world.now)["dead_letters"] == 1
+
+
+def test_promotion_starts_a_new_reference_and_recovery_resolves_the_alarm(world: World) -> None:
+    world.deploy()
+    world.sessions(60, approval=0.9)
+    world.sessions(45, approval=0.1, corrections=0.8)
+    (alarm,) = world.events(e.DriftDetected)
+    world.deploy(version="c" * 64, revision=3, change="promoted")
+    world.sessions(40, approval=0.9, version="c" * 64, revision=3)
+    (resolved,) = world.events(e.DriftResolved)
+    assert resolved.alarm == alarm.id
+    state = world.reader.watched(MODEL)
+    assert state is not None
+    assert state.version == "c" * 64
+    assert state.trigger.occasion is None

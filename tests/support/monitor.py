@@ -1,0 +1,207 @@
+"""A monitor's runner on the memory bus with a clock that tests move, and the traffic that it sees."""
+
+import random
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from uuid import NAMESPACE_OID, uuid5
+
+from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.sessions import SessionPolicy
+from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.duckdb_store import open_database
+from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
+from pawl_monitor.handlers.retrain import WeighFeedback
+from pawl_monitor.reader import Cursors, Reader
+from pawl_shared import events as e
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.bus import Message
+from pawl_shared.clock import ManualClock
+from pawl_shared.codec import decode, encode
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.runner import Runner
+from pawl_shared.stores.duckdb import DuckDbStore
+from pawl_shared.stores.port import Commit
+from pawl_shared.topics import INTERACTIONS, TOPICS, topic_of
+
+T = TypeVar("T", bound=e.Event)
+MODEL = "default/assistant"
+BASE = "b" * 64
+GRAPH = "d" * 64
+GAP = timedelta(seconds=20)
+CHUNK = 15  # sessions between two ticks; a commit takes some 30 ms
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def interaction(
+    number: int,
+    time: datetime,
+    *,
+    reward: float | None = None,
+    correction: str | None = None,
+    arm: e.Arm = "champion",
+    version: str = BASE,
+    revision: int = 1,
+    session: str | None = None,
+) -> list[e.InteractionScored]:
+    """An answer and, as later revisions, a thumb and perhaps a correction."""
+    inference = uuid5(NAMESPACE_OID, f"inference {number}")
+    place = {"model": MODEL, "session": session or f"session {number}", "subject": f"user {number % 17}"}
+    common = {"inference_id": inference, "model": MODEL, "session": place["session"], "source": "test"}
+    logged = e.InferenceLogged(
+        id=inference, time=time, source="test", inference_id=inference, **place,
+        messages=(e.Message(role="user", content=f"What is {number % 40}?"),),
+        answer=f"A long answer, number {number}, with several words in it.", finish_reason="stop", arm=arm,
+        version=version, revision=revision, prompt_tokens=9, answer_tokens=12, first_token_seconds=0.1, total_seconds=1,
+    )  # fmt: skip
+
+    def statement(kind: str, value: float | None, text: str | None = None) -> e.FeedbackReceived:
+        return e.FeedbackReceived(
+            id=uuid5(inference, kind), time=time + timedelta(seconds=2), source="test", inference_id=inference, **place,
+            kind=kind, value=value, text=text,
+        )  # fmt: skip
+
+    said = [] if reward is None else [statement("thumb", float(reward >= 0.5))]
+    said += [statement("correction", None, correction)] if correction else []
+    found = [e.InteractionScored(id=uuid5(inference, "1"), time=time, revision=1, inference=logged, **common)]
+    found += [
+        e.InteractionScored(
+            id=uuid5(inference, str(n)), time=f.time, revision=n, feedback=f, reward=reward, rated=True, **common
+        )
+        for n, f in enumerate(said, 2)
+    ]
+    return found
+
+
+class _Context:
+    cancelled = threading.Event()
+
+    def publish(self, events: Iterable[e.Event]) -> None:
+        raise AssertionError("freezing a snapshot has no progress")
+
+
+class World:
+    """One monitor; `restart_every` batches its runner is thrown away and made anew on the same database."""
+
+    def __init__(self, folder: Path, restart_every: int = 0, n0: int = 50) -> None:
+        self.clock = ManualClock(START)
+        self.bus = MemoryBus(self.clock)
+        self.bus.create_topics(TOPICS)
+        self._cursors = Cursors(open_database(None))
+        self.reader = Reader(self._cursors)
+        self.artifacts = ArtifactStore(f"file://{folder}/artifacts", folder / "cache")
+        self.policy = WatchPolicy(ApprovalPolicy(n0=n0), TriggerPolicy(min_heldout=1))
+        self._producer = self.bus.producer("test")
+        self._restart_every, self._batches, self._number, self._ticks = restart_every, 0, 0, 0
+        self._rng = random.Random(1)
+        self._weigh = WeighFeedback(self.reader, self.artifacts, self.policy.trigger, 0.25, "test")
+        self._start()
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def publish(self, *events: e.Event) -> None:
+        for event in events:
+            self._producer.send(encode(event))
+
+    def malformed(self) -> None:
+        """Something on pawl.interactions that nobody can read."""
+        self._producer.send(Message(INTERACTIONS.name, b"k", b"not json", (("ce_type", b"unknown"),)))
+
+    def deploy(self, version: str = BASE, revision: int = 1, change: str = "registered") -> None:
+        slot_file = None if version == BASE else "e" * 64
+        champion = e.DeployedVersion(version=version, base=BASE, graph=GRAPH, slot_file=slot_file)
+        identity = uuid5(NAMESPACE_OID, f"deployment {revision}")
+        self.publish(
+            e.DeploymentChanged(
+                id=identity,
+                time=self.now,
+                source="test",
+                model=MODEL,
+                revision=revision,
+                champion=champion,
+                change=change,
+            )
+        )
+        self.pump()
+
+    def sessions(
+        self,
+        number: int,
+        approval: float,
+        corrections: float = 0.0,
+        version: str = BASE,
+        revision: int = 1,
+        copies: int = 1,
+    ) -> None:
+        """So many sessions of one rated answer each, one after the other; time passes until all are closed."""
+        for index in range(1, number + 1):
+            self._number += 1
+            liked = self._rng.random() < approval
+            text = "Short." if not liked and self._rng.random() < corrections else None
+            events = interaction(
+                self._number, self.now, reward=float(liked), correction=text, version=version, revision=revision
+            )
+            for _ in range(copies):
+                self.publish(*events)
+            self.clock.advance(3)
+            if index % CHUNK == 0:
+                self.tick(1)
+        self.tick(GAP.total_seconds() + 1)
+
+    def tick(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self._ticks += 1
+        identity = uuid5(NAMESPACE_OID, f"tick {self._ticks}")
+        self.publish(e.Tick(id=identity, time=self.now, source="test", model=MODEL, number=self._ticks))
+        self.pump()
+
+    def weigh(self) -> None:
+        """Do what is owed, as the effect runner would."""
+        while owed := self.store.effects():
+            for effect in owed:
+                found = self._weigh(effect, _Context())
+                self.store.commit(Commit(messages=[encode(event) for event in found], done=[effect.id]))
+            self.pump()
+
+    def pump(self) -> None:
+        """Let the runner read everything, also what it wrote itself."""
+        while records := self._consumer.poll(0):
+            self._batches += 1
+            if self._restart_every and self._batches % self._restart_every == 0:
+                self._consumer.close()
+                self._start()  # what was polled is not committed: it is read again
+                continue
+            self.runner.handle(records)
+            self._drain()
+        self._drain()
+
+    def events(self, cls: type[T]) -> list[T]:
+        records = self.bus.read(topic_of(cls).name)
+        found = [r for r in records if r is not None and dict(r.headers).get("ce_type") == cls.TYPE.encode()]
+        return [event for event in map(decode, found) if isinstance(event, cls)]
+
+    def close(self) -> None:
+        self._consumer.close()
+        self._cursors.close()
+
+    def _start(self) -> None:
+        self.store = DuckDbStore(self._cursors())
+        self.store.open()
+        folds = (
+            SessionFold(SessionPolicy(gap=GAP), "test"),
+            WatchFold(self.policy, "test", timedelta(seconds=5)),
+            RecordFold(),
+        )
+        self.runner = Runner("monitor", "test", "0", self.bus, self.store, folds, {WEIGH: self._weigh})
+        self.runner._producer = self._producer
+        self._consumer = self.bus.consumer(
+            "pawl-monitor", "0", self.runner.topics, self.runner._assigned, self.runner._revoked
+        )
+
+    def _drain(self) -> None:
+        self.runner._drain()
