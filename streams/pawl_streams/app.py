@@ -1,0 +1,84 @@
+"""The streams service: Faust joins feedback to answers and publishes interactions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import faust
+
+from pawl_shared.bus import Bus
+from pawl_shared.errors import BusError
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.service import Health, serve_health
+from pawl_shared.settings import PawlSettings
+from pawl_shared.topics import TOPICS, Topic
+from pawl_streams.agents import SERVICE, define_agents
+from pawl_streams.scoring import RewardPolicy
+
+CHANGELOG = Topic("pawl-streams-answers-changelog", "Faust's table of answers", (), 8, compacted=True, internal=True)
+
+
+class StreamsService:
+    """Runs a Faust app until it is told to stop."""
+
+    def __init__(self, make_app: Callable[[], Any], bus: Bus, health: Health, host: str, port: int) -> None:
+        self._make_app, self._bus, self._health = make_app, bus, health
+        self._address = host, port
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. Raises BusError when Faust gives up; a supervisor starts the process again."""
+        server = serve_health(self._health, *self._address)
+        try:
+            # The table's changelog too, since Faust itself would make it with one replica on any cluster.
+            self._bus.create_topics([*TOPICS, CHANGELOG])
+            asyncio.run(self._work(stop))
+        finally:
+            server.shutdown()
+
+    async def _work(self, stop: threading.Event) -> None:
+        # Faust binds to the running loop, so the app is made inside it.
+        app = self._make_app()
+        app.finalize()
+        await app.start()
+        self._health.clear("start")
+        try:
+            while not stop.is_set():
+                if app.should_stop:
+                    raise BusError(f"Faust stopped: {app.crash_reason or 'see the log above'}")
+                await asyncio.sleep(0.1)
+        finally:
+            await app.stop()
+
+
+def build(settings: PawlSettings, policy: RewardPolicy | None = None) -> StreamsService:
+    """The only place where the service is put together."""
+    source = f"pawl/{SERVICE}/{settings.instance}"
+
+    def make_app() -> Any:
+        data = settings.data_dir / SERVICE / settings.instance
+        data.mkdir(parents=True, exist_ok=True)
+        app = faust.App(
+            "pawl-streams",
+            broker=[f"kafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
+            store="memory://",
+            datadir=str(data),
+            processing_guarantee="at_least_once",
+            topic_disable_leader=True,
+            broker_commit_interval=0.5,
+            # How long a killed worker's partitions wait for a successor; Faust's own default is a minute.
+            broker_session_timeout=10.0,
+            broker_heartbeat_interval=3.0,
+            broker_rebalance_timeout=15.0,
+            producer_acks=-1,
+            producer_linger=0.005,  # seconds
+            web_enabled=False,
+            autodiscover=False,
+        )
+        define_agents(app, policy or RewardPolicy(), source)
+        return app
+
+    bus = KafkaBus(settings.kafka_bootstrap_servers)
+    return StreamsService(make_app, bus, Health(SERVICE), settings.http_host, settings.http_port)
