@@ -7,6 +7,7 @@ and at last result.json, or error.json with a reason and what to do.
 import importlib.metadata
 import json
 import platform
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -54,7 +55,8 @@ def work(job_dir: Path, report: Reporter) -> dict[str, Any]:
         rank, alpha = spec.settings.rank, spec.settings.alpha
         path = job_dir / "adapter.safetensors"
         write_adapter(path, tensors, base=spec.base, rank=rank, alpha=alpha, rslora=False, run=spec.run)
-        _write(job_dir / "trained_on.json", _lineage(spec, choice, trained))
+        _write(job_dir / "trained_on.json", _lineage(spec, choice, trained) | {"preprocessing": quality.as_dict()})
+    shutil.rmtree(job_dir / "work", ignore_errors=True)
     return {
         "adapter": "adapter.safetensors",
         "trained_on": "trained_on.json",

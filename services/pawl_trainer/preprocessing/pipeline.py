@@ -6,7 +6,7 @@ from random import Random
 
 from pawl_trainer.preprocessing.cleaning import clean_row, cut_model, malformed
 from pawl_trainer.preprocessing.duplicates import merge_duplicates
-from pawl_trainer.preprocessing.leakage import drop_leaks
+from pawl_trainer.preprocessing.leakage import drop_leaks, shared_subjects
 from pawl_trainer.preprocessing.pairs import mine_pairs
 from pawl_trainer.preprocessing.report import QualityReport
 from pawl_trainer.preprocessing.rows import Row
@@ -32,7 +32,7 @@ def prepare(
     cut: a cut answer would teach a false end.
     """
     report = QualityReport()
-    report.counts["snapshot"] = len(rows)
+    report.counts = {"snapshot": len(rows), "subjects_in_both_splits": shared_subjects(rows)}
     rows = [clean_row(row) for row in rows]
     rows = _step(report, "split", rows, drop_leaks)
     rows = _step(report, "well-formed", rows, lambda given: _filter(given, malformed))
@@ -90,4 +90,4 @@ def _warn(report: QualityReport, material: Material) -> None:
         )
     leaks = sum(n for step in report.steps for reason, n in step.dropped.items() if "also held out" in reason)
     if leaks:
-        report.warnings.append(f"{leaks} rows stood in both splits by prompt or subject and were not trained on")
+        report.warnings.append(f"{leaks} rows had a prompt that stands in both splits, and were not trained on")

@@ -37,7 +37,7 @@ class Row:
     origin: Origin
     weight: float
     split: Split
-    subject: str
+    subject: str | None
     session: str
     inference_ids: tuple[str, ...]
     feedback_ids: tuple[str, ...]
@@ -50,8 +50,8 @@ class Row:
 
     @property
     def prompt_key(self) -> str:
-        """A digest of the conversation before the answer; equal prompts have equal keys."""
-        turns = [[message.role, message.content] for message in self.messages]
+        """A digest of the conversation before the answer, the same for prompts that differ in case or spaces alone."""
+        turns = [[message.role, " ".join(message.content.casefold().split())] for message in self.messages]
         return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
 
     def with_lineage_of(self, others: list[Self]) -> Self:

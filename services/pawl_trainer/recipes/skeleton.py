@@ -115,7 +115,7 @@ def _once(
     began = time.monotonic()
     set_seed(spec.seed)
     Phase(report, "load", 1)
-    inputs = _model_inputs(spec, tokenizer)
+    inputs = _model_inputs(spec, tokenizer, device)
     steps = steps_for(len(examples), spec.settings)
     reference = Phase(report, "reference", -(-len(examples) // micro))
     parts = Parts(
@@ -164,13 +164,18 @@ def _arguments(spec: RunSpec, device: Device, work: Path, micro: int, steps: int
     }
 
 
-def _model_inputs(spec: RunSpec, tokenizer: Any) -> dict[str, Any]:
-    """The trainer's model: the base with a new adapter, or with the parent's (TRL then takes it as the reference)."""
+def _model_inputs(spec: RunSpec, tokenizer: Any, device: Device) -> dict[str, Any]:
+    """The trainer's model: the base with a new adapter, or with the parent's (TRL then takes it as the reference).
+
+    The frozen base is held in bf16 where we compute in it, since casting its weights anew in every pass took a quarter
+    of the time; the adapter stays in fp32.
+    """
     config = LoraConfig(
         r=spec.settings.rank, lora_alpha=spec.settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
+    dtype = torch.bfloat16 if device.bf16 else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(spec.base_dir, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(spec.base_dir, dtype=dtype)
     except (OSError, ValueError, SafetensorError) as error:
         raise BaseUnusableError(f"the base model cannot be loaded: {error}") from error
     if spec.parent_file is None:

@@ -1,0 +1,67 @@
+"""The only wiring of the trainer."""
+
+import threading
+from dataclasses import dataclass
+
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.bus import Bus
+from pawl_shared.clock import Clock, SystemClock
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.runner import Runner
+from pawl_shared.service import Health, serve_health
+from pawl_shared.stores.kafka import KafkaStore
+from pawl_shared.stores.port import TransactionalStore
+from pawl_shared.topics import TRAINER_STATE
+from pawl_trainer.handlers import Train
+from pawl_trainer.queue import TRAIN, QueueFold, likely_device
+from pawl_trainer.settings import TrainerSettings
+
+SERVICE = "trainer"
+
+
+@dataclass(frozen=True)
+class TrainerService:
+    """The runner, and its probes beside it."""
+
+    settings: TrainerSettings
+    runner: Runner
+    health: Health
+    bus: Bus
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; a run that is at work then is ended and begins again with the next start."""
+        server = serve_health(self.health, self.settings.http_host, self.settings.http_port)
+        try:
+            self.runner.run(stop)
+        finally:
+            server.shutdown()
+            server.server_close()
+            self.bus.close()
+
+
+def build(
+    settings: TrainerSettings,
+    *,
+    bus: Bus | None = None,
+    store: TransactionalStore | None = None,
+    artifacts: ArtifactStore | None = None,
+    clock: Clock | None = None,
+) -> TrainerService:
+    """The service, wired; it connects when it runs."""
+    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    store = store or KafkaStore(bus, SERVICE, TRAINER_STATE, QueueFold.topics)
+    artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
+    source = f"pawl-{SERVICE}-{settings.instance}"
+    health = Health(SERVICE)
+    train = Train(settings, artifacts, clock or SystemClock(), source)
+    runner = Runner(
+        SERVICE,
+        source,
+        settings.instance,
+        bus,
+        store,
+        (QueueFold(source, likely_device()),),
+        {TRAIN: train},
+        on_ready=lambda: health.clear("start"),
+    )
+    return TrainerService(settings, runner, health, bus)
