@@ -1,0 +1,98 @@
+"""One instance of every event. The files in tests/contract/samples are what was once published from these."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from pawl_shared import events as e
+
+WHEN = datetime(2026, 3, 1, 12, 30, 15, 250000, tzinfo=UTC)
+MODEL = "default/assistant"
+BASE, GRAPH, ADAPTER, SLOTS, DATASET, REPORT = (letter * 64 for letter in "abcdef")
+RATE = e.Interval(point=0.75, low=0.7, high=0.8, n=300)
+
+
+def uid(number: int) -> UUID:
+    return UUID(int=0x0190_0000_0000_7000_8000_0000_0000_0000 + number)
+
+
+def envelope(number: int) -> dict[str, object]:
+    return {"id": uid(number), "time": WHEN, "source": "pawl/test/0", "cause": uid(999)}
+
+
+INFERENCE = e.InferenceLogged(
+    **envelope(1), inference_id=uid(100), model=MODEL, session="s-1", subject="0f" * 16,
+    messages=(e.Message(role="user", content="Why is the sky blue? \u2603"),), answer="It scatters light.",
+    finish_reason="stop", arm="challenger", version=ADAPTER, canary=uid(7), revision=3, template_version=REPORT,
+    sampling=e.Sampling(temperature=0.7, top_p=0.9, max_tokens=64, seed=1, stop=("\n",)), prompt_tokens=12,
+    answer_tokens=5, first_token_seconds=0.08, total_seconds=0.4, metadata={"app": "shop"},
+)  # fmt: skip
+FEEDBACK = e.FeedbackReceived(
+    **envelope(2), inference_id=uid(100), model=MODEL, session="s-1", subject="0f" * 16, kind="correction",
+    text="Air scatters blue light most.",
+)  # fmt: skip
+VERSION = e.DeployedVersion(version=BASE, base=BASE, graph=GRAPH)
+GATE = e.GateResult(gate="retention", passed=True, sentence="0.3 % more perplexity, 3 % allowed", numbers={"rise": 0.3})
+
+SAMPLES: tuple[e.Event, ...] = (
+    INFERENCE,
+    FEEDBACK,
+    e.InteractionScored(
+        **envelope(3), inference_id=uid(100), model=MODEL, session="s-1", revision=2, inference=INFERENCE,
+        feedback=FEEDBACK, reward=0.0, rated=True,
+    ),
+    e.SessionObserved(
+        **envelope(4), model=MODEL, session="s-1", subject="0f" * 16, arm="champion", version=BASE, revision=1,
+        reward=0.5, answers=2, rated=1, statistics={"words": 41.5}, started=WHEN, ended=WHEN,
+    ),
+    e.Tick(**envelope(5), model=MODEL, number=17),
+    e.DriftDetected(
+        **envelope(6), model=MODEL, detector="approval", direction="drop", version=BASE, since=WHEN, before=RATE,
+        after=e.Interval(point=0.2, low=0.1, high=0.3, n=40), sessions=340, evidence=6e5, threshold=5e5,
+        sentence="Fell.",
+    ),
+    e.DriftResolved(**envelope(7), model=MODEL, alarm=uid(6), now=RATE, sentence="Back."),
+    e.RetrainRequested(
+        **envelope(8), model=MODEL, alarm=uid(6), dataset=DATASET, base=BASE, recipe="auto", seed=3,
+        counts={"pair": 14}, reasons=("14 of 12 corrections",),
+    ),
+    e.TrainingStarted(**envelope(9), model=MODEL, run=uid(8), device="cpu"),
+    e.TrainingProgressed(
+        **envelope(10), model=MODEL, run=uid(8), phase="train", step=4, total=18, fraction=0.2, metrics={"loss": 0.6},
+    ),
+    e.TrainingFailed(**envelope(11), model=MODEL, run=uid(8), reason="no pairs", advice="Collect some."),
+    e.AdapterTrained(
+        **envelope(12), model=MODEL, run=uid(8), alarm=uid(6), adapter=ADAPTER, base=BASE, dataset=DATASET,
+        recipe="dpo", reasons=("14 pairs",), settings={"lr": 2e-4}, seed=3, libraries={"trl": "1.16.0"},
+        metrics={"loss": 0.4}, seconds=106.5,
+    ),
+    e.CandidateValidated(
+        **envelope(13), model=MODEL, run=uid(8), adapter=ADAPTER, slot_file=SLOTS, graph=GRAPH, report=REPORT,
+        gates=(GATE,),
+    ),
+    e.CandidateRejected(**envelope(14), model=MODEL, run=uid(8), adapter=ADAPTER, gates=(GATE,), reasons=("forgot",)),
+    e.ModelRegistered(
+        **envelope(15), model=MODEL, version=BASE, kind="base", name="SmolLM2", base=BASE, graph=GRAPH,
+        licence="apache-2.0",
+    ),
+    e.StageChanged(**envelope(16), model=MODEL, version=ADAPTER, before="canary", stage="champion", reasons=("won",)),
+    e.VersionObserved(**envelope(17), model=MODEL, version=BASE, approval=RATE, seconds={"p50": 0.4}),
+    e.DeploymentChanged(
+        **envelope(18), model=MODEL, revision=2, champion=VERSION,
+        challenger=e.DeployedVersion(version=ADAPTER, base=BASE, graph=GRAPH, slot_file=SLOTS), share=0.5,
+        canary=uid(18), change="canary", reasons=("all gates passed",), numbers={"share": 0.5},
+    ),
+    e.CanaryObserved(
+        **envelope(19), model=MODEL, version=ADAPTER, canary=uid(18), champion=RATE, challenger=RATE,
+        promote_evidence=12.5, promote_threshold=100, rollback_evidence=0.01, rollback_threshold=20,
+    ),
+    e.ReplicaReported(**envelope(20), replica="inference/0", applied={MODEL: 2}, slots={"1": ADAPTER}, healthy=True),
+    e.RegisterModelCommand(**envelope(21), model=MODEL, who="pawl up", base="smollm2-135m-instruct"),
+    e.PromoteCommand(**envelope(22), model=MODEL, who="ada", why="looks good", version=ADAPTER),
+    e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),
+    e.RetrainCommand(**envelope(24), model=MODEL, who="ada"),
+    e.PauseCommand(**envelope(25), model=MODEL, who="ada", paused=False),
+    e.DeadLetter(
+        **envelope(26), topic="pawl.feedback", partition=3, offset=9, service="streams", reason="not JSON",
+        record_value="AA==",
+    ),
+)  # fmt: skip
