@@ -19,7 +19,7 @@ class ProbePolicy(Frozen):
     neutral_texts: int = Field(214, ge=20, description="neutral texts scored for retention")
     prompts: int = Field(96, ge=20, description="probe prompts answered for degeneration")
     answer_tokens: int = Field(48, ge=8, description="tokens that a probe answer may have")
-    parity_prompts: int = Field(8, ge=1, description="conversations on which the served graph is compared with torch")
+    parity_prompts: int = Field(12, ge=1, description="conversations on which the served graph is compared with torch")
 
 
 class ValidatorPolicy(Frozen):

@@ -28,7 +28,7 @@ class GatePolicy(Frozen):
     min_each_label: int = Field(10, ge=5, description="held-out ups and downs needed, each, to judge by thumbs")
     max_perplexity_rise: float = Field(0.03, gt=0, description="bound on the rise of perplexity over the base")
     min_texts: int = Field(150, ge=20, description="neutral texts needed for retention")
-    max_degeneration_rise: float = Field(0.08, gt=0, description="bound on the rise of each kind of bad answer")
+    max_degeneration_rise: float = Field(0.15, gt=0, description="bound on the rise of each kind of bad answer")
     min_prompts: int = Field(48, ge=20, description="probe prompts needed for degeneration")
     max_parity_kl: float = Field(0.02, gt=0, description="bound on the mean KL of the served graph against torch, nats")
     min_parity_top1: float = Field(0.93, gt=0, le=1, description="least agreement of the most probable token")

@@ -1,0 +1,14 @@
+"""`python -m pawl_validator`."""
+
+from pawl_shared.service import run_service
+from pawl_validator.app import SERVICE, build
+from pawl_validator.settings import ValidatorSettings
+
+
+def main() -> None:
+    """Run the validator until it is told to stop."""
+    run_service(SERVICE, ValidatorSettings, build)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The validator's fold: commands, candidates and evidence in; deployments, stages and owed work out. All I/O is the
+runner's, so the state, its decision and the offsets are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from pawl_shared import events as e
+from pawl_shared import topics
+from pawl_shared.ids import derived_id
+from pawl_shared.runner import Delivery, Step
+from pawl_shared.stores.port import Effect
+from pawl_validator.domain import canary, deployment
+from pawl_validator.domain import statistics as st
+from pawl_validator.domain.deployment import RefusedError, Waiting
+from pawl_validator.handlers.state import Draft, ModelState
+
+REGISTER = "register"
+EVALUATE = "evaluate"
+
+# Where a canary stands is told at each block at first, then at every tenth: thousands of records help nobody.
+TOLD_BLOCKS = 50
+
+
+class EvaluationOrder(BaseModel):
+    """Payload of the effect that measures a candidate beside the champion of that moment."""
+
+    trained: e.AdapterTrained
+    champion: e.DeployedVersion
+
+
+class DeploymentFold:
+    """One model's way from candidate to champion, or out."""
+
+    name = "deployments"
+    topics = tuple(t.name for t in (topics.COMMANDS, topics.CANDIDATES, topics.MODELS, topics.EVIDENCE))
+    state = ModelState
+
+    def __init__(self, policy: canary.CanaryPolicy, source: str) -> None:
+        self._policy, self._source = policy, source
+
+    def keys(self, event: e.Event) -> Sequence[str]:
+        model = getattr(event, "model", None)
+        return [] if model is None or isinstance(event, _UNREAD) else [model]
+
+    def step(self, key: str, state: ModelState | None, delivery: Delivery) -> Step[ModelState]:
+        draft = Draft(state or ModelState(model=key), delivery, self._source)
+        effects: list[Effect] = []
+        match delivery.event:
+            case e.RegisterModelCommand() as event:
+                effects.append(Effect(derived_id(event.id, REGISTER), REGISTER, event.model_dump_json()))
+            case e.ModelRegistered() as event:
+                self._registered(draft, event)
+            case e.AdapterTrained() as event:
+                effects += self._trained(draft, event)
+            case e.CandidateValidated() as event:
+                self._validated(draft, event)
+            case e.CandidateRejected() as event:
+                self._rejected(draft, event)
+            case e.SessionObserved() as event:
+                self._observed(draft, event)
+            case e.Tick():
+                self._ticked(draft)
+            case e.PromoteCommand() | e.RollbackCommand() | e.PauseCommand() as event:
+                self._commanded(draft, event)
+        return Step(draft.state, events=tuple(draft.events), effects=tuple(effects))
+
+    def timer(self, key: str, state: ModelState, tick: Delivery) -> Step[ModelState]:
+        return Step(state)
+
+    # ------------------------------------------------------------ candidates
+
+    def _registered(self, draft: Draft, event: e.ModelRegistered) -> None:
+        if event.kind != "base":
+            return
+        served = e.DeployedVersion(version=event.version, base=event.base, graph=event.graph)
+        change = deployment.register(event.model, draft.state.deployment, served, "pawl")
+        if change is not None:
+            draft.apply(change)
+
+    def _trained(self, draft: Draft, event: e.AdapterTrained) -> list[Effect]:
+        now = draft.state.deployment
+        known = draft.state.stages.get(event.adapter)
+        if now is None:
+            self._refuse(draft, event, "no base is registered for this model: `pawl up` or RegisterModelCommand first")
+            return []
+        if known is not None:
+            self._refuse(draft, event, f"training gave the weights of a version again that already is {known}")
+            return []
+        draft.update(runs={**draft.state.runs, event.adapter: event.run})
+        draft.move(event.adapter, "candidate", (f"trained by {event.recipe}",))
+        order = EvaluationOrder(trained=event, champion=now.champion)
+        return [Effect(derived_id(event.id, EVALUATE), EVALUATE, order.model_dump_json())]
+
+    def _refuse(self, draft: Draft, event: e.AdapterTrained, reason: str) -> None:
+        draft.events.append(
+            e.CandidateRejected(
+                id=draft.id(e.CandidateRejected.TYPE),
+                time=draft.at,
+                source=self._source,
+                cause=event.id,
+                model=event.model,
+                run=event.run,
+                adapter=event.adapter,
+                reasons=(reason,),
+            )
+        )
+
+    def _validated(self, draft: Draft, event: e.CandidateValidated) -> None:
+        now = draft.state.deployment
+        if now is None or not _decides(draft.state, event.adapter, event.run):
+            return
+        draft.move(event.adapter, "validated", ("every gate passed",))
+        served = e.DeployedVersion(
+            version=event.adapter, base=now.champion.base, graph=event.graph, slot_file=event.slot_file
+        )
+        try:
+            draft.update(deployment=deployment.enqueue(now, Waiting(served=served, run=event.run)))
+        except RefusedError as error:
+            draft.move(event.adapter, "retired", (str(error),))
+            return
+        self._start_next(draft)
+
+    def _rejected(self, draft: Draft, event: e.CandidateRejected) -> None:
+        if _decides(draft.state, event.adapter, event.run):
+            draft.move(event.adapter, "rejected", event.reasons)
+
+    def _start_next(self, draft: Draft) -> None:
+        now = draft.state.deployment
+        if now is None or not now.queue:
+            return
+        change = deployment.start_next(now, derived_id(now.queue[0].run, "canary"), self._policy.share)
+        if change is not None:
+            draft.apply(change)
+
+    # ------------------------------------------------------------ the canary
+
+    def _observed(self, draft: Draft, event: e.SessionObserved) -> None:
+        now = draft.state.deployment
+        if now is None or now.canary is None or event.canary != now.canary or event.arm == "pinned":
+            return
+        seen = canary.Observation(challenger=event.arm == "challenger", reward=event.reward, time=draft.at)
+        before = draft.state.canary.blocks
+        state, decision = canary.step(self._policy, draft.state.canary, seen)
+        draft.update(canary=state)
+        tell = state.blocks != before and (state.blocks <= TOLD_BLOCKS or state.blocks % 10 == 0)
+        if tell or decision.action != "continue":
+            draft.events.append(self._observation(draft, now, decision))
+        self._conclude(draft, decision)
+
+    def _ticked(self, draft: Draft) -> None:
+        """A canary without traffic ends by time alone."""
+        now = draft.state.deployment
+        if now is not None and now.canary is not None:
+            self._conclude(draft, canary.decide(self._policy, draft.state.canary, draft.at))
+
+    def _conclude(self, draft: Draft, decision: canary.Decision) -> None:
+        assert draft.state.deployment is not None, "a canary belongs to a deployment"
+        change = deployment.conclude(draft.state.deployment, decision)
+        if change is not None:
+            draft.apply(change)
+            self._start_next(draft)
+
+    def _observation(self, draft: Draft, now: deployment.Deployment, decision: canary.Decision) -> e.CanaryObserved:
+        assert now.challenger is not None, "a canary has a challenger"
+        assert now.canary is not None, "a canary has an id"
+        return e.CanaryObserved(
+            id=draft.id(e.CanaryObserved.TYPE),
+            time=draft.at,
+            source=self._source,
+            cause=draft.delivery.event.id,
+            model=now.model,
+            version=now.challenger.version,
+            canary=now.canary,
+            champion=_interval(decision.champion),
+            challenger=_interval(decision.challenger),
+            promote_evidence=decision.evidence_better,
+            promote_threshold=decision.threshold_better,
+            rollback_evidence=decision.evidence_worse,
+            rollback_threshold=decision.threshold_worse,
+        )
+
+    # ------------------------------------------------------------ commands
+
+    def _commanded(self, draft: Draft, event: e.PromoteCommand | e.RollbackCommand | e.PauseCommand) -> None:
+        """A command that cannot be followed raises RefusedError, and ends with that reason in pawl.dead-letters."""
+        now = draft.state.deployment
+        if now is None:
+            raise RefusedError(f"nothing is deployed as {event.model}: register a base first")
+        match event:
+            case e.PromoteCommand():
+                change: deployment.Change | None = deployment.promote(now, event.version, event.who, event.why)
+            case e.RollbackCommand():
+                change = deployment.rollback(now, event.who, event.why)
+            case e.PauseCommand():
+                change = deployment.pause(now, event.paused, event.who, event.why)
+        if change is not None:
+            draft.apply(change)
+            self._start_next(draft)
+
+
+# Our own output on topics that we read: nothing follows from it.
+_UNREAD = (e.StageChanged, e.VersionObserved, e.CanaryObserved, e.RetrainCommand)
+
+
+def _decides(state: ModelState, adapter: str, run: UUID) -> bool:
+    """Whether this verdict is the one that the candidate waits for."""
+    return state.runs.get(adapter) == run and state.stages.get(adapter) == "candidate"
+
+
+def _interval(arm: canary.Arm) -> e.Interval:
+    """Approval with its exact 95 % interval; the whole range when nobody rated."""
+    good = round(arm.reward)
+    return e.Interval(
+        point=arm.rate or 0.0,
+        low=st.lower_rate(good, arm.rated, 0.025),
+        high=st.upper_rate(good, arm.rated, 0.025),
+        n=arm.rated,
+    )

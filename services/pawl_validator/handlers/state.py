@@ -1,0 +1,97 @@
+"""What the validator knows of one model, and how a change of its deployment becomes events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from pawl_shared import events as e
+from pawl_shared.ids import derived_id
+from pawl_shared.runner import Delivery
+from pawl_validator.domain import registry
+from pawl_validator.domain.canary import CanaryState
+from pawl_validator.domain.deployment import Change, Deployment
+
+
+class ModelState(BaseModel):
+    """The fold's state for one model; `runs` names the run whose evaluation decides about a version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    deployment: Deployment | None = None
+    canary: CanaryState = CanaryState()
+    stages: registry.Stages = {}
+    runs: dict[str, UUID] = {}
+
+
+@dataclass
+class Draft:
+    """A step in the making: the state as it changes, and the events so far."""
+
+    state: ModelState
+    delivery: Delivery
+    source: str
+    events: list[e.Event] = field(default_factory=list)
+
+    @property
+    def at(self) -> datetime:
+        """The broker's time of what is handled: the same in a replay."""
+        return self.delivery.at
+
+    def update(self, **changes: object) -> None:
+        """Change the state."""
+        self.state = self.state.model_copy(update=changes)
+
+    def id(self, kind: str) -> UUID:
+        """The id of an event of this kind that follows from what is handled."""
+        return derived_id(self.delivery.event.id, kind)
+
+    def move(self, version: str, stage: e.Stage, reasons: tuple[str, ...], who: str = "pawl") -> None:
+        """Put a version into a stage. Raises ValueError when that stage cannot follow."""
+        stages, before = registry.move(self.state.stages, version, stage)
+        self.update(stages=stages)
+        self.events.append(
+            e.StageChanged(
+                id=self.id(f"{e.StageChanged.TYPE} {version} {stage}"),
+                time=self.at,
+                source=self.source,
+                cause=self.delivery.event.id,
+                model=self.state.model,
+                version=version,
+                before=before,
+                stage=stage,
+                reasons=reasons,
+                who=who,
+            )
+        )
+
+    def apply(self, change: Change) -> None:
+        """Take a new revision: the deployment first, because replicas wait for it, then the stages."""
+        now = change.deployment
+        self.update(deployment=now)
+        if now.canary is None or change.kind == "canary":
+            self.update(canary=CanaryState())
+        self.events.append(
+            e.DeploymentChanged(
+                id=self.id(f"{e.DeploymentChanged.TYPE} {now.revision}"),
+                time=self.at,
+                source=self.source,
+                cause=self.delivery.event.id,
+                model=now.model,
+                revision=now.revision,
+                champion=now.champion,
+                challenger=now.challenger,
+                share=now.share,
+                canary=now.canary,
+                change=change.kind,
+                reasons=change.reasons,
+                numbers=change.numbers,
+                who=change.who,
+            )
+        )
+        for version, stage in change.stages:
+            self.move(version, stage, change.reasons, change.who)
