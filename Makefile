@@ -46,8 +46,8 @@ bench: setup ## Run every benchmark in its quick form and compare with the targe
 	@$(BIN)/python -m benchmarks.harness $(ARGS)
 
 schemas: setup ## Write docs/asyncapi.yaml and docs/openapi.json anew from the code
-	@$(BIN)/python -m pawl_shared.asyncapi > docs/asyncapi.yaml
-	@$(BIN)/python -m pawl_inference.openapi > docs/openapi.json
+	@$(BIN)/python -m pawl_shared.asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+	@$(BIN)/python -m pawl_inference.openapi docs/openapi.json
 
 lock: | $(filter .uv/%,$(UV)) ## Resolve all dependencies anew into requirements.lock
 	@$(UV) pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements.lock --quiet
