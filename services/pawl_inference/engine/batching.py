@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
 
 import numpy as np
 
@@ -26,10 +25,8 @@ class DecodeLoop:
     row at a time, and decode steps are exact for every batch size.
     """
 
-    def __init__(
-        self, graph: ServingGraph, slots: SlotPool, settings: EngineSettings, ended: Callable[[Sequence], None]
-    ) -> None:
-        self._graph, self._slots, self._settings, self._ended = graph, slots, settings, ended
+    def __init__(self, graph: ServingGraph, slots: SlotPool, settings: EngineSettings) -> None:
+        self._graph, self._slots, self._settings = graph, slots, settings
         self._cache = KvCache(graph.spec, settings.max_batch, graph.spec.context_length)
         self._rows = Rows(self._cache, settings.max_batch)
         self._waiting: deque[Sequence] = deque()
@@ -127,8 +124,7 @@ class DecodeLoop:
         for sequence in [*cancelled, *self._rows.members]:
             if sequence.cancelled and sequence.finished is None:
                 sequence.finish("cancelled")
-        for sequence in [*cancelled, *self._rows.drop_finished()]:
-            self._ended(sequence)
+        self._rows.drop_finished()
 
     def _cancel_all(self) -> None:
         for sequence in [*self._waiting, *self._rows.members]:

@@ -59,7 +59,7 @@ class OnnxEngine:
         self._publishing = threading.Lock()
         self._seconds = 1.0  # how long a request takes, smoothed: for Retry-After
         self._started: dict[int, float] = {}
-        self._loop = DecodeLoop(self._graph, self._slots, self._settings, self._end)
+        self._loop = DecodeLoop(self._graph, self._slots, self._settings)
 
     @property
     def info(self) -> EngineInfo:
@@ -111,7 +111,7 @@ class OnnxEngine:
         slot = self._slots.hold(request.version)
         limit = min(request.max_tokens, room)
         eos = frozenset(self._graph.spec.eos_token_ids)
-        sequence = Sequence(request, slot, self._codec, limit, eos, handle.tell)
+        sequence = Sequence(request, slot, self._codec, limit, eos, handle.tell, self._end)
         handle.sequence = sequence
         self._started[id(sequence)] = time.monotonic()
         if not self._loop.submit(sequence):

@@ -43,23 +43,19 @@ class Rows:
         self._swap(row, self.decoding)
         self.decoding += 1
 
-    def drop_finished(self) -> list[Sequence]:
-        """Remove requests that have ended, close the gaps, and return them."""
-        gone = []
+    def drop_finished(self) -> None:
+        """Remove requests that have ended, and close the gaps."""
         for row in range(len(self.members) - 1, -1, -1):
             if self.members[row].finished is not None:
-                gone.append(self._remove(row))
-        return gone
+                self._remove(row)
 
-    def _remove(self, row: int) -> Sequence:
-        sequence = self.members[row]
+    def _remove(self, row: int) -> None:
         if row < self.decoding:
             self.decoding -= 1
             self._move(self.decoding, row)
             row = self.decoding
         self._move(len(self.members) - 1, row)
         self.members.pop()
-        return sequence
 
     def _move(self, source: int, target: int) -> None:
         if source != target:

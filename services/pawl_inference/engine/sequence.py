@@ -21,13 +21,14 @@ class Sequence:
         limit: int,
         eos: frozenset[int],
         tell: Callable[[GenerationChunk], None],
+        ended: Callable[["Sequence"], None],
     ) -> None:
         self.request, self.slot = request, slot
         self.past = 0  # tokens in the cache
         self.tokens: list[int] = []
         self.cancelled = False
         self.finished: FinishReason | None = None
-        self._codec, self._limit, self._eos, self._tell = codec, limit, eos, tell
+        self._codec, self._limit, self._eos, self._tell, self._ended = codec, limit, eos, tell, ended
         self._stream = TextStream(codec, request.stop)
         self._history = History(prompt=frozenset(request.prompt))
         self._random = np.random.Generator(np.random.PCG64(request.sampling.seed))
@@ -64,14 +65,17 @@ class Sequence:
 
     def finish(self, reason: FinishReason) -> None:
         """End the answer; the caller gets the rest of the text and the token counts."""
-        self.finished = reason
         self._text += self._stream.finish()
-        self._flush(reason)
+        self._end(reason)
 
     def fail(self, error: str) -> None:
         """End the answer with an error."""
-        self.finished = "error"
-        self._flush("error", error)
+        self._end("error", error)
+
+    def _end(self, reason: FinishReason, error: str | None = None) -> None:
+        self.finished = reason
+        self._ended(self)  # first: who hears of the end may count on the slot being free
+        self._flush(reason, error)
 
     def _flush(self, reason: FinishReason | None = None, error: str | None = None) -> None:
         usage = Usage(len(self.request.prompt), len(self.tokens)) if reason else None

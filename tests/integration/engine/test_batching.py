@@ -1,0 +1,136 @@
+"""A request's answer does not depend on who shares the batch, nor on what is published meanwhile."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from support.answers import GREEDY, answer, one_by_one, request, together
+from support.tiny_engine import BASE, GRAPH, TinyServing
+
+from pawl_inference.engine.onnx_engine import OnnxEngine
+from pawl_inference.engine.port import (
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+    Sampling,
+    UnknownVersionError,
+)
+from pawl_inference.engine.settings import EngineSettings
+
+pytestmark = pytest.mark.anyio
+PROMPTS = ["Hi", "Why is the sky blue?", "Tell me about dogs, cats, birds and fish. " * 4, "Ein Tee für zwei 🍵"]
+WARM = Sampling(temperature=0.9, top_p=0.9, seed=11)
+
+
+@pytest.fixture(scope="module", params=[8, 16])
+def engine(request: pytest.FixtureRequest, tiny: TinyServing) -> Iterator[OnnxEngine]:
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(max_batch=request.param, prefill_chunk=16))
+    for version, path in tiny.slot_files.items():
+        engine.publish(version, path)
+    yield engine
+    engine.close()
+
+
+def all_requests(engine: OnnxEngine, versions: list[str]) -> list[GenerationRequest]:
+    lengths = iter(range(5, 100))  # all different, so that rows leave at different steps
+    return [
+        request(engine, version, prompt, sampling, max_tokens=next(lengths))
+        for sampling in (GREEDY, WARM)
+        for prompt in PROMPTS
+        for version in (BASE, *versions)
+    ]
+
+
+async def test_rows_of_a_mixed_batch_equal_each_row_alone(engine: OnnxEngine, tiny: TinyServing) -> None:
+    requests = all_requests(engine, tiny.versions)
+    alone = await one_by_one(engine, requests)
+    assert await together(engine, requests) == alone
+    assert await together(engine, requests[::-1]) == alone[::-1]
+    assert len({found.text for found in alone}) > len(alone) // 2  # versions and prompts do make a difference
+
+
+async def test_requests_that_join_midway_change_nothing(engine: OnnxEngine, tiny: TinyServing) -> None:
+    requests = all_requests(engine, tiny.versions)
+    alone = await one_by_one(engine, requests)
+
+    async def late(position: int) -> object:
+        before = engine.stats().steps
+        while position and engine.stats().steps < before + 3 * position and engine.stats().active:
+            await asyncio.sleep(0)
+        return await answer(engine, requests[position])
+
+    assert await asyncio.gather(*(late(position) for position in range(len(requests)))) == alone
+
+
+async def test_a_seed_fixes_the_answer_and_no_seed_does_not(engine: OnnxEngine) -> None:
+    seeded = [request(engine, BASE, "Hi", Sampling(seed=seed)) for seed in (1, 1, 2)]
+    first, again, other = await together(engine, seeded)
+    assert first == again
+    assert first.tokens != other.tokens
+    free = await together(engine, [request(engine, BASE, "Hi", Sampling()) for _ in range(3)])
+    assert len({found.tokens for found in free}) == 3
+
+
+async def test_a_stop_string_ends_the_answer_before_it(engine: OnnxEngine) -> None:
+    whole = await answer(engine, request(engine, BASE, "Hi"))
+    stop = whole.text[5:8]
+    found = await answer(engine, request(engine, BASE, "Hi", stop=(stop,)))
+    assert (found.text, found.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
+    assert len(found.tokens) < len(whole.tokens)
+
+
+async def test_usage_and_the_end_of_the_context(engine: OnnxEngine) -> None:
+    wanted = request(engine, BASE, "Hi", max_tokens=10_000)
+    found = await answer(engine, wanted)
+    assert found.usage is not None
+    assert found.usage.prompt_tokens == len(wanted.prompt)
+    assert found.usage.completion_tokens == len(found.tokens)
+    room = engine.info.context_length - len(wanted.prompt)
+    assert found.finish_reason == ("length" if len(found.tokens) == room else "stop")
+    with pytest.raises(PromptTooLongError, match="shorten it"):
+        engine.submit(GenerationRequest(BASE, (5,) * engine.info.context_length, 1))
+
+
+async def test_logprobs_belong_to_the_tokens(engine: OnnxEngine) -> None:
+    wanted = request(engine, BASE, "Hi", max_tokens=4)
+    chunks = [chunk async for chunk in engine.submit(GenerationRequest(BASE, wanted.prompt, 4, GREEDY, top_logprobs=3))]
+    logprobs = [logprob for chunk in chunks for logprob in chunk.logprobs]
+    assert len(logprobs) == sum(len(chunk.token_ids) for chunk in chunks)
+    assert all(logprob.top[0] == (logprob.token, logprob.logprob) and len(logprob.top) == 3 for logprob in logprobs)
+
+
+async def test_an_unknown_version_is_refused(engine: OnnxEngine) -> None:
+    with pytest.raises(UnknownVersionError):
+        engine.submit(request(engine, "f" * 64, "Hi"))
+
+
+async def test_a_client_that_leaves_frees_its_row(engine: OnnxEngine) -> None:
+    wanted = request(engine, BASE, "Hi", Sampling(seed=3), max_tokens=10_000)
+    left = 0
+    async for _ in engine.submit(wanted):
+        left += 1
+        if left == 3:
+            break
+    handles = [engine.submit(wanted) for _ in range(engine.info.max_batch + 2)]  # some of them wait
+    for handle in handles:
+        handle.cancel()
+    ends = [[chunk async for chunk in handle][-1].finish_reason for handle in handles]
+    assert set(ends) <= {"cancelled", "stop"}
+    while engine.stats().active:
+        await asyncio.sleep(0.01)
+    assert engine.stats().waiting == 0
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(tiny: TinyServing) -> None:
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(max_batch=1, max_waiting=2))
+    try:
+        wanted = request(engine, BASE, "Hi", Sampling(seed=1), max_tokens=300)
+        handles = [engine.submit(wanted) for _ in range(2)]
+        with pytest.raises(QueueFullError) as caught:
+            handles.extend(engine.submit(wanted) for _ in range(20))
+        assert caught.value.retry_after_seconds >= 1
+        engine.close()
+        ends = [[chunk async for chunk in handle][-1].finish_reason for handle in handles]
+        assert ends[-1] == "cancelled"
+    finally:
+        engine.close()
