@@ -1,0 +1,188 @@
+"""From a trained adapter to a promotion or a rollback, through the real runner, codec and Kafka store in memory."""
+
+from itertools import pairwise
+
+import pytest
+from support.validator import BASE, GOOD, GRAPH, HARMFUL, MODEL, SLOTS, UNSOUND, World, version
+
+from pawl_shared import events as e
+from pawl_shared.ids import derived_id
+
+
+def registered(**options: object) -> World:
+    world = World(**options)  # type: ignore[arg-type]
+    world.register()
+    return world
+
+
+def better(which: str) -> float:
+    return 0.75 if which == GOOD else 0.21
+
+
+def test_a_base_is_registered_once() -> None:
+    world = registered()
+    world.register()
+    assert world.deployment.revision == 1
+    assert world.deployment.champion == e.DeployedVersion(version=BASE, base=BASE, graph=GRAPH)
+    assert world.stage(BASE) == "champion"
+
+
+def test_a_better_candidate_is_promoted_by_the_evidence() -> None:
+    world = registered()
+    world.train(GOOD)
+    trial = world.deployment
+    assert (trial.change, trial.share) == ("canary", 0.5)
+    assert trial.challenger == e.DeployedVersion(version=GOOD, base=BASE, graph=GRAPH, slot_file=SLOTS)
+    world.sessions(200, better)
+    promoted = world.events(e.DeploymentChanged)[2]
+    assert promoted.change == "promoted"
+    assert promoted.champion.version == GOOD
+    assert promoted.challenger is None
+    assert promoted.canary is None
+    assert promoted.numbers["evidence_better"] >= promoted.numbers["threshold_better"] == 100
+    assert promoted.numbers["challenger_approval"] > promoted.numbers["champion_approval"]
+    assert "better" in promoted.reasons[0]
+    assert [event.stage for event in world.events(e.StageChanged) if event.version == GOOD] == [
+        "candidate", "validated", "canary", "champion",
+    ]  # fmt: skip
+    assert world.stage(BASE) == "retired"
+
+
+def test_where_the_canary_stands_is_told_with_intervals() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.sessions(12, better)
+    told = world.events(e.CanaryObserved)
+    assert told
+    assert told[-1].version == GOOD
+    assert told[-1].challenger.low <= told[-1].challenger.point <= told[-1].challenger.high
+
+
+def test_a_harmful_challenger_is_rolled_back() -> None:
+    world = registered()
+    world.train(HARMFUL)
+    world.sessions(300, lambda which: 0.3 if which == HARMFUL else 0.8)
+    assert world.changes[2] == "rolled-back"
+    assert world.deployment.champion.version == BASE
+    assert world.stage(HARMFUL) == "rejected"
+
+
+def test_an_undecided_canary_ends_by_time_alone() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.sessions(2, lambda _: 0.5)
+    world.tick(hours=23)
+    assert world.changes == ["registered", "canary"]
+    world.tick(hours=2)
+    assert world.changes[-1] == "rolled-back"
+    assert "undecided" in world.deployment.reasons[0]
+    assert world.stage(GOOD) == "retired"
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_a_restart_in_the_middle_neither_loses_nor_doubles_evidence(copies: int) -> None:
+    """A validator that dies before every third commit, with evidence published up to three times, decides the same."""
+    steady, shaken = registered(), registered(restart_every=3)
+    steady.train(GOOD)
+    shaken.train(GOOD)
+    steady.sessions(120, better)
+    shaken.sessions(120, better, copies=copies)
+    for cls in (e.DeploymentChanged, e.StageChanged, e.CanaryObserved):
+        assert shaken.events(cls) == steady.events(cls)
+    assert "promoted" in steady.changes
+
+
+def test_an_unsound_candidate_never_serves() -> None:
+    world = registered()
+    world.train(UNSOUND)
+    assert world.changes == ["registered"]
+    assert world.stage(UNSOUND) == "rejected"
+
+
+def test_one_canary_at_a_time_the_others_wait() -> None:
+    world = registered()
+    world.train(HARMFUL, 1)
+    world.train(GOOD, 2)
+    assert world.deployment.challenger is not None
+    assert world.deployment.challenger.version == HARMFUL
+    world.sessions(600, lambda which: {HARMFUL: 0.1, GOOD: 0.95}.get(which, 0.6))
+    assert world.changes == ["registered", "canary", "rolled-back", "canary", "promoted"]
+    assert [event.revision for event in world.events(e.DeploymentChanged)] == [1, 2, 3, 4, 5]
+    assert world.deployment.champion.version == GOOD
+
+
+def test_sessions_of_another_canary_and_pinned_ones_are_no_evidence() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.sessions(4, better)
+    seen = len(world.events(e.CanaryObserved))
+    known = world.events(e.SessionObserved)
+    for index, update in enumerate(({"canary": None}, {"arm": "pinned"}, {"canary": known[0].id})):
+        for event in known:
+            world.publish(event.model_copy(update={**update, "id": derived_id(event.id, f"copy {index}")}))
+    assert len(world.events(e.CanaryObserved)) == seen
+
+
+def test_a_person_promotes_and_rolls_back() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.command(e.PromoteCommand, version=GOOD)
+    assert world.deployment.champion.version == GOOD
+    assert world.deployment.who == "op"
+    world.command(e.RollbackCommand)
+    assert world.changes[-1] == "rolled-back"
+    assert world.deployment.champion.version == BASE
+    assert world.stage(GOOD) == "rejected"
+
+
+def test_a_command_that_cannot_be_followed_ends_in_the_dead_letters_with_its_reason() -> None:
+    world = registered()
+    world.command(e.RollbackCommand)
+    world.command(e.PromoteCommand, version=version(7))
+    reasons = [letter.reason for letter in world.events(e.DeadLetter)]
+    assert "no earlier champion" in reasons[0]
+    assert "not passed the gates" in reasons[1]
+    assert world.changes == ["registered"]
+
+
+def test_a_paused_model_keeps_its_candidates_waiting() -> None:
+    world = registered()
+    world.command(e.PauseCommand)
+    world.train(GOOD)
+    assert world.changes == ["registered", "paused"]
+    assert world.stage(GOOD) == "validated"
+    world.command(e.PauseCommand, paused=False)
+    assert world.changes[-2:] == ["resumed", "canary"]
+
+
+def test_the_same_weights_are_not_tried_twice() -> None:
+    world = registered()
+    world.train(UNSOUND, 1)
+    world.train(UNSOUND, 2)
+    assert len(world.events(e.CandidateRejected)) == 2
+    assert "already is rejected" in world.events(e.CandidateRejected)[-1].reasons[0]
+
+
+def test_an_adapter_for_an_unknown_model_is_rejected_with_advice() -> None:
+    world = World()
+    world.train(GOOD)
+    assert "no base is registered" in world.events(e.CandidateRejected)[0].reasons[0]
+
+
+def test_another_base_takes_over_and_drops_the_adapters_of_the_old_one() -> None:
+    world = registered()
+    world.train(GOOD, 1)
+    world.train(HARMFUL, 2)
+    world.register(base=version(9))
+    assert world.deployment.champion.version == version(9)
+    assert world.deployment.challenger is None
+    assert {world.stage(GOOD), world.stage(HARMFUL), world.stage(BASE)} == {"retired"}
+
+
+def test_revisions_only_grow_and_carry_their_cause() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.sessions(200, better)
+    events = world.events(e.DeploymentChanged)
+    assert all(after.revision == before.revision + 1 for before, after in pairwise(events))
+    assert all(event.cause is not None and event.model == MODEL for event in events)

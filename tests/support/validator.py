@@ -1,0 +1,188 @@
+"""A validator's runner on the memory bus with the Kafka store and a clock that tests move; the work is faked."""
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from pawl_shared import events as e
+from pawl_shared.clock import ManualClock
+from pawl_shared.codec import decode, encode
+from pawl_shared.ids import derived_id, is_challenger
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.runner import Runner
+from pawl_shared.stores.kafka import KafkaStore
+from pawl_shared.stores.port import Commit, Effect
+from pawl_shared.topics import TOPICS, VALIDATOR_STATE, topic_of
+from pawl_validator.domain.canary import CanaryPolicy
+from pawl_validator.handlers.folds import REGISTER, DeploymentFold, EvaluationOrder
+
+T = TypeVar("T", bound=e.Event)
+MODEL = "default/assistant"
+BASE, GRAPH, SLOTS, DATASET, REPORT = "b" * 64, "d" * 64, "5" * 64, "da" * 32, "7e" * 32
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+GOOD, HARMFUL, UNSOUND = "aa" * 32, "ba" * 32, "dd" * 32
+
+
+def version(number: int) -> str:
+    """A made-up digest."""
+    return f"{number:064x}"
+
+
+class World:
+    """One validator; `restart_every` batches it dies before its commit, and a new one goes on."""
+
+    def __init__(self, share: float = 0.5, restart_every: int = 0, unsound: Sequence[str] = (UNSOUND,)) -> None:
+        self.clock = ManualClock(START)
+        self.bus = MemoryBus(self.clock)
+        self.bus.create_topics(TOPICS)
+        self.policy = CanaryPolicy(share=share, limit_hours=24)
+        self._producer = self.bus.producer("test")
+        self._unsound = frozenset(unsound)
+        self._restart_every, self._batches, self._sessions, self._ticks = restart_every, 0, 0, 0
+        self._rng = random.Random(1)
+        self._start()
+
+    # ------------------------------------------------------------ what happens
+
+    def register(self, base: str = BASE) -> None:
+        self.publish(
+            e.RegisterModelCommand(
+                id=uuid5(NAMESPACE_OID, f"register {base}"),
+                time=self.now,
+                source="test",
+                model=MODEL,
+                base=base,
+                who="op",
+            )
+        )
+
+    def train(self, adapter: str, number: int = 1) -> UUID:
+        run = uuid5(NAMESPACE_OID, f"run {number}")
+        self.publish(
+            e.AdapterTrained(
+                id=derived_id(run, "trained"), time=self.now, source="test", model=MODEL, run=run, adapter=adapter,
+                base=BASE, dataset=DATASET, recipe="dpo", seed=0, seconds=1,
+            )
+        )  # fmt: skip
+        return run
+
+    def sessions(self, number: int, approval: Callable[[str], float], rated: float = 1.0, copies: int = 1) -> None:
+        """So many sessions of one answer; `approval` of a version. Arms are drawn as inference does."""
+        for _ in range(number):
+            self._sessions += 1
+            now, session = self.deployment, f"session {self._sessions}"
+            on_trial = now.challenger is not None and now.canary is not None
+            challenger = on_trial and is_challenger(now.canary, session, now.share)
+            served = now.challenger if challenger and now.challenger else now.champion
+            liked = float(self._rng.random() < approval(served.version))
+            reward = liked if self._rng.random() < rated else None
+            event = e.SessionObserved(
+                id=uuid5(NAMESPACE_OID, session), time=self.now, source="test", model=MODEL, session=session,
+                arm="challenger" if challenger else "champion", version=served.version, canary=now.canary,
+                revision=now.revision, reward=reward, answers=1, rated=int(reward is not None),
+                started=self.now, ended=self.now,
+            )  # fmt: skip
+            for _ in range(copies):
+                self.publish(event)
+
+    def command(self, cls: Callable[..., e.Command], **values: object) -> None:
+        self._ticks += 1
+        identity = uuid5(NAMESPACE_OID, f"command {self._ticks}")
+        self.publish(cls(id=identity, time=self.now, source="test", model=MODEL, who="op", why="a test", **values))
+
+    def tick(self, hours: float) -> None:
+        self.clock.advance(timedelta(hours=hours).total_seconds())
+        self._ticks += 1
+        identity = uuid5(NAMESPACE_OID, f"tick {self._ticks}")
+        self.publish(e.Tick(id=identity, time=self.now, source="test", model=MODEL, number=self._ticks))
+
+    def publish(self, *events: e.Event) -> None:
+        for event in events:
+            self._producer.send(encode(event))
+        self.pump()
+
+    # ------------------------------------------------------------ what is seen
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    @property
+    def deployment(self) -> e.DeploymentChanged:
+        return self.events(e.DeploymentChanged)[-1]
+
+    @property
+    def changes(self) -> list[str]:
+        return [event.change for event in self.events(e.DeploymentChanged)]
+
+    def stage(self, adapter: str) -> str:
+        return [event.stage for event in self.events(e.StageChanged) if event.version == adapter][-1]
+
+    def events(self, cls: type[T]) -> list[T]:
+        records = self.bus.read(topic_of(cls).name)
+        found = [r for r in records if r is not None and dict(r.headers).get("ce_type") == cls.TYPE.encode()]
+        return [event for event in map(decode, found) if isinstance(event, cls)]
+
+    # ------------------------------------------------------------ the runner
+
+    def pump(self) -> None:
+        """Let the runner read everything, and do what it owes, until nothing is left."""
+        while True:
+            if records := self._consumer.poll(0):
+                self._batches += 1
+                if self._restart_every and self._batches % self._restart_every == 0:
+                    self._start()  # what was polled is not committed: it is read again
+                    continue
+                self._runner.handle(records)
+            elif owed := self.store.effects():
+                for effect in owed:
+                    messages = [encode(event) for event in self._work(effect)]
+                    self.store.commit(Commit(messages=messages, done=[effect.id]))
+            else:
+                return
+
+    def _start(self) -> None:
+        if hasattr(self, "_consumer"):
+            self._consumer.close()
+        self.store = KafkaStore(self.bus, "validator", VALIDATOR_STATE, DeploymentFold.topics)
+        self.store.open()
+        fold = DeploymentFold(self.policy, "test")
+        self._runner = Runner("validator", "test", "0", self.bus, self.store, (fold,), {})
+        self._runner._producer = self.bus.producer("test")
+        runner = self._runner
+        self._consumer = self.bus.consumer(
+            "pawl-validator", "0", DeploymentFold.topics, runner._assigned, runner._revoked
+        )
+
+    def _work(self, effect: Effect) -> Iterable[e.Event]:
+        """What the child processes would find."""
+        if effect.kind == REGISTER:
+            command = e.RegisterModelCommand.model_validate_json(effect.payload)
+            yield e.ModelRegistered(
+                id=derived_id(command.id, "registered"), time=self.now, source="test", model=MODEL,
+                version=command.base, kind="base", base=command.base, graph=GRAPH,
+            )  # fmt: skip
+            return
+        trained = EvaluationOrder.model_validate_json(effect.payload).trained
+        common = {
+            "id": derived_id(trained.id, "verdict"), "time": self.now, "source": "test", "model": MODEL,
+            "run": trained.run, "adapter": trained.adapter, "report": REPORT, "gates": (),
+        }  # fmt: skip
+        if trained.adapter in self._unsound:
+            yield e.CandidateRejected(reasons=("gate retention: it forgot too much",), **common)
+        else:
+            yield e.CandidateValidated(slot_file=SLOTS, graph=GRAPH, **common)
+
+
+class Context:
+    """What an effect handler gets, with nobody who listens."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self.published: list[e.Event] = []
+
+    def publish(self, events: Iterable[e.Event]) -> None:
+        self.published.extend(events)
