@@ -81,6 +81,7 @@ def build(
         settings,
         asgi=asgi,
         chat=chat,
+        routes=table,
         health=health,
         journal=journal,
         forwarder=Forwarder(journal, Publisher(bus, f"{source}-journal", _FORWARD_TIMEOUT)),

@@ -72,6 +72,7 @@ def create(
     _add_feedback(app, feedback)
     _add_health(app, health)
     _add_error_handlers(app)
+    _describe(app)
     app.add_middleware(Edge, api_keys=api_keys, max_bytes=max_request_bytes)
     return app
 
@@ -172,6 +173,19 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, api)
+
+
+def _describe(app: FastAPI) -> None:
+    """FastAPI assumes that what it validates is answered with 422, and does not see that answers may be streamed."""
+    described = app.openapi()
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        described["components"]["schemas"].pop(name, None)
+    answer = described["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
+    answer["description"] = "The answer; with `stream: true` as chat.completion.chunk events that end with [DONE]"
+    answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:

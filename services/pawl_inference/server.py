@@ -17,6 +17,7 @@ from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
 from pawl_inference.journal import Journal
 from pawl_inference.reports import Reports
+from pawl_inference.routing import RouteTable
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import logging
 from pawl_shared.service import Health
@@ -35,6 +36,7 @@ class InferenceService:
         *,
         asgi: FastAPI,
         chat: ChatHandler,
+        routes: RouteTable,
         health: Health,
         journal: Journal,
         forwarder: Forwarder,
@@ -45,6 +47,7 @@ class InferenceService:
         self._settings = settings
         self.asgi = asgi
         self.chat = chat
+        self.routes = routes
         self.health = health
         self.journal = journal
         self._forwarder = forwarder

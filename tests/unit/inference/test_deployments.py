@@ -1,0 +1,154 @@
+"""What a replica does with deployments, on a fake engine and a memory bus."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.inference import BASE, CANARY, MODEL, World, digest, eventually, running
+
+from pawl_inference.routing import Route
+from pawl_inference.server import InferenceService
+from pawl_shared.bus import Message
+from pawl_shared.events import DeployedVersion
+from pawl_shared.topics import DEAD_LETTERS, DEPLOYMENTS, REPLICAS
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def service(world: World) -> Iterator[InferenceService]:
+    world.deploy(1)
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        yield service
+
+
+def route(service: InferenceService) -> Route:
+    return service.routes.all()[MODEL]
+
+
+def applied(world: World, revision: int) -> None:
+    eventually(lambda: any(report.applied.get(MODEL) == revision for report in world.read(REPLICAS)))
+
+
+def test_only_the_newest_revision_is_loaded_at_a_start(world: World) -> None:
+    world.deploy(1)
+    world.deploy(2, champion=world.adapter("old"))
+    world.deploy(3, champion=world.adapter("new"), challenger=world.adapter("newer"), canary=CANARY, share=0.1)
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        assert set(world.engine.published) == {digest("new"), digest("newer")}
+        assert route(service).deployment.revision == 3
+        report = eventually(lambda: world.read(REPLICAS))[-1]
+        assert (report.applied, report.healthy, report.problems) == ({MODEL: 3}, True, ())
+        assert set(report.slots.values()) == {BASE, digest("new"), digest("newer")}
+
+
+def test_a_promotion_switches_and_lets_the_old_go(service: InferenceService, world: World) -> None:
+    first, second = world.adapter("first"), world.adapter("second")
+    world.deploy(2, champion=first, challenger=second, canary=CANARY, share=0.5, change="canary")
+    applied(world, 2)
+    world.deploy(3, champion=second, change="promoted")
+    applied(world, 3)
+    eventually(lambda: world.engine.retired)
+    assert world.engine.retired == [first.version]
+    assert route(service).deployment.champion == second
+    assert [version.version for version in route(service).versions] == [BASE, second.version]
+    assert len(world.engines) == 1
+
+
+def test_older_and_repeated_revisions_change_nothing(service: InferenceService, world: World) -> None:
+    world.deploy(5, champion=world.adapter("new"))
+    applied(world, 5)
+    world.deploy(4, champion=world.adapter("old"))
+    world.deploy(5, champion=world.adapter("other"))
+    world.deploy(1, model="default/marker")
+    eventually(lambda: "default/marker" in service.routes.all())
+    assert route(service).deployment.champion.version == digest("new")
+
+
+def test_a_bad_challenger_is_refused_and_the_champion_serves_on(service: InferenceService, world: World) -> None:
+    world.deploy(2, challenger=world.adapter("bad"), canary=CANARY, share=0.5, change="canary")
+    report = eventually(lambda: next((r for r in world.read(REPLICAS) if r.problems), None))
+    assert "revision 2" in report.problems[0]
+    assert "not_finite" in report.problems[0]
+    assert report.applied == {MODEL: 1}
+    assert report.healthy
+    assert service.health.ready
+    assert (route(service).deployment.challenger, route(service).deployment.canary) == (None, None)
+    world.deploy(3, change="rolled-back")
+    applied(world, 3)
+    assert world.read(REPLICAS)[-1].problems == ()
+
+
+def test_a_bad_champion_leaves_what_was_served(service: InferenceService, world: World) -> None:
+    world.deploy(2, champion=world.adapter("bad"))
+    eventually(lambda: any(report.problems for report in world.read(REPLICAS)))
+    assert route(service).deployment.revision == 1
+    assert service.health.ready
+
+
+def test_a_replica_whose_first_champion_is_bad_is_not_ready_and_says_why(world: World) -> None:
+    world.deploy(1, champion=world.adapter("bad"))
+    with running(world) as service:
+        eventually(lambda: "not_finite" in service.health.obstacles.get("deployment", ""))
+        assert not service.health.ready
+        assert not eventually(lambda: world.read(REPLICAS))[-1].healthy
+
+
+def test_an_artifact_that_comes_late_is_tried_again(
+    service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawl_inference.follower.RETRY_SECONDS", 0.05)
+    late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
+    world.deploy(2, champion=late)
+    eventually(lambda: any("no artifact" in problem for r in world.read(REPLICAS) for problem in r.problems))
+    assert world.store.put_bytes(b"content that comes late") == late.slot_file
+    applied(world, 2)
+    assert world.read(REPLICAS)[-1].problems == ()
+
+
+@pytest.mark.parametrize("wrong", ["base", "itself"])
+def test_a_version_of_another_base_is_refused(service: InferenceService, world: World, wrong: str) -> None:
+    other = digest("another base")
+    champion = {
+        "base": world.adapter("new").model_copy(update={"base": other}),
+        "itself": DeployedVersion(version=other, base=BASE, graph=world.graph),
+    }[wrong]
+    world.deploy(2, champion=champion)
+    eventually(lambda: any("belongs to base" in problem for r in world.read(REPLICAS) for problem in r.problems))
+    assert route(service).deployment.revision == 1
+
+
+def test_two_models_share_one_graph(service: InferenceService, world: World) -> None:
+    world.deploy(1, model="default/writer", champion=world.adapter("writer"))
+    eventually(lambda: "default/writer" in service.routes.all())
+    assert len(world.engines) == 1
+    assert service.routes.all()["default/writer"].engine is route(service).engine
+    world.deploy(2, champion=world.adapter("new"))
+    applied(world, 2)
+    assert set(world.engine.published) == {digest("writer"), digest("new")}
+
+
+def test_a_new_base_graph_gets_an_engine_of_its_own_and_the_old_one_ends(
+    service: InferenceService, world: World, tmp_path: Path
+) -> None:
+    other = tmp_path / "other-graph"
+    other.mkdir()
+    (other / "model.onnx").write_text("another")
+    world.deploy(2, champion=world.base().model_copy(update={"graph": world.store.put_folder(other)}))
+    applied(world, 2)
+    eventually(lambda: world.engines[0].closed)
+    assert [engine.closed for engine in world.engines] == [True, False]
+
+
+def test_what_cannot_be_read_goes_to_the_dead_letters(service: InferenceService, world: World) -> None:
+    world.bus.producer("test").send(Message(DEPLOYMENTS.name, b"k", b"{", (("ce_type", b"nonsense"),)))
+    (letter,) = eventually(lambda: world.read(DEAD_LETTERS))
+    assert (letter.topic, letter.service) == (DEPLOYMENTS.name, "inference")
+    assert letter.reason
+    world.deploy(2)
+    applied(world, 2)

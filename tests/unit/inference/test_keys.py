@@ -1,0 +1,23 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from pawl_inference.keys import from_hex, load_or_create
+from pawl_shared.errors import ConfigurationError
+
+
+def test_a_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "feedback-token.key"
+    key = load_or_create(path)
+    assert len(key) == 32
+    assert load_or_create(path) == key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+    assert load_or_create(tmp_path / "keys" / "other.key") != key
+
+
+@pytest.mark.parametrize("text", ["", "not hex", "00" * 31])
+def test_what_is_no_key_is_refused_with_advice(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="openssl rand -hex 32"):
+        from_hex(text, "PAWL_TOKEN_KEY")
