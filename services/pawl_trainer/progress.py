@@ -14,7 +14,7 @@ from pawl_trainer.errors import DivergedError
 
 Report = Callable[[Progress], None]
 # Where each phase begins in the whole run. The reference pass took 25-55 % of the time at one epoch, 15 % at three.
-STARTS = {"load": 0.0, "prepare": 0.03, "reference": 0.06, "train": 0.25, "save": 0.97, "done": 1.0}
+STARTS = {"prepare": 0.0, "load": 0.03, "reference": 0.06, "train": 0.25, "save": 0.97, "done": 1.0}
 _NEXT = dict(zip(STARTS, [*list(STARTS.values())[1:], 1.0], strict=True))
 # TRL's names and ours.
 METRICS = {
