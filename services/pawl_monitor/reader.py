@@ -51,6 +51,10 @@ SELECT DISTINCT model FROM records WHERE type = ? UNION SELECT DISTINCT model FR
 DETECTOR_SQL = """
 SELECT * EXCLUDE (model) FROM (SELECT * FROM detector WHERE model = ? ORDER BY time DESC LIMIT ?) ORDER BY time
 """
+SPAN_SQL = """
+SELECT min(epoch(ended)) AS first, max(epoch(ended)) AS last, count(*) AS n
+FROM evidence WHERE model = ? AND reward IS NOT NULL AND arm <> 'pinned'
+"""
 INTERACTION_SQL = "SELECT * FROM interactions WHERE inference_id = ? ORDER BY choice"
 FEEDBACK_SQL = "SELECT * FROM feedback WHERE inference_id = ? ORDER BY time, feedback_id"
 
@@ -95,13 +99,10 @@ class Reader:
         values = {"model": model, "version": version, "arm": arm, "since": since, "limit": limit}
         return [row["reward"] for row in self._facts(RECENT_SQL, values)]
 
-    def span(self, model: str) -> tuple[float, float] | None:
-        """When the first and the last rated session ended (Unix seconds)."""
-        sql = (
-            "SELECT min(epoch(ended)) AS a, max(epoch(ended)) AS b FROM evidence WHERE model = ? AND reward IS NOT NULL"
-        )
-        row = self._facts(sql, [model])[0]
-        return None if row["a"] is None else (row["a"], row["b"])
+    def span(self, model: str) -> tuple[float, float, int] | None:
+        """When the first and the last rated session ended (Unix seconds), and how many there are."""
+        row = self._facts(SPAN_SQL, [model])[0]
+        return (row["first"], row["last"], row["n"]) if row["n"] else None
 
     def series(self, model: str, start: float, width: float, buckets: int) -> list[Fact]:
         """Rated sessions by arm, version and bucket of time: their number and the sum of rewards."""

@@ -48,8 +48,8 @@ class Pages:
 
 
 def percent(value: float) -> str:
-    """`78 %`; small shares keep a digit."""
-    return f"{value:.0%}".replace("%", "\u202f%") if value >= 0.1 or value == 0 else f"{value * 100:.1f}\u202f%"
+    """`78%`; small shares keep a digit."""
+    return f"{value:.0%}" if value >= 0.1 or value == 0 else f"{value:.1%}"
 
 
 def count(value: int) -> str:

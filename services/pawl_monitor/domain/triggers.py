@@ -148,18 +148,23 @@ class TriggerPolicy(Frozen):
         return Reason(name="occasion", holds=True, sentence=state.occasion.sentence)
 
     def _feedback(self, usable: Usable) -> Reason:
-        counts = (
-            f"{usable.pairs} of {self.min_pairs} corrections or comparisons",
-            f"{usable.up} of {self.min_up} liked and {usable.down} of {self.min_down} disliked answers",
-        )
         if usable.pairs >= self.min_pairs:
-            return Reason(name="feedback", holds=True, sentence=counts[0])
-        enough = usable.up >= self.min_up and usable.down >= self.min_down
-        return Reason(name="feedback", holds=enough, sentence=counts[1] if enough else " and ".join(counts))
+            sentence = f"{usable.pairs} corrections or comparisons, {self.min_pairs} needed"
+            return Reason(name="feedback", holds=True, sentence=sentence)
+        if usable.up >= self.min_up and usable.down >= self.min_down:
+            sentence = f"{usable.up} liked and {usable.down} disliked answers, {self.min_up} and {self.min_down} needed"
+            return Reason(name="feedback", holds=True, sentence=sentence)
+        sentence = (
+            f"{usable.pairs} of {self.min_pairs} corrections or comparisons, and "
+            f"{usable.up} of {self.min_up} liked with {usable.down} of {self.min_down} disliked answers"
+        )
+        return Reason(name="feedback", holds=False, sentence=sentence)
 
     def _heldout(self, usable: Usable) -> Reason:
+        if usable.heldout >= self.min_heldout:
+            return Reason(name="heldout", holds=True, sentence=f"{usable.heldout} rows held out to measure on")
         sentence = f"{usable.heldout} of {self.min_heldout} rows held out to measure on"
-        return Reason(name="heldout", holds=usable.heldout >= self.min_heldout, sentence=sentence)
+        return Reason(name="heldout", holds=False, sentence=sentence)
 
     @staticmethod
     def _idle(state: TriggerState) -> Reason:

@@ -68,7 +68,8 @@ class WatchFold:
         self._policy, self._source, self._every = policy, source, weigh_every
 
     def keys(self, event: e.Event) -> Sequence[str]:
-        return [event.key]
+        model: str = getattr(event, "model", "")
+        return [model] if model else []
 
     def step(self, key: str, state: Watched | None, delivery: Delivery) -> Step[Watched]:
         state = state or Watched(model=key)

@@ -20,7 +20,8 @@ from pawl_shared import events as e
 Fact = dict[str, Any]
 RECENT = timedelta(minutes=1)
 WINDOW = 50
-BUCKETS = 64
+# Buckets of the chart: fewer sessions in one would draw noise.
+FEWEST, MOST, PER_BUCKET = 8, 72, 14
 
 
 class Gather:
@@ -101,9 +102,10 @@ class Gather:
         span = self.reader.span(model)
         if span is None:
             return Chart()
-        start, end = span
-        width = max((end - start) / BUCKETS, 1.0)
-        rows = self.reader.series(model, start, width, BUCKETS)
+        start, end, rated = span
+        buckets = max(FEWEST, min(MOST, rated // PER_BUCKET))
+        width = max((end - start) / buckets, 1.0)
+        rows = self.reader.series(model, start, width, buckets)
         records = self.reader.records(model, (e.RetrainRequested.TYPE, e.DeploymentChanged.TYPE))
         return Chart(
             champion=points_of(rows, "champion", start, width),
