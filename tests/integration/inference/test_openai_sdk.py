@@ -1,0 +1,168 @@
+"""The official OpenAI SDK against the real HTTP server, the real decoder and a tiny real model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from support.http_service import free_port, serving
+from support.inference import CANARY, MODEL, World, eventually
+from support.tiny_engine import BASE, write_random_adapter
+from support.tiny_model import write_random_tiny
+
+from pawl_inference import app
+from pawl_inference.settings import InferenceSettings
+from pawl_shared.events import DeployedVersion
+from pawl_shared.topics import FEEDBACK, INFERENCES, REPLICAS
+from pawl_validator.onnx_export import export_base, pack_adapter
+
+
+@dataclass
+class Live:
+    world: World
+    url: str
+    base: DeployedVersion
+    adapter: DeployedVersion
+    broken: DeployedVersion
+
+    @property
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    world = World(folder)
+    spec = export_base(write_random_tiny(folder / "hf"), folder / "graph-tiny", base=BASE, precision="int8")
+    graph = world.store.put_folder(folder / "graph-tiny")
+    version = write_random_adapter(folder / "adapter", spec, seed=1, size=0.5)
+    pack_adapter(folder / "adapter", folder / "graph-tiny", graph, folder / "slots")
+    slot_file = world.store.put_file(folder / "slots")
+    base = DeployedVersion(version=BASE, base=BASE, graph=graph)
+    adapter = DeployedVersion(version=version, base=BASE, graph=graph, slot_file=slot_file)
+    broken = DeployedVersion(version="e" * 64, base=BASE, graph=graph, slot_file=world.store.put_bytes(b"broken"))
+    world.deploy(1, champion=base)
+    port = free_port()
+    settings = InferenceSettings(data_dir=folder / "data", http_port=port)
+    with serving(app.build(settings, bus=world.bus, artifacts=world.store), port) as url:
+        yield Live(world, url, base, adapter, broken)
+
+
+QUESTION = [{"role": "user", "content": "What is a good way to learn to cook?"}]
+
+
+def test_plain_and_streamed_answers_are_the_same(live: Live) -> None:
+    plain = live.client.chat.completions.create(model="assistant", messages=QUESTION, temperature=0, max_tokens=12)
+    assert plain.choices[0].finish_reason in ("stop", "length")
+    assert plain.usage
+    assert 0 < plain.usage.completion_tokens <= 12
+    assert plain.system_fingerprint == BASE
+    chunks = list(
+        live.client.chat.completions.create(
+            model="assistant",
+            messages=QUESTION,
+            temperature=0,
+            max_tokens=12,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == plain.choices[0].message.content
+    assert chunks[-1].usage == plain.usage
+    assert chunks[-1].model_extra["metadata"]["feedback_token"]
+
+
+def test_a_seed_fixes_the_answer(live: Live) -> None:
+    def answer(seed: int) -> str | None:
+        made = live.client.chat.completions.create(model="assistant", messages=QUESTION, seed=seed, max_tokens=12)
+        return made.choices[0].message.content
+
+    assert answer(1) == answer(1)
+    assert len({answer(seed) for seed in range(4)}) > 1
+
+
+def test_errors_are_the_sdks_own(live: Live) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        live.client.chat.completions.create(model="other", messages=QUESTION)
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as refused:
+        live.client.chat.completions.create(model="assistant", messages=QUESTION, logprobs=True)
+    assert (refused.value.param, refused.value.code) == ("logprobs", "unsupported_parameter")
+    with pytest.raises(openai.BadRequestError) as long:
+        live.client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "word " * 3000}])
+    assert long.value.code == "context_length_exceeded"
+
+
+def test_feedback_comes_with_the_answers_session(live: Live) -> None:
+    raw = live.client.chat.completions.with_raw_response.create(
+        model="assistant", messages=QUESTION, max_tokens=4, user="ada", metadata={"session_id": "sdk-1"}
+    )
+    answer = raw.parse()
+    assert raw.headers["x-pawl-arm"] == "champion"
+    posted = httpx.post(
+        f"{live.url}/v1/feedback",
+        json={"inference_id": answer.id, "token": raw.headers["x-pawl-feedback-token"], "thumb": "down"},
+    )
+    assert posted.status_code == 202
+    (feedback,) = [event for event in live.world.read(FEEDBACK) if str(event.inference_id) == answer.id]
+    logged = eventually(
+        lambda: next((event for event in live.world.read(INFERENCES) if str(event.inference_id) == answer.id), None)
+    )
+    assert feedback.session == logged.session == "sdk-1"
+    assert feedback.subject == logged.subject
+    assert logged.answer == answer.choices[0].message.content
+
+
+def test_a_client_that_hangs_up_ends_its_answer(live: Live) -> None:
+    stream = live.client.chat.completions.create(
+        model="assistant", messages=QUESTION, stream=True, max_tokens=400, metadata={"session_id": "hangs-up"}
+    )
+    next(iter(stream))
+    stream.close()
+    logged = eventually(
+        lambda: next((event for event in live.world.read(INFERENCES) if event.session == "hangs-up"), None)
+    )
+    # Random weights seldom end an answer: 400 tokens would take longer than it takes to notice.
+    assert logged.finish_reason == "cancelled" or logged.answer_tokens < 400
+
+
+def test_versions_are_swapped_without_a_restart(live: Live) -> None:
+    before = live.client.chat.completions.create(model="assistant", messages=QUESTION, temperature=0, max_tokens=12)
+    live.world.deploy(2, champion=live.base, challenger=live.adapter, canary=CANARY, share=1.0, change="canary")
+    eventually(lambda: _applied(live, 2))
+    after = live.client.chat.completions.create(model="assistant", messages=QUESTION, temperature=0, max_tokens=12)
+    assert after.system_fingerprint == live.adapter.version
+    assert after.choices[0].message.content != before.choices[0].message.content
+    pinned = live.client.chat.completions.create(
+        model=f"assistant@{BASE[:12]}", messages=QUESTION, temperature=0, max_tokens=12
+    )
+    assert pinned.choices[0].message.content == before.choices[0].message.content
+    assert {model.id for model in live.client.models.list()} == {
+        "assistant",
+        f"assistant@{BASE[:12]}",
+        f"assistant@{live.adapter.version[:12]}",
+    }
+    live.world.deploy(3, champion=live.broken)
+    eventually(lambda: any(report.problems for report in live.world.read(REPLICAS)))
+    assert live.client.models.retrieve("assistant").id == "assistant"
+    live.world.deploy(4, champion=live.base, change="rolled-back")
+    eventually(lambda: _applied(live, 4))
+
+
+def _applied(live: Live, revision: int) -> bool:
+    return any(report.applied.get(MODEL) == revision for report in live.world.read(REPLICAS))
+
+
+def test_metrics_and_health_are_served(live: Live) -> None:
+    assert httpx.get(f"{live.url}/healthz").text == "alive\n"
+    assert "pawl_inference_answers_total" in httpx.get(f"{live.url}/metrics").text
+
+
+def test_the_keys_are_private(live: Live) -> None:
+    keys = list(Path(live.world.folder / "data" / "keys").iterdir())
+    assert {key.name for key in keys} == {"feedback-token.key", "subject.key"}
+    assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
