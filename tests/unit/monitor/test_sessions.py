@@ -1,0 +1,76 @@
+"""Sessions: one observation each, whatever comes twice, late or in another order."""
+
+from datetime import timedelta
+from itertools import permutations
+
+from support.monitor import BASE, START, interaction
+
+from pawl_monitor.domain.sessions import Session, SessionPolicy
+from pawl_shared.events import InteractionScored, SessionObserved
+
+POLICY = SessionPolicy(gap=timedelta(seconds=30), remembered=timedelta(hours=1))
+
+
+def fold(events: list[InteractionScored]) -> Session:
+    state: Session | None = None
+    for event in events:
+        state, _ = POLICY.step(state, event, event.time)
+    assert state is not None
+    return state
+
+
+def observe(state: Session) -> SessionObserved:
+    _, _, observed = POLICY.close(state, state.arrived + POLICY.gap, "test")
+    assert observed is not None
+    return observed
+
+
+def test_the_mean_of_rated_answers_is_observed_once() -> None:
+    first, second = (interaction(n, START, reward=r, session="s") for n, r in ((1, 1.0), (2, 0.0)))
+    third = interaction(3, START, session="s")
+    state = fold([*first, *second, *third])
+    closed, due, observed = POLICY.close(state, state.arrived + POLICY.gap, "test")
+    assert observed is not None
+    assert (observed.reward, observed.answers, observed.rated) == (0.5, 3, 2)
+    assert observed.statistics["words"] == 10
+    assert closed is not None
+    assert closed.answers == {}
+    late, _ = POLICY.step(closed, interaction(4, START, reward=0.0, session="s")[0], START + timedelta(minutes=5))
+    assert POLICY.close(late, START + timedelta(minutes=30), "test")[2] is None
+    assert due is not None
+    assert POLICY.close(closed, due, "test") == (None, None, None)
+
+
+def test_it_stays_open_until_the_gap_has_passed() -> None:
+    state = fold(interaction(1, START, reward=1.0))
+    assert POLICY.close(state, state.arrived + POLICY.gap - timedelta(seconds=1), "test")[2] is None
+    assert POLICY.close(state, state.arrived + POLICY.gap, "test")[2] is not None
+
+
+def test_the_order_of_arrival_does_not_matter() -> None:
+    events = interaction(1, START, reward=0.0, correction="Short.")
+    seen = {observe(fold(list(order))).model_dump_json() for order in permutations(events)}
+    assert len(seen) == 1
+
+
+def test_duplicates_change_nothing() -> None:
+    events = interaction(1, START, reward=1.0)
+    assert observe(fold(events)) == observe(fold([*events, *events]))
+
+
+def test_nobody_rated() -> None:
+    observed = observe(fold(interaction(1, START)))
+    assert (observed.reward, observed.rated, observed.answers) == (None, 0, 1)
+
+
+def test_feedback_without_its_inference_is_no_evidence() -> None:
+    (_, thumb) = interaction(1, START, reward=1.0)
+    state = fold([thumb.model_copy(update={"joined": False})])
+    assert POLICY.close(state, state.arrived + POLICY.gap, "test")[2] is None
+
+
+def test_a_session_that_met_two_versions_speaks_for_the_first() -> None:
+    first = interaction(1, START, reward=1.0, session="s")
+    second = interaction(2, START + timedelta(seconds=5), reward=0.0, session="s", version="c" * 64, arm="challenger")
+    observed = observe(fold([*second, *first]))
+    assert (observed.version, observed.arm, observed.reward, observed.answers) == (BASE, "champion", 1.0, 1)

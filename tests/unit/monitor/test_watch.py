@@ -1,0 +1,127 @@
+"""One model's watch: which sessions speak for the champion, what an alarm opens and what ends it."""
+
+import random
+from datetime import timedelta
+from uuid import UUID, uuid5
+
+from support.monitor import BASE, GRAPH, MODEL, START
+
+from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_shared import events as e
+
+POLICY = WatchPolicy(ApprovalPolicy(n0=60))
+NEW = "c" * 64
+
+
+def session(number: int, reward: float | None, **changes: object) -> e.SessionObserved:
+    time = START + timedelta(seconds=number)
+    observed = e.SessionObserved(
+        id=uuid5(UUID(int=1), str(number)), time=time, source="test", model=MODEL, session=f"s{number}", arm="champion",
+        version=BASE, revision=1, reward=reward, answers=1, rated=int(reward is not None), started=time, ended=time,
+    )  # fmt: skip
+    return observed.model_copy(update=changes)
+
+
+def deployment(revision: int, version: str, change: str, challenger: str | None = None) -> e.DeploymentChanged:
+    def deployed(v: str) -> e.DeployedVersion:
+        return e.DeployedVersion(version=v, base=BASE, graph=GRAPH)
+
+    return e.DeploymentChanged.model_validate(
+        {
+            "id": uuid5(UUID(int=2), str(revision)), "time": START, "source": "test", "model": MODEL,
+            "revision": revision, "champion": deployed(version), "change": change,
+            "challenger": deployed(challenger) if challenger else None,
+        }
+    )  # fmt: skip
+
+
+def feed(state: Watched, count: int, approval: float, **changes: object) -> tuple[Watched, list[e.Event]]:
+    rng, found = random.Random(count), []
+    first = state.detector.n + state.references * 10_000
+    for number in range(first, first + count):
+        seen = POLICY.observed(state, session(number, float(rng.random() < approval), **changes), "test")
+        state = seen.state
+        found += seen.events
+    return state, found
+
+
+def drifted() -> tuple[Watched, e.DriftDetected]:
+    state, nothing = feed(POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START), 100, 0.9)
+    assert nothing == []
+    state, found = feed(state, 30, 0.1)
+    (alarm,) = found
+    assert isinstance(alarm, e.DriftDetected)
+    return state, alarm
+
+
+def test_other_arms_and_unrated_sessions_say_nothing() -> None:
+    state = POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START)
+    others = [session(1, 1.0, arm="challenger", version=NEW), session(2, 1.0, arm="pinned"), session(3, None)]
+    assert [POLICY.observed(state, other, "test").decision for other in others] == [None, None, None]
+    assert POLICY.observed(state, session(9, 1.0), "test").decision is not None
+
+
+def test_an_alarm_opens_an_occasion_and_its_id_comes_from_its_cause() -> None:
+    state, alarm = drifted()
+    assert state.trigger.occasion is not None
+    assert state.trigger.occasion.alarm == alarm.id
+    assert state.trigger.occasion.since == alarm.since
+    assert alarm.sentence.startswith("Approval fell from ")
+    assert drifted()[1] == alarm
+
+
+def test_a_rise_is_told_and_never_asks_for_a_run() -> None:
+    state, _ = feed(POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START), 100, 0.3)
+    state, found = feed(state, 60, 0.95)
+    assert [getattr(event, "direction", None) for event in found] == ["rise"]
+    assert state.trigger.occasion is None
+
+
+def test_a_promotion_starts_a_new_reference_and_late_sessions_of_the_old_champion_are_left_out() -> None:
+    state, _ = drifted()
+    state = POLICY.deployed(state, deployment(2, BASE, "canary", NEW), START)
+    assert state.trigger.candidate == NEW
+    kept = POLICY.observed(state, session(1, 0.0), "test")
+    assert kept.decision is not None
+    state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
+    assert (state.version, state.detector.n, state.trigger.occasion) == (NEW, 0, None)
+    assert POLICY.observed(state, session(2, 0.0), "test").decision is None
+
+
+def test_the_new_champion_resolves_the_alarm_when_its_evidence_says_so() -> None:
+    state, alarm = drifted()
+    state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
+    state, found = feed(state, 60, 0.9, version=NEW, revision=3)
+    (resolved,) = found
+    assert isinstance(resolved, e.DriftResolved)
+    assert resolved.alarm == alarm.id
+    assert resolved.now.point > alarm.after.high
+    assert state.recovery is None
+
+
+def test_a_champion_that_is_no_better_does_not_resolve_it() -> None:
+    state, _ = drifted()
+    state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
+    state, found = feed(state, 50, 0.1, version=NEW, revision=3)
+    assert found == []
+    assert state.recovery is not None
+
+
+def test_a_rollback_counts_as_a_refused_candidate() -> None:
+    state, _ = drifted()
+    state = POLICY.deployed(state, deployment(2, BASE, "canary", NEW), START)
+    state = POLICY.deployed(state, deployment(3, BASE, "rolled-back"), START)
+    assert (state.trigger.rejections, state.trigger.candidate) == (1, None)
+    assert state.trigger.occasion is not None
+
+
+def test_state_survives_json() -> None:
+    state, _ = drifted()
+    assert Watched.model_validate_json(state.model_dump_json()) == state
+
+
+def test_each_reference_spends_its_part_of_the_error_budget() -> None:
+    state, _ = drifted()
+    assert state.references == 2
+    assert POLICY.delta_spent(state) == 2 * POLICY.approval.delta
