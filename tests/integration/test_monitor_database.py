@@ -1,0 +1,120 @@
+"""The monitor's DuckDB: migrations, and data sets from its tables."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.monitor import BASE, MODEL, START, interaction
+
+from pawl_monitor import datasets, rows
+from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.errors import ConfigurationError
+from pawl_shared.events import FeedbackReceived, InteractionScored
+from pawl_shared.stores.duckdb import DuckDbStore
+from pawl_shared.stores.port import Commit
+
+REQUEST = datasets.Request(MODEL, START, START + timedelta(hours=1), BASE)
+
+
+def test_migrations_are_applied_once(tmp_path: Path) -> None:
+    path = tmp_path / "monitor" / "monitor.duckdb"
+    open_database(path).close()
+    again = open_database(path)
+    assert migrate(again, shipped_migrations()) == []
+    numbers = [number for number, _ in shipped_migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    again.close()
+
+
+def test_a_failed_migration_leaves_nothing_behind() -> None:
+    connection = open_database(None)
+    known = shipped_migrations()
+    with pytest.raises(Exception, match="nonsense"):
+        migrate(connection, [*known, (len(known) + 1, "CREATE TABLE half(x INTEGER); SELECT nonsense")])
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()}
+    assert "half" not in tables
+    assert migrate(connection, known) == []
+
+
+def test_a_newer_database_is_refused() -> None:
+    connection = open_database(None)
+    connection.execute("INSERT INTO pawl_migrations VALUES (99, now())")
+    with pytest.raises(ConfigurationError, match="newer version"):
+        migrate(connection, shipped_migrations())
+
+
+def stored(events: list[InteractionScored]) -> DuckDbStore:
+    connection = open_database(None)
+    store = DuckDbStore(connection)
+    store.open()
+    store.commit(Commit(rows=[row for event in events for row in rows.interaction_rows(event)]))
+    return store
+
+
+def lines_of(events: list[InteractionScored]) -> list[datasets.Line]:
+    return datasets.collect(stored(events)._con, REQUEST)
+
+
+def said(event: InteractionScored, **changes: object) -> InteractionScored:
+    """The same revision with other feedback."""
+    assert event.feedback is not None
+    return event.model_copy(update={"feedback": FeedbackReceived.model_validate(event.feedback.model_dump() | changes)})
+
+
+def test_the_latest_statement_of_a_kind_wins() -> None:
+    answer, up = interaction(1, START, reward=1.0)
+    down = said(up, id="00000000-0000-0000-0000-000000000001", value=0.0, time=START + timedelta(seconds=9))
+    (line,) = lines_of([answer, up, down])
+    assert (line["kind"], line["label"], line["completion"]) == ("binary", False, answer.inference.answer)
+
+
+def test_corrections_become_pairs_unless_they_change_nothing() -> None:
+    answer, thumb, correction = interaction(1, START, reward=0.0, correction="Short.")
+    lines = lines_of([answer, thumb, correction])
+    pair = next(line for line in lines if line["kind"] == "pair")
+    assert (pair["origin"], pair["chosen"], pair["rejected"]) == ("correction", "Short.", answer.inference.answer)
+    assert [line["kind"] for line in lines] == ["binary", "pair"] or [line["kind"] for line in lines] == [
+        "pair",
+        "binary",
+    ]
+    same = said(correction, text=f" {answer.inference.answer} ")
+    assert [line["kind"] for line in lines_of([answer, thumb, same])] == ["binary"]
+
+
+def test_a_won_comparison_on_one_prompt_becomes_a_pair() -> None:
+    won, thumb = interaction(1, START, reward=1.0)
+    lost, _ = interaction(41, START, reward=0.0)  # the same prompt: prompts repeat after 40
+    elsewhere, _ = interaction(2, START, reward=0.0)
+
+    def compared(other: InteractionScored, value: float = 1.0) -> InteractionScored:
+        return said(thumb, kind="comparison", value=value, other_inference_id=other.inference_id)
+
+    (pair,) = lines_of([won, lost, compared(lost)])
+    assert (pair["origin"], pair["chosen"], pair["rejected"]) == (
+        "comparison", won.inference.answer, lost.inference.answer,
+    )  # fmt: skip
+    assert lines_of([won, elsewhere, compared(elsewhere)]) == []
+    assert lines_of([won, lost, compared(lost, 0.0)]) == []
+
+
+def test_other_times_models_and_pinned_answers_stay_out() -> None:
+    pinned = interaction(1, START, reward=1.0, arm="pinned")
+    early = interaction(2, START - timedelta(days=1), reward=1.0)
+    late = interaction(3, START + timedelta(days=1), reward=1.0)
+    assert lines_of([*pinned, *early, *late]) == []
+
+
+def test_a_snapshot_is_the_same_bytes_for_the_same_rows(tmp_path: Path) -> None:
+    events = [event for n in range(60) for event in interaction(n, START, reward=float(n % 3 > 0), correction="No.")]
+    artifacts = ArtifactStore(f"file://{tmp_path}/artifacts", tmp_path / "cache")
+    digests = {datasets.freeze(lines_of(order), REQUEST, artifacts) for order in (events, events[::-1])}
+    assert len(digests) == 1
+    lines = lines_of(events)
+    sides = {line["messages"][0]["content"]: set() for line in lines}
+    for line in lines:
+        sides[line["messages"][0]["content"]].add(line["split"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert {split for side in sides.values() for split in side} == {"train", "heldout"}
+    usable = datasets.usable(lines)
+    assert usable.pairs + usable.up + usable.down + usable.heldout == len(lines)

@@ -1,0 +1,180 @@
+"""The monitor as it runs: runner, ticker and web server on the memory bus; API, live feed, and a real browser."""
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from support.monitor import BASE, MODEL, interaction
+
+from pawl_monitor.app import build
+from pawl_monitor.server import MonitorService
+from pawl_monitor.settings import MonitorSettings
+from pawl_shared import events as e
+from pawl_shared.clock import SystemClock
+from pawl_shared.codec import encode
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.topics import TOPICS
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "did not happen"
+        time.sleep(0.02)
+
+
+class Running:
+    """A monitor that serves HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bus = MemoryBus()
+        self.bus.create_topics(TOPICS)
+        settings = MonitorSettings(
+            data_dir=folder, http_port=0, tick_seconds=0.2, session_gap_seconds=0.3, drift_reference_sessions=20
+        )
+        self.service: MonitorService = build(settings, bus=self.bus)
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=self.service.run, args=(self.stop,))
+        self._thread.start()
+        wait_for(lambda: self.service.url and self.service.health.ready)
+        self.url = self.service.url or ""
+        self._producer = self.bus.producer("test")
+
+    def publish(self, *events: e.Event) -> None:
+        for event in events:
+            self._producer.send(encode(event))
+
+    def deploy(self) -> None:
+        champion = e.DeployedVersion(version=BASE, base=BASE, graph="d" * 64)
+        now = SystemClock().now()
+        self.publish(
+            e.DeploymentChanged(
+                id=uuid4(), time=now, source="test", model=MODEL, revision=1, champion=champion, change="registered"
+            )
+        )
+        wait_for(lambda: self.service.reader.models() == [MODEL])
+
+    def rate(self, number: int, reward: float) -> None:
+        self.publish(*interaction(number, SystemClock().now(), reward=reward))
+
+    def get(self, path: str, **parameters: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", params=parameters, timeout=30)
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("monitor"))
+    assert "No model yet" in running.get("/").text
+    running.deploy()
+    yield running
+    running.close()
+
+
+def test_probes_and_metrics(running: Running) -> None:
+    assert running.get("/healthz").status_code == 200
+    assert running.get("/readyz").text == "ready\n"
+    assert "pawl_ticks_total" in running.get("/metrics").text
+
+
+def test_an_answer_with_its_feedback_and_lineage(running: Running) -> None:
+    running.rate(1, 1.0)
+    identity = str(interaction(1, SystemClock().now())[0].inference_id)
+    wait_for(lambda: running.get(f"/api/interactions/{identity}").status_code == 200)
+    wait_for(lambda: running.get(f"/api/interactions/{identity}").json()["reward"] == 1.0)
+    found = running.get(f"/api/interactions/{identity}").json()
+    assert found["messages"][0]["role"] == "user"
+    assert [event["kind"] for event in found["feedback_events"]] == ["thumb"]
+    assert found["lineage"]["kind"] == "base"
+    wait_for(lambda: running.get("/api/overview", model=MODEL).json()["counts"]["rated"] >= 1)
+
+
+def test_what_is_not_there_says_what_to_do(running: Running) -> None:
+    unknown = running.get(f"/api/interactions/{UUID(int=0)}")
+    assert (unknown.status_code, "few seconds" in unknown.json()["detail"]) == (404, True)
+    other = running.get("/api/overview", model="nobody/nothing")
+    assert (other.status_code, MODEL in other.json()["detail"]) == (404, True)
+    assert running.get(f"/api/datasets/{'0' * 64}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["approval", "alarms", "trigger", "runs", "deployments", "versions", "datasets", "models"]
+)
+def test_every_view_answers(running: Running, path: str) -> None:
+    assert running.get(f"/api/{path}", model=MODEL).status_code == 200
+
+
+def test_pages_allow_nothing_but_their_own_files(running: Running) -> None:
+    page = running.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "style=" not in page.text
+    assert "<script>" not in page.text
+    assert running.get("/static/vendor/uplot.LICENSE").status_code == 200
+
+
+def test_the_feed_sends_what_changed(running: Running) -> None:
+    with httpx.stream("GET", f"{running.url}/events", params={"model": MODEL}, timeout=30) as stream:
+        lines = stream.iter_lines()
+        assert any(line == "event: headline" for line in lines)
+        before = running.service.reader.counts(MODEL, SystemClock().now())["answers"]
+        running.rate(1000, 1.0)
+        assert any(f'<span class="value">{before + 1}</span>' in line for line in lines)
+
+
+def chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(
+    chromium() is None and not os.environ.get("CI"), reason="no Chromium here: apt-get install chromium"
+)
+def test_a_browser_sees_values_change_live(running: Running) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.goto(running.url)
+        expect(page.locator("#live")).to_have_text("Live", timeout=20_000)
+        rated = page.locator(".node", has_text="Rated sessions").locator(".value")
+        before = int(rated.inner_text())
+        for number in range(2000, 2003):
+            running.rate(number, 1.0)
+        expect(rated).to_have_text(str(before + 3), timeout=20_000)
+        expect(page.locator("#approval-now")).to_contain_text("%")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.locator("#theme").click()
+        assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        browser.close()
+    assert problems == []
+
+
+def test_it_stops_in_an_orderly_way_and_comes_back_with_everything(tmp_path: Path) -> None:
+    first = Running(tmp_path)
+    first.deploy()
+    first.rate(1, 1.0)
+    wait_for(lambda: first.service.reader.counts(MODEL, SystemClock().now())["feedback"] == 1)
+    first.close()
+    second = Running(tmp_path)
+    counts = second.get("/api/overview").json()["counts"]
+    assert (counts["answers"], counts["feedback"]) == (1, 1)
+    assert json.loads(second.get("/api/models").text)[0]["model"] == MODEL
+    second.close()
