@@ -1,5 +1,7 @@
 """The command line: `pawl --help`."""
 
+import logging
+
 import typer
 
 from pawl_cli.commands.demo import demo
@@ -21,6 +23,8 @@ app.add_typer(topics_app, name="topics")
 
 def main() -> None:
     """The entry point of the `pawl` script."""
+    # The client reports every reconnect while a broker starts or stops; what matters comes back as an error.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     app()
 
 

@@ -45,7 +45,10 @@ class Terminal:
         """A line of the story, with the time and who says it."""
         style = MOODS[mood]
         body = f"[{style}]{escape(text)}[/]" if style else escape(text)
-        self.console.print(f"[dim]{time.strftime('%H:%M:%S')} {who:>9}[/]  {body}")
+        # in a pipe, a sentence stays on one line
+        self.console.print(
+            f"[dim]{time.strftime('%H:%M:%S')} {who:>9}[/]  {body}", soft_wrap=not self.console.is_terminal
+        )
 
     def step(self, name: str, fraction: float | None = None, words: str = "") -> None:
         """The step that goes on now; `fraction` in [0, 1] or None when nobody knows."""

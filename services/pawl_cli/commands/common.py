@@ -61,9 +61,9 @@ def print_json(content: Any) -> None:
 @contextmanager
 def told() -> Iterator[None]:
     """Errors of Pawl end the command with one sentence and status 1; Ctrl-C with 130."""
-    stop_in_order()
     try:
-        yield
+        with stop_in_order():
+            yield
     except PawlError as error:
         errors.print(f"[red]pawl:[/] {error}", markup=True)
         raise typer.Exit(FAILED) from error

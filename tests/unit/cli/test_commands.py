@@ -1,0 +1,50 @@
+"""The command line: help with examples, errors that say what to do, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pawl_cli.__main__ import app
+from pawl_cli.data_folder import DataFolder, RunningNote, read_note
+
+runner = CliRunner()
+COMMANDS = [["up"], ["demo"], ["status"], ["explain"], ["kafka"], ["topics", "apply"]]
+
+
+def test_every_command_is_listed_here() -> None:
+    click = typer.main.get_command(app)
+    assert sorted(click.commands) == sorted({command[0] for command in COMMANDS})
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(command: list[str]) -> None:
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example:  pawl {' '.join(command)}" in result.output
+
+
+@pytest.mark.parametrize("command", [["status"], ["explain", "x"], ["topics", "apply"]], ids=" ".join)
+def test_without_a_running_pawl_the_error_says_how_to_start_one(command: list[str], tmp_path: Path) -> None:
+    result = runner.invoke(app, [*command, "--data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "pawl up" in result.output
+
+
+def test_two_controls_at_once_are_refused() -> None:
+    result = runner.invoke(app, ["demo", "--no-shift", "--bad-data"])
+    assert result.exit_code == 2
+    assert "choose one" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_the_note_of_a_running_pawl_is_there_while_it_runs_and_survives_damage(tmp_path: Path) -> None:
+    with DataFolder(tmp_path) as folder:
+        folder.write_note(RunningNote(pid=7, kafka="127.0.0.1:1", urls={"monitor": "http://127.0.0.1:2"}))
+        note = read_note(tmp_path)
+        assert note is not None
+        assert note.urls["monitor"] == "http://127.0.0.1:2"
+    assert read_note(tmp_path) is None
+    (tmp_path / "running.json").write_text(json.dumps({"pid": 1, "surprise": True}))
+    assert read_note(tmp_path) is None

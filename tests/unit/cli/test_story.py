@@ -1,0 +1,82 @@
+"""The story told from events, and an answer explained from the monitor's account."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pawl_cli import lineage
+from pawl_cli.story import tell
+from pawl_shared import events as e
+
+BASE, ADAPTER, OTHER = "a" * 64, "b" * 64, "c" * 64
+COMMON: dict[str, Any] = {"id": UUID(int=1), "time": datetime(2026, 1, 1, tzinfo=UTC), "source": "t", "model": "m"}
+RATE = {"point": 0.8, "low": 0.7, "high": 0.9, "n": 200}
+
+
+def texts(event: e.Event) -> str:
+    return "\n".join(line.text for line in tell(event))
+
+
+def test_an_alarm_is_told_with_its_evidence() -> None:
+    alarm = e.DriftDetected.model_validate(
+        COMMON | {"detector": "approval", "direction": "drop", "version": BASE, "since": COMMON["time"], "before": RATE,
+                  "after": RATE | {"point": 0.3}, "sessions": 240, "evidence": 2e5, "threshold": 1e5,
+                  "sentence": "Approval fell."}
+    )  # fmt: skip
+    told = texts(alarm)
+    assert "Approval fell." in told
+    assert "2e+05 against a threshold of 1e+05" in told
+    assert "80% [70%, 90%] of 200" in told
+
+
+def test_a_rejection_names_the_gate_and_why() -> None:
+    gates = [
+        {"gate": "integrity", "passed": True, "sentence": "fine"},
+        {"gate": "learned", "passed": False, "sentence": "no better than the base"},
+    ]
+    rejected = e.CandidateRejected.model_validate(
+        COMMON | {"run": UUID(int=2), "adapter": ADAPTER, "gates": gates, "reasons": ["learned: no better"]}
+    )
+    lines = tell(rejected)
+    assert [line.mood for line in lines] == ["bad", "plain", "bad"]
+    assert lines[2].text == "✗ learned: no better than the base"
+
+
+def test_a_promotion_is_told_with_its_reasons_and_progress_is_not_told_at_all() -> None:
+    version = {"version": ADAPTER, "base": BASE, "graph": OTHER}
+    change = {"revision": 3, "champion": version, "change": "promoted", "reasons": ["evidence 140 passed 100"]}
+    promoted = e.DeploymentChanged.model_validate(COMMON | change)
+    assert "because evidence 140 passed 100" in texts(promoted)
+    assert ADAPTER[:12] in texts(promoted)
+    progress = COMMON | {"run": UUID(int=2), "phase": "train", "step": 1, "total": 2, "fraction": 0.5}
+    assert tell(e.TrainingProgressed.model_validate(progress)) == []
+
+
+def answer(kind: str) -> dict[str, Any]:
+    example = {"kind": "pair", "messages": [{"role": "user", "content": "What is tea?"}], "chosen": "A drink.",
+               "rejected": "Tea is a very long story.", "label": None, "completion": None}  # fmt: skip
+    run = {"recipe": "dpo", "seconds": 90.0, "run": "r-1", "gates": [{"gate": "learned", "sentence": "won 9 of 10"}]}
+    lineage_ = {
+        "kind": kind,
+        "registered": {"name": "smollm2"},
+        "run": run,
+        "dataset": {"digest": OTHER, "manifest": {"counts": {"pair/train": 20}}, "examples": [example]},
+        "deployments": [{"change": "promoted", "reasons": ["evidence"]}],
+        "alarm": {"alarm": "a-1", "sentence": "Approval fell."},
+    }
+    return {
+        "messages": [{"role": "user", "content": "What is rain?"}], "answer": "Water.", "version": ADAPTER,
+        "arm": "champion", "feedback_events": [{"kind": "thumb", "value": 1.0, "text": None}], "lineage": lineage_,
+        "learnt_from": {"feedback_ids": ["f-1", "f-2"]},
+    }  # fmt: skip
+
+
+def test_an_answer_is_explained_down_to_the_feedback_it_learnt_from() -> None:
+    told = "\n".join(lineage.lines(answer("adapter")))
+    for part in ("What is rain?", "liked it", "dpo", OTHER[:12], "2 pieces of feedback", "rather “A drink.”",
+                 "won 9 of 10", "Promoted: evidence", "alarm a-1"):  # fmt: skip
+        assert part in told
+
+
+def test_a_base_answer_has_learnt_nothing() -> None:
+    assert "smollm2" in lineage.lines(answer("base"))[-1]
