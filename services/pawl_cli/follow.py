@@ -1,8 +1,11 @@
 """Read topics from their beginning and go on: for people who watch, without a consumer group."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from pawl_shared.bus import Bus, Record
 from pawl_shared.codec import decode
@@ -54,13 +57,24 @@ class Follower:
             return  # the services report it as a dead letter; a spectator goes on
 
 
-def everything(bus: Bus, topic: Topic) -> list[Event]:
-    """All readable events of a topic up to its end now."""
+class Seen(NamedTuple):
+    """An event, and when the broker took it: events that follow from others carry the time of their cause."""
+
+    at: datetime
+    event: Event
+
+
+def history(bus: Bus, topics: Sequence[Topic]) -> list[Seen]:
+    """All readable events of some topics up to their ends now, as the broker took them."""
     found = []
-    for record in bus.read(topic.name):
-        if record is not None:
-            try:
-                found.append(decode(record))
-            except DecodeError:
-                continue
-    return found
+    for topic in topics:
+        for record in bus.read(topic.name):
+            if record is not None:
+                with contextlib.suppress(DecodeError):
+                    found.append(Seen(record.appended, decode(record)))
+    return sorted(found, key=lambda seen: seen.at)
+
+
+def everything(bus: Bus, topic: Topic) -> list[Event]:
+    """All readable events of one topic up to its end now."""
+    return [seen.event for seen in history(bus, [topic])]

@@ -1,6 +1,7 @@
 """All of Pawl on one machine: the broker, the topics, the registration of the model, the five services."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,8 @@ from pawl_shared.topics import COMMANDS, TOPICS
 
 # Ports that people know by heart where they are free; the others only serve probes and metrics.
 SERVICES: Mapping[str, int] = {"inference": 8000, "streams": 0, "monitor": 8080, "trainer": 0, "validator": 0}
+# How the validator says in /readyz how far the base model is: "40% serving graph: building".
+SHARE_DONE = re.compile(r"(\d+)% (.*)")
 READY_TIMEOUT = 900.0  # seconds; the first start fetches, converts and exports the base model
 
 DEFAULT_MODEL = "default/assistant"
@@ -145,7 +148,10 @@ class Stack:
             self._give_up_on(self.poll())
             ready = len(self.urls) - len(obstacles)
             words = "; ".join(f"{name}: {reason.splitlines()[0]}" for name, reason in obstacles.items() if reason)
-            progress("services", ready / len(self.urls), words)
+            if export := SHARE_DONE.search(obstacles.get("validator", "")):
+                progress("base model", int(export[1]) / 100, export[2])
+            else:
+                progress("services", ready / len(self.urls), words)
             if time.monotonic() > deadline:
                 raise StackError(f"not ready after {READY_TIMEOUT:.0f} s: {words}. Logs: {self.options.data / 'logs'}")
             time.sleep(0.3)

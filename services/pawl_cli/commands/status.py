@@ -17,7 +17,7 @@ from pawl_cli.commands.common import (
     told,
 )
 from pawl_cli.demo.run import canary_words
-from pawl_cli.follow import everything
+from pawl_cli.follow import Seen, history
 from pawl_cli.monitor_client import MonitorError
 from pawl_cli.stack import DEFAULT_MODEL
 from pawl_cli.story import short, tell
@@ -27,7 +27,7 @@ from pawl_shared.errors import PawlError
 from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, DRIFT, MODELS, TRAINING
 
 RECENT = 6
-WATCHED = (DEPLOYMENTS, DRIFT, TRAINING, CANDIDATES, MODELS)
+WATCHED = (DRIFT, TRAINING, CANDIDATES, MODELS, DEPLOYMENTS)
 
 
 def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson = False) -> None:
@@ -37,7 +37,8 @@ def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson
     """
     with told():
         note = running(data)
-        events = read(bus_of(note), model)
+        seen = read(bus_of(note), model)
+        events = [each.event for each in seen]
         found: dict[str, Any] = {"model": model, "urls": note.urls, **summary(events)}
         try:
             found["trigger"] = monitor_of(note).trigger(model)
@@ -46,17 +47,17 @@ def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson
         if json:
             print_json(found)
         else:
-            show(found, events)
+            show(found, seen)
 
 
-def read(bus: Bus, model: str) -> list[e.Event]:
+def read(bus: Bus, model: str) -> list[Seen]:
     """The control events of a model, in time order. Raises PawlError when there are none."""
-    events = [event for topic in WATCHED for event in everything(bus, topic) if getattr(event, "model", "") == model]
-    if not events:
+    seen = [each for each in history(bus, WATCHED) if getattr(each.event, "model", "") == model]
+    if not seen:
         raise PawlError(
             f"nothing is known of the model {model!r}: name it with --model; the first start takes a minute"
         )
-    return sorted(events, key=lambda event: event.time)
+    return seen
 
 
 def summary(events: Sequence[e.Event]) -> dict[str, Any]:
@@ -75,9 +76,10 @@ def summary(events: Sequence[e.Event]) -> dict[str, Any]:
     }
 
 
-def show(found: dict[str, Any], events: Sequence[e.Event]) -> None:
+def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
     """The summary, for people."""
     console = Console(highlight=False)
+    events = [each.event for each in seen]
     deployment = _last(events, e.DeploymentChanged)
     if deployment:
         challenger = deployment.challenger
@@ -95,9 +97,9 @@ def show(found: dict[str, Any], events: Sequence[e.Event]) -> None:
     for reason in found["trigger"]["reasons"]:
         console.print(f"           {'✓' if reason['holds'] else '·'} {reason['sentence']}", markup=False)
     console.print("Latest:")
-    lines = [(event.time, line) for event in events for line in tell(event)[:1]]
-    for time, line in lines[-RECENT:]:
-        console.print(f"  {time:%Y-%m-%d %H:%M:%S}  {line.who:<9}  {line.text}", markup=False)
+    lines = [(each.at, line) for each in seen for line in tell(each.event)[:1]]
+    for at, line in lines[-RECENT:]:
+        console.print(f"  {at:%Y-%m-%d %H:%M:%S}  {line.who:<9}  {line.text}", markup=False)
 
 
 def _last(events: Sequence[e.Event], cls: type[Any]) -> Any:
