@@ -129,4 +129,5 @@ def _key(given: SecretStr | None, path: Path, name: str) -> bytes:
 
 
 def _url(settings: InferenceSettings) -> str:
-    return f"http://{settings.http_host}:{settings.http_port}"
+    """Where others reach this replica; not known before the start when any free port is taken."""
+    return f"http://{settings.http_host}:{settings.http_port}" if settings.http_port else ""

@@ -58,7 +58,7 @@ class Forwarder:
     def stop(self, grace: float = 5.0) -> None:
         """Send what is left for at most `grace` seconds; the rest stays in the journal for the next start."""
         self._stop_at = time.monotonic() + grace
-        self._thread.join(grace + 1)
+        self._thread.join(grace + 1.0)
         self._publisher.close()
 
     def forward(self) -> int:
@@ -83,6 +83,10 @@ class Forwarder:
                 log.warning("journal waits for the broker", error=str(error), records=self._journal.backlog)
                 time.sleep(delay)
                 delay = min(_MAX_DELAY, delay * 2)
+            except Exception:
+                # A thread that ended here would let the journal grow until nothing is answered any more.
+                log.exception("forwarding the journal failed; trying again", records=self._journal.backlog)
+                time.sleep(_MAX_DELAY)
 
     def _stopping(self) -> bool:
         if self._stop_at is None:

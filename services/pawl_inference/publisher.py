@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+from pawl_shared import logging
 from pawl_shared.bus import Bus, Message, Partition, Producer
 from pawl_shared.errors import BusError
+
+log = logging.get(__name__)
 
 
 class Publisher:
@@ -40,12 +42,22 @@ class Publisher:
             self.reset()
             raise
 
-    def reset(self) -> None:
-        """Drop the connection; the next message makes a new one."""
+    def reset(self, wait: float = 10.0) -> None:
+        """Drop the connection, and wait up to `wait` seconds for its end; the next message makes a new one."""
         with self._lock:
             producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(BusError):
-                producer.close()
+            closing = threading.Thread(target=_close, args=(producer,), name="producer-close", daemon=True)
+            closing.start()
+            closing.join(wait)
 
-    close = reset
+    def close(self) -> None:
+        """Disconnect, in a bounded time also when the broker is away."""
+        self.reset(wait=2.0)
+
+
+def _close(producer: Producer) -> None:
+    try:
+        producer.close()
+    except Exception as error:
+        log.warning("producer did not close", error=str(error))
