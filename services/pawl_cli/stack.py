@@ -25,8 +25,9 @@ from pawl_shared.ids import derived_id
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import COMMANDS, TOPICS
 
-# Ports that people know by heart where they are free; the others only serve probes and metrics.
-SERVICES: Mapping[str, int] = {"inference": 8000, "streams": 0, "monitor": 8080, "trainer": 0, "validator": 0}
+SERVICES = ("inference", "streams", "monitor", "trainer", "validator")
+# For those who let apps talk to it: ports that people know by heart, where they are free.
+KNOWN_PORTS: Mapping[str, int] = {"inference": 8000, "monitor": 8080}
 # How the validator says in /readyz how far the base model is: "40% serving graph: building".
 SHARE_DONE = re.compile(r"(\d+)% (.*)")
 READY_TIMEOUT = 900.0  # seconds; the first start fetches, converts and exports the base model
@@ -46,6 +47,7 @@ class Options:
     model: str = DEFAULT_MODEL
     base: str = "smollm2-135m-instruct"
     kafka: str = ""  # bootstrap servers of a cluster; empty: the embedded one
+    ports: Mapping[str, int] = field(default_factory=dict)  # wanted ones by service; the others get any free one
     environment: Mapping[str, str] = field(default_factory=dict)  # PAWL_* settings for all services
 
 
@@ -63,6 +65,8 @@ class Stack:
         self.bus: KafkaBus
         self._folder = DataFolder(options.data)
         self._programs: dict[str, Program] = {}
+        # one client: making one costs 20 ms of CPU for certificates that nobody needs here
+        self._probe = httpx.Client(timeout=2)
 
     def start(self, progress: Progress) -> None:
         """Blocks until every service is ready.
@@ -88,6 +92,7 @@ class Stack:
     def stop(self) -> None:
         """Services first, the broker last, bounded in time; then the folder is free again."""
         self.supervisor.stop()
+        self._probe.close()
         self._folder.release()
 
     def obstacles(self) -> dict[str, str]:
@@ -95,7 +100,7 @@ class Stack:
         found = {}
         for name, url in self.urls.items():
             try:
-                response = httpx.get(f"{url}/readyz", timeout=2)
+                response = self._probe.get(f"{url}/readyz")
                 if response.status_code != 200:
                     found[name] = response.text.strip()
             except httpx.HTTPError:
@@ -128,7 +133,7 @@ class Stack:
 
     def _start_services(self, servers: str) -> None:
         data = self.options.data
-        chosen = ports.choose(data / "ports.json", SERVICES)
+        chosen = ports.choose(data / "ports.json", {name: self.options.ports.get(name, 0) for name in SERVICES})
         for name, port in chosen.items():
             environment = {
                 "PYTHONUNBUFFERED": "1",
@@ -145,7 +150,7 @@ class Stack:
     def _wait_until_ready(self, progress: Progress) -> None:
         deadline = time.monotonic() + READY_TIMEOUT
         while obstacles := self.obstacles():
-            self._give_up_on(self.poll())
+            self._report(self.poll(), progress)
             ready = len(self.urls) - len(obstacles)
             words = "; ".join(f"{name}: {reason.splitlines()[0]}" for name, reason in obstacles.items() if reason)
             if export := SHARE_DONE.search(obstacles.get("validator", "")):
@@ -154,11 +159,13 @@ class Stack:
                 progress("services", ready / len(self.urls), words)
             if time.monotonic() > deadline:
                 raise StackError(f"not ready after {READY_TIMEOUT:.0f} s: {words}. Logs: {self.options.data / 'logs'}")
-            time.sleep(0.3)
+            time.sleep(0.5)
         progress("services", 1.0, "ready")
 
-    def _give_up_on(self, happenings: list[Happening]) -> None:
+    def _report(self, happenings: list[Happening], progress: Progress) -> None:
+        """Raises StackError when one of them is final."""
         for happening in happenings:
+            progress(f"{happening.unit} {happening.text}", None, "")
             if happening.final:
                 program = self._programs.get(happening.unit)
                 log = f"\n{program.log} ends with:\n{program.log_tail()}" if program else ""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pawl_cli.commands.common import DEFAULT_DATA, FAILED, Data, Model, told
-from pawl_cli.stack import DEFAULT_MODEL, Options, Stack, running
+from pawl_cli.stack import DEFAULT_MODEL, KNOWN_PORTS, Options, Stack, running
 from pawl_cli.terminal import Terminal
 
 Kafka = Annotated[
@@ -23,7 +23,7 @@ def up(
 
     Example:  pawl up --data ./pawl-data
     """
-    options = Options(data.expanduser().absolute(), model, base, kafka)
+    options = Options(data.expanduser().absolute(), model, base, kafka, KNOWN_PORTS)
     with told(), Terminal() as terminal, running(options, terminal.step) as stack:
         terminal.done()
         announce(terminal, stack)
