@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -16,6 +17,7 @@ from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.ticker import Ticker
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock
+from pawl_shared.errors import ConfigurationError
 from pawl_shared.runner import Runner
 from pawl_shared.service import Health
 
@@ -45,13 +47,19 @@ class MonitorService:
         self.url: str | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set. Raises what the runner raised, so that a supervisor starts it again."""
+        """Work until `stop` is set. Raises what the runner raised, so that a supervisor starts it again.
+
+        Raises:
+            ConfigurationError: the port is taken.
+        """
+        listener = _listen(self._settings.http_host, self._settings.http_port)
+        self.url = "http://{}:{}".format(*listener.getsockname()[:2])
         working = threading.Thread(target=self._work, args=(stop,), name="runner")
         ticker = self._ticker()
         working.start()
         ticker.start()
         try:
-            asyncio.run(self._serve(stop))
+            asyncio.run(self._serve(stop, listener))
         finally:
             stop.set()
             self.health.wait_for("stop", "the service is stopping")
@@ -74,31 +82,31 @@ class MonitorService:
         producer = self._bus.producer(f"{self._source}-ticks")
         return Ticker(producer, self.reader.models, self._settings.tick_seconds, self._clock, self._source, self._ended)
 
-    async def _serve(self, stop: threading.Event) -> None:
+    async def _serve(self, stop: threading.Event, listener: socket.socket) -> None:
         config = uvicorn.Config(
             self.asgi,
-            host=self._settings.http_host,
-            port=self._settings.http_port,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         server = _Server(config)
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not stop.is_set() and not self._ended.is_set() and not serving.done():
-            self.url = self.url or _url_of(server)
             await asyncio.sleep(0.05)
         self.asgi.state.feed.close()
         server.should_exit = True
         await serving
 
 
-def _url_of(server: uvicorn.Server) -> str | None:
-    if not server.started or not server.servers or not server.servers[0].sockets:
-        return None
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    return f"http://{host}:{port}"
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound here rather than by the web server, which would end the process without a word to its supervisor."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set PAWL_HTTP_PORT"
+        ) from error
 
 
 class _Server(uvicorn.Server):

@@ -19,6 +19,7 @@ from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
+from pawl_shared.errors import ConfigurationError
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS
 
@@ -178,3 +179,9 @@ def test_it_stops_in_an_orderly_way_and_comes_back_with_everything(tmp_path: Pat
     assert (counts["answers"], counts["feedback"]) == (1, 1)
     assert json.loads(second.get("/api/models").text)[0]["model"] == MODEL
     second.close()
+
+
+def test_a_taken_port_is_a_clear_error(running: Running, tmp_path: Path) -> None:
+    settings = MonitorSettings(data_dir=tmp_path, http_port=int(running.url.rsplit(":", 1)[1]))
+    with pytest.raises(ConfigurationError, match="PAWL_HTTP_PORT"):
+        build(settings, bus=running.bus).run(threading.Event())
