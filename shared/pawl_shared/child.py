@@ -78,6 +78,10 @@ class Child:
             die_with_parent()
             if nice:
                 os.nice(nice)
+                # Linux schedules by session first (autogroup): without this a child in a session of its own would get
+                # as much as its parent's whole session, whatever its nice value says.
+                with contextlib.suppress(OSError):
+                    Path("/proc/self/autogroup").write_text(str(nice))
 
         with (job_dir / "log.txt").open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own module
