@@ -16,7 +16,7 @@ Precision = Literal["int8", "fp32"]
 Progress = Callable[[float, str], None]
 # Block-wise int8 weights (32 values share a scale) with int8 activations (accuracy level 4): the fastest CPU kernels.
 _BUILDER_OPTIONS = {
-    "int8": ["accuracy_level=4", "block_size=32", "fuse_mlp_gate_up=true"],
+    "int8": ["accuracy_level=4", "block_size=32", "op_types_to_quantize=MatMul", "fuse_mlp_gate_up=true"],
     "fp32": ["fuse_mlp_gate_up=true"],
 }
 # Blocks of the shared product must not straddle its 128-wide steps, or a row's sum would depend on its neighbours.
@@ -53,7 +53,7 @@ def export_base(
         built, graph = Path(scratch) / "built", Path(scratch) / "graph"
         graph.mkdir()
         report(0.1, "building the ONNX graph")
-        _build(hf_folder, built, precision)
+        build(hf_folder, built, precision)
         report(0.8, "adding adapter slots")
         sites = _rewrite(built, graph, _linear_modules(hf_folder))
         for name in (TOKENIZER_FILE, TEMPLATE_FILE):
@@ -65,6 +65,24 @@ def export_base(
         graph.rename(out_dir)
     report(1.0, "the serving graph is ready")
     return spec
+
+
+def build(hf_folder: Path, built: Path, precision: Precision) -> None:
+    """Write the model builder's own graph, without adapter slots, to the folder `built`.
+
+    Raises:
+        BaseModelError: the builder does not know the architecture.
+    """
+    from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+    cache = str(built.with_name("cache"))
+    arguments = ("", str(hf_folder), str(built), precision, "cpu", cache)
+    try:
+        create_model(*arguments, **parse_extra_options(*arguments, _BUILDER_OPTIONS[precision]))
+    except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
+        raise BaseModelError(f"the ONNX builder cannot export this architecture: {error}") from error
+    if not (built / GRAPH_FILE).is_file():
+        raise BaseModelError("the ONNX builder wrote no graph; is this a decoder-only text model?")
 
 
 def pack_adapter(adapter_file: Path, graph_folder: Path, graph: str, out_path: Path) -> str:
@@ -83,19 +101,6 @@ def pack_adapter(adapter_file: Path, graph_folder: Path, graph: str, out_path: P
 
 def _silent(_fraction: float, _message: str) -> None:
     return None
-
-
-def _build(hf_folder: Path, built: Path, precision: Precision) -> None:
-    from onnxruntime_genai.models.builder import create_model, parse_extra_options
-
-    cache = str(built.with_name("cache"))
-    arguments = ("", str(hf_folder), str(built), precision, "cpu", cache)
-    try:
-        create_model(*arguments, **parse_extra_options(*arguments, _BUILDER_OPTIONS[precision]))
-    except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
-        raise BaseModelError(f"the ONNX builder cannot export this architecture: {error}") from error
-    if not (built / GRAPH_FILE).is_file():
-        raise BaseModelError("the ONNX builder wrote no graph; is this a decoder-only text model?")
 
 
 def _rewrite(built: Path, graph: Path, modules: frozenset[str]) -> list[Site]:

@@ -121,14 +121,16 @@ def _graph_logits(session: Any, spec: GraphSpec, arrays: Tensors, ids: list[int]
     return logits
 
 
-def _kl(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float64]:
+def _kl(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
     """KL(expected || found) of the distributions at each position: logits [positions, vocabulary] -> [positions]."""
-    p, q = _log_softmax(expected), _log_softmax(found)
-    divergence: NDArray[np.float64] = (np.exp(p) * (p - q)).sum(-1)
+    divergence = np.empty(len(expected), np.float32)
+    for position in range(len(expected)):  # row by row: a row fits into the cache, all of them are 60 MB and more
+        p, q = _log_softmax(expected[position]), _log_softmax(found[position])
+        divergence[position] = np.exp(p) @ (p - q)
     return divergence
 
 
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return result
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted: NDArray[np.float32] = logits - logits.max()
+    shifted -= np.log(np.exp(shifted).sum())
+    return shifted
