@@ -19,8 +19,10 @@ from pawl_trainer.settings import TrainerSettings
 from pawl_trainer.spec import RecipeChoice, RunSpec
 
 MODULE = "pawl_trainer.run"
-# One place for all libraries of the child: no network, no chatter, no forks after threads.
+# For all libraries of the child: no network, no chatter, and threads that sleep while they wait for one another, since
+# spinning would take the processor from serving.
 ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",

@@ -7,6 +7,7 @@ end, the model would learn that ending is what was wrong with it.
 from collections.abc import Sequence
 from typing import Any
 
+from pawl_trainer.recipes.answer_logits import score_answers_alone
 from pawl_trainer.recipes.skeleton import Parts
 
 _MARK = "pawl-answer"
@@ -34,7 +35,7 @@ def neighbours(answers: list[list[int]]) -> list[list[int]]:
 def keeping_cut_answers_open(trainer: Any, column: str, parts: Parts) -> Any:
     """A subclass of a TRL `trainer` that takes the false end off the answers in `column` of rows not `finished`.
 
-    It also reports every batch of the reference pass, which can be half of the time.
+    It also scores answers alone, and reports every batch of the reference pass, which can be half of the time.
     """
     closing = closing_ids(parts.tokenizer)
 
@@ -49,6 +50,10 @@ def keeping_cut_answers_open(trainer: Any, column: str, parts: Parts) -> Any:
                 batched=True,
                 batch_size=args.per_device_train_batch_size,
             )
+
+        def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+            score_answers_alone(self.model)
+            return super()._precompute_ref_logps(*args, **kwargs)
 
         def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
             answer = super().compute_ref_log_probs(model, inputs)

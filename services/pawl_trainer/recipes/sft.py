@@ -6,6 +6,7 @@ from typing import Any
 from trl import SFTConfig, SFTTrainer
 
 from pawl_trainer.preprocessing.pipeline import Material
+from pawl_trainer.recipes.answer_logits import score_answers_alone
 from pawl_trainer.recipes.examples import Example, chosen_of, demonstration_example
 from pawl_trainer.recipes.skeleton import Parts
 from pawl_trainer.spec import TrainingSettings
@@ -27,4 +28,6 @@ class Sft:
 
     def trainer(self, parts: Parts) -> Any:
         """No reference model: there is nothing to compare with."""
-        return SFTTrainer(args=SFTConfig(completion_only_loss=True, **parts.arguments), **parts.inputs)
+        trainer = SFTTrainer(args=SFTConfig(completion_only_loss=True, **parts.arguments), **parts.inputs)
+        score_answers_alone(trainer.model)
+        return trainer

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from support.tiny_model import write_random_tiny
 from support.training import BASE, correction, job, thumb
 from transformers import AutoModelForCausalLM
+from trl.trainer.utils import add_fused_lm_head
 
 from pawl_shared.adapter_format import read_adapter
 from pawl_shared.child import Progress, Reporter
@@ -28,6 +29,7 @@ from pawl_trainer.errors import (
 )
 from pawl_trainer.preprocessing.rows import Row
 from pawl_trainer.recipes import skeleton
+from pawl_trainer.recipes.answer_logits import score_answers_alone
 from pawl_trainer.recipes.cut_answers import closing_ids, neighbours, without_end
 from pawl_trainer.recipes.dpo import Dpo
 from pawl_trainer.recipes.kto import Kto
@@ -107,6 +109,29 @@ def test_the_saved_adapter_gives_the_logits_of_the_trained_model(base: Path, run
         loaded, expected = fresh.eval()(ids).logits, trained[0].model.eval()(ids).logits
     torch.testing.assert_close(loaded, expected)
     assert (loaded - untouched).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("items", [None, 7])
+def test_scoring_answers_alone_changes_no_number_and_no_gradient(base: Path, items: int | None) -> None:
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    torch.manual_seed(0)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
+    ids = torch.randint(3, 300, (3, 12))
+    labels = ids.masked_fill(torch.arange(12).lt(torch.tensor([[3], [5], [9]])), -100)
+
+    def both() -> tuple[Any, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        output = model(input_ids=ids, labels=labels, fused_lm_head=True, num_items_in_batch=items)
+        (output.loss + output.log_probs.square().sum()).backward()
+        return output, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    theirs, their_gradients = both()
+    score_answers_alone(model)
+    ours, our_gradients = both()
+    for name in ("loss", "log_probs", "entropy", "mean_logits", "is_top1", "label_mask"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), msg=name)
+    torch.testing.assert_close(our_gradients, their_gradients, rtol=1e-3, atol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_file_and_a_parent_is_the_start(run_job: Runs, tmp_path: Path) -> None:
