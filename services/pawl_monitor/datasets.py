@@ -88,12 +88,14 @@ def collect(cursor: duckdb.DuckDBPyConnection, request: Request) -> list[Line]:
 
 def usable(lines: Sequence[Line]) -> Usable:
     """What the trigger policy weighs."""
-    train = Counter((line["kind"], line["label"]) for line in lines if line["split"] == "train")
+    count = Counter((line["split"], line["kind"], line["label"]) for line in lines)
     return Usable(
-        pairs=train["pair", None],
-        up=train["binary", True],
-        down=train["binary", False],
-        heldout=sum(line["split"] == "heldout" for line in lines),
+        pairs=count["train", "pair", None],
+        up=count["train", "binary", True],
+        down=count["train", "binary", False],
+        heldout_pairs=count["heldout", "pair", None],
+        heldout_up=count["heldout", "binary", True],
+        heldout_down=count["heldout", "binary", False],
     )
 
 

@@ -30,7 +30,12 @@ class MonitorSettings(PawlSettings):
     )
     trigger_min_up: int = Field(default=30, ge=1, description="liked answers that are enough, with the disliked ones")
     trigger_min_down: int = Field(default=30, ge=1, description="disliked answers that are enough, with the liked ones")
-    trigger_min_heldout: int = Field(default=4, ge=1, description="rows kept back to measure a candidate on")
+    trigger_min_heldout_pairs: int = Field(
+        default=8, ge=1, description="held-out corrections or comparisons that the validator needs to judge by"
+    )
+    trigger_min_heldout_each: int = Field(
+        default=10, ge=1, description="held-out liked and disliked answers, each, that the validator needs otherwise"
+    )
     trigger_cooldown_seconds: float = Field(default=600.0, ge=0, description="least time between two runs")
     trigger_more_data: float = Field(
         default=1.5, ge=1, description="after a refused candidate: times as many rows as it was trained on"

@@ -117,4 +117,4 @@ def test_a_snapshot_is_the_same_bytes_for_the_same_rows(tmp_path: Path) -> None:
     assert all(len(side) == 1 for side in sides.values())
     assert {split for side in sides.values() for split in side} == {"train", "heldout"}
     usable = datasets.usable(lines)
-    assert usable.pairs + usable.up + usable.down + usable.heldout == len(lines)
+    assert sum(usable.model_dump().values()) == len(lines)

@@ -93,7 +93,7 @@ class World:
         self._cursors = Cursors(open_database(None))
         self.reader = Reader(self._cursors)
         self.artifacts = ArtifactStore(f"file://{folder}/artifacts", folder / "cache")
-        self.policy = WatchPolicy(ApprovalPolicy(n0=n0), TriggerPolicy(min_heldout=1))
+        self.policy = WatchPolicy(ApprovalPolicy(n0=n0), TriggerPolicy(min_heldout_pairs=1))
         self._producer = self.bus.producer("test")
         self._restart_every, self._batches, self._number, self._ticks = restart_every, 0, 0, 0
         self._rng = random.Random(1)

@@ -18,7 +18,9 @@ class Usable(Frozen):
     pairs: int = Field(default=0, ge=0, description="corrections and comparisons to train on")
     up: int = Field(default=0, ge=0, description="liked answers to train on")
     down: int = Field(default=0, ge=0, description="disliked answers to train on")
-    heldout: int = Field(default=0, ge=0, description="rows kept back to measure the candidate on")
+    heldout_pairs: int = Field(default=0, ge=0, description="corrections and comparisons to measure the candidate on")
+    heldout_up: int = Field(default=0, ge=0, description="liked answers to measure the candidate on")
+    heldout_down: int = Field(default=0, ge=0, description="disliked answers to measure the candidate on")
 
     @property
     def rows(self) -> int:
@@ -74,13 +76,15 @@ class TriggerPolicy(Frozen):
     """Conditions for a retraining run.
 
     The counts are what one run on SmolLM2-135M was measured to need: 12 corrections, or 30 liked and 30 disliked
-    answers, took approval on unseen prompts above 87 %.
+    answers, took approval on unseen prompts above 87 %. Those held out are what the validator's gate `learned` asks
+    for: with fewer it would refuse every candidate.
     """
 
     min_pairs: int = 12
     min_up: int = 30
     min_down: int = 30
-    min_heldout: int = 4
+    min_heldout_pairs: int = 8
+    min_heldout_each: int = 10
     cooldown: timedelta = timedelta(minutes=10)
     more_data: float = 1.5
     max_rejections: int = 3
@@ -161,9 +165,14 @@ class TriggerPolicy(Frozen):
         return Reason(name="feedback", holds=False, sentence=sentence)
 
     def _heldout(self, usable: Usable) -> Reason:
-        if usable.heldout >= self.min_heldout:
-            return Reason(name="heldout", holds=True, sentence=f"{usable.heldout} rows held out to measure on")
-        sentence = f"{usable.heldout} of {self.min_heldout} rows held out to measure on"
+        pairs, each = self.min_heldout_pairs, self.min_heldout_each
+        if usable.heldout_pairs >= pairs:
+            sentence = f"{usable.heldout_pairs} corrections or comparisons held out to measure on, {pairs} needed"
+            return Reason(name="heldout", holds=True, sentence=sentence)
+        sentence = f"held out to measure on: {usable.heldout_up} liked and {usable.heldout_down} disliked answers of {each} each"
+        if min(usable.heldout_up, usable.heldout_down) >= each:
+            return Reason(name="heldout", holds=True, sentence=sentence)
+        sentence += f", and {usable.heldout_pairs} of {pairs} corrections or comparisons"
         return Reason(name="heldout", holds=False, sentence=sentence)
 
     @staticmethod

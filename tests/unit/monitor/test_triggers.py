@@ -12,10 +12,10 @@ RUN = UUID(int=1)
 POLICY = TriggerPolicy()
 ALARM = Occasion(alarm=UUID(int=2), since=NOW, sentence="approval fell")
 OPEN = TriggerState(occasion=ALARM)
-ENOUGH = Usable(pairs=12, heldout=4)
+ENOUGH = Usable(pairs=12, heldout_pairs=8)
 
 
-@pytest.mark.parametrize("usable", [ENOUGH, Usable(up=30, down=30, heldout=4)])
+@pytest.mark.parametrize("usable", [ENOUGH, Usable(up=30, down=30, heldout_up=10, heldout_down=10)])
 def test_fires_with_an_alarm_and_enough_feedback(usable: Usable) -> None:
     decision = POLICY.decide(OPEN, usable, NOW)
     assert decision.fire
@@ -27,9 +27,14 @@ def test_fires_with_an_alarm_and_enough_feedback(usable: Usable) -> None:
     ("state", "usable", "missing", "words"),
     [
         (TriggerState(), ENOUGH, "occasion", "no alarm is open"),
-        (OPEN, Usable(pairs=7, heldout=4), "feedback", "7 of 12 corrections"),
-        (OPEN, Usable(up=30, down=29, heldout=4), "feedback", "29 of 30 disliked"),
-        (OPEN, Usable(pairs=12, heldout=3), "heldout", "3 of 4 rows held out"),
+        (OPEN, Usable(pairs=7, heldout_pairs=8), "feedback", "7 of 12 corrections"),
+        (OPEN, Usable(up=30, down=29, heldout_pairs=8), "feedback", "29 of 30 disliked"),
+        (
+            OPEN,
+            Usable(pairs=12, heldout_pairs=7, heldout_up=10, heldout_down=9),
+            "heldout",
+            "9 disliked answers of 10 each, and 7 of 8",
+        ),
         (OPEN.model_copy(update={"run": RUN}), ENOUGH, "idle", "in progress"),
         (OPEN.model_copy(update={"candidate": "c" * 64}), ENOUGH, "idle", "on trial"),
         (OPEN.model_copy(update={"ended": NOW - timedelta(minutes=9)}), ENOUGH, "cooldown", "60 s of the cooldown"),
@@ -57,8 +62,8 @@ def test_after_a_refused_candidate_it_wants_more_data_and_pauses_in_the_end() ->
     resumed = POLICY.paused(state, "")
     assert (resumed.paused, resumed.rejections) == ("", 0)
     once = POLICY.rejected(POLICY.requested(OPEN, RUN, 20), NOW)
-    assert not POLICY.decide(once, Usable(pairs=29, heldout=4), later).fire
-    assert POLICY.decide(once, Usable(pairs=30, heldout=4), later).fire
+    assert not POLICY.decide(once, Usable(pairs=29, heldout_pairs=8), later).fire
+    assert POLICY.decide(once, Usable(pairs=30, heldout_pairs=8), later).fire
 
 
 def test_a_promotion_answers_the_alarm() -> None:
