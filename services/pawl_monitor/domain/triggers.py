@@ -169,8 +169,9 @@ class TriggerPolicy(Frozen):
         if usable.heldout_pairs >= pairs:
             sentence = f"{usable.heldout_pairs} corrections or comparisons held out to measure on, {pairs} needed"
             return Reason(name="heldout", holds=True, sentence=sentence)
-        sentence = f"held out to measure on: {usable.heldout_up} liked and {usable.heldout_down} disliked answers of {each} each"
-        if min(usable.heldout_up, usable.heldout_down) >= each:
+        liked, disliked = usable.heldout_up, usable.heldout_down
+        sentence = f"held out to measure on: {liked} liked and {disliked} disliked answers of {each} each"
+        if min(liked, disliked) >= each:
             return Reason(name="heldout", holds=True, sentence=sentence)
         sentence += f", and {usable.heldout_pairs} of {pairs} corrections or comparisons"
         return Reason(name="heldout", holds=False, sentence=sentence)
