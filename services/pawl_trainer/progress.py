@@ -87,7 +87,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers has no types
         self._phase.advance(point | {"tokens_per_second": self.tokens / max(self._phase.seconds, 1e-9)})
 
     def summary(self) -> dict[str, float]:
-        """Means over the first and the last quarter of the curve, as `loss_first`, `loss_last` and so on."""
+        """Means over the first and the last quarter of the curve, as `loss_first`, `loss_last` and what they took."""
         quarter = max(1, len(self.curve) // 4)
         names = dict.fromkeys(name for point in self.curve for name in point)
         ends = {"first": self.curve[:quarter], "last": self.curve[-quarter:]}
@@ -96,4 +96,5 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers has no types
             for name in names
             for end, points in ends.items()
         }
-        return {name: sum(values) / len(values) for name, values in found.items() if values}
+        means = {name: sum(values) / len(values) for name, values in found.items() if values}
+        return means | {"tokens": self.tokens, "train_seconds": self._phase.seconds}

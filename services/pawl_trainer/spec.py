@@ -11,7 +11,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 class TrainingSettings(BaseModel):
-    """How to train. The defaults were measured on SmolLM2-135M with two CPU cores (docs/training.md)."""
+    """How to train. The defaults were measured on SmolLM2-135M with two CPU cores."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

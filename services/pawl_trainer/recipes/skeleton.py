@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,44 +111,41 @@ def _once(
     recipe: Recipe, spec: RunSpec, examples: list[Example], tokenizer: Any, device: Device, work: Path, report: Report,
     micro: int,
 ) -> Trained:  # fmt: skip
-    began = time.monotonic()
     set_seed(spec.seed)
     Phase(report, "load", 1)
     inputs = _model_inputs(spec, tokenizer, device)
+    inputs["train_dataset"] = Dataset.from_list([example.columns for example in examples])
     steps = steps_for(len(examples), spec.settings)
     reference = Phase(report, "reference", -(-len(examples) // micro))
-    parts = Parts(
-        tokenizer=tokenizer,
-        settings=spec.settings,
-        arguments=_arguments(spec, device, work, micro, steps),
-        inputs=inputs | {"train_dataset": Dataset.from_list([example.columns for example in examples])},
-        reference_progress=reference,
-    )
-    trainer = recipe.trainer(parts)
+    arguments = _arguments(spec, device, work, micro, steps)
+    trainer = recipe.trainer(Parts(tokenizer, spec.settings, arguments, inputs, reference))
+    reference_seconds = reference.seconds
     before = _adapter(trainer.model)
-    phase = Phase(report, "train", steps)
-    watch = Watch(phase)
+    watch = Watch(Phase(report, "train", steps))
     trainer.add_callback(watch)
     trainer.train()
     after = _adapter(trainer.model)
     if all(torch.equal(before[name], tensor) for name, tensor in after.items()):
         raise NothingLearntError(f"{steps} steps left every weight as it was")
-    epochs = steps * spec.settings.batch_size / len(examples)
-    facts = {"steps": steps, "epochs": round(epochs, 2), "micro_batch": micro, "examples": len(examples)}
-    metrics = watch.summary() | {"tokens": watch.tokens, "train_seconds": phase.seconds}
-    metrics |= {"reference_seconds": reference.seconds - phase.seconds, "run_seconds": time.monotonic() - began}
-    return Trained(after, examples, metrics, facts | {"device": device.sentence})
+    facts = {
+        "device": device.sentence,
+        "examples": len(examples),
+        "steps": steps,
+        "epochs": round(steps * spec.settings.batch_size / len(examples), 2),
+        "micro_batch": micro,
+    }
+    return Trained(after, examples, watch.summary() | {"reference_seconds": reference_seconds}, facts)
 
 
 def _arguments(spec: RunSpec, device: Device, work: Path, micro: int, steps: int) -> dict[str, Any]:
-    """Arguments that every TRL config takes. The warm-up of two steps keeps the first ones from overshooting."""
+    """Arguments that every TRL config takes. No warm-up: its first step would have rate zero, of some 12."""
     return {
         "output_dir": str(work / "trainer"),
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": max(1, spec.settings.batch_size // micro),
         "max_steps": steps,
         "learning_rate": spec.settings.learning_rate,
-        "warmup_steps": 2,
+        "warmup_steps": 0,
         "max_length": spec.settings.max_length,
         "seed": spec.seed,
         "use_cpu": device.name == "cpu",
