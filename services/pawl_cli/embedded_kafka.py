@@ -22,7 +22,7 @@ from pawl_cli import kafka_jars, ports
 from pawl_cli.process import LOG_LIMIT, kill_group, launched, tail
 from pawl_shared.errors import PawlError
 
-READY_TIMEOUT = 60.0  # seconds; a cold start under a busy machine took 12 s
+READY_TIMEOUT = 180.0  # seconds; 2.5 s on two idle cores, but 100 s with ten processes waiting for each
 STOP_TIMEOUT = 15.0  # seconds; a clean stop takes 1 s, and a log that was not closed is recovered at the next start
 TAIL_LINES = 15
 
@@ -188,12 +188,17 @@ class EmbeddedKafka:
         )
 
 
+# A broker that listens but has not registered itself yet answers without brokers; by default the client then waits
+# longer and longer, up to 30 s, before it asks again.
+QUICK = {"reconnect_backoff_max_ms": 200, "bootstrap_timeout_ms": 10_000, "request_timeout_ms": 10_000}
+
+
 def answers(bootstrap_servers: str) -> bool:
     """True when a broker there answers a metadata request and names at least one live broker."""
     host, _, port = bootstrap_servers.split(",")[0].rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=0.5).close()  # cheap: the usual answer while it starts
-        client = KafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=3000)
+        client = KafkaAdminClient(bootstrap_servers=bootstrap_servers, **QUICK)
         try:
             return bool(client.describe_cluster()["brokers"])
         finally:

@@ -1,7 +1,12 @@
 """The embedded broker on its own data folder: what it stores is there after a restart, on the same cluster."""
 
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
@@ -54,6 +59,37 @@ def test_a_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(embedded_kafka, "PROPERTIES", embedded_kafka.PROPERTIES + "num.partitions=none\n")
     with pytest.raises(KafkaStartError, match=r"num\.partitions"):
         EmbeddedKafka(tmp_path).start()
+
+
+@pytest.fixture
+def pawl_kafka(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`pawl kafka` as a process that says that it is ready, and the pid of its JVM."""
+    command = [sys.executable, "-m", "pawl_cli", "kafka", "--data", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert any("Ready at" in line for line in process.stdout)
+        jvm = [child.pid for child in psutil.Process(process.pid).children() if "java" in child.name()]
+        yield process, jvm[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_broker_dies_with_a_killed_supervisor(pawl_kafka: tuple[subprocess.Popen[str], int]) -> None:
+    process, jvm = pawl_kafka
+    process.kill()
+    process.wait()
+    psutil.wait_procs([psutil.Process(jvm)] if psutil.pid_exists(jvm) else [], timeout=20)
+    assert not psutil.pid_exists(jvm) or psutil.Process(jvm).status() == psutil.STATUS_ZOMBIE
+
+
+def test_ctrl_c_stops_the_broker_in_order(pawl_kafka: tuple[subprocess.Popen[str], int], tmp_path: Path) -> None:
+    process, jvm = pawl_kafka
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert not psutil.pid_exists(jvm)
+    assert "shut down completed" in (tmp_path / "kafka" / "broker.log").read_text()
 
 
 def test_a_session_broker_is_shared(kafka: str) -> None:
