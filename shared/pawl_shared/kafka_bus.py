@@ -111,7 +111,7 @@ class KafkaBus(Bus):
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
             "isolation_level": "read_committed",
-            "fetch_max_wait_ms": 100,
+            "fetch_max_wait_ms": 500,  # data ends the wait at once; without any, fewer wake-ups
             "allow_auto_create_topics": False,
         }
         return self._connect(lambda: KafkaConsumer(**{**self._options, **fixed, **options}))
