@@ -38,7 +38,7 @@ class Publisher:
         except FutureTimeoutError as error:
             self.reset()
             raise BusError(f"the broker acknowledged nothing for {self._timeout:.0f} s") from error
-        except BusError:
+        except Exception:
             self.reset()
             raise
 

@@ -108,7 +108,7 @@ def running(world: World, **settings: Any) -> Iterator[InferenceService]:
         service.stop()
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
     """Wait for a condition to hold, and answer what it gave."""
     give_up = monotonic() + timeout
     while not (found := condition()):
