@@ -108,11 +108,13 @@ class WatchPolicy:
         return Observed(state, (*resolved, *alarm), detector, decision)
 
     def deployed(self, state: Watched, event: DeploymentChanged, at: datetime) -> Watched:
-        """A deployment changed: a new champion starts a new reference, and the loop's progress follows."""
-        if event.champion.version != state.version:
-            state = self._new_reference(state, event.champion.version)
-        state = state.model_copy(update={"champion": event.champion, "revision": max(state.revision, event.revision)})
-        return state.model_copy(update={"trigger": self._progress(state.trigger, event, at)})
+        """A deployment changed: the loop's progress follows.
+
+        The detector's reference does not: it changes with the evidence itself, in the order of its log, since sessions
+        of the old champion may still be on their way here (all of them, when the monitor was down).
+        """
+        trigger = self._progress(state.trigger, event, at)
+        return state.model_copy(update={"champion": event.champion, "trigger": trigger})
 
     def asked(self, state: Watched, command: RetrainCommand, at: datetime) -> Watched:
         """A person asks for a run; an open alarm stays the occasion."""
@@ -177,13 +179,13 @@ class WatchPolicy:
         if change.direction == "rise":
             return new, (detected,)
         superseded = self._supersede(state, detected, source)
+        new = new.model_copy(update={"recovery": Recovery(alarm=detected.id, fallen=change.after.high)})
+        if state.champion is not None and state.champion.version != event.version:
+            return new, (*superseded, detected)  # it was replaced already: nothing to train for
         sentence = f"approval fell; data since {change.since:%Y-%m-%d %H:%M:%S} UTC"
         occasion = Occasion(alarm=detected.id, since=change.since, sentence=sentence)
-        update = {
-            "recovery": Recovery(alarm=detected.id, fallen=change.after.high),
-            "trigger": state.trigger.model_copy(update={"occasion": occasion}),
-        }
-        return new.model_copy(update=update), (*superseded, detected)
+        trigger = state.trigger.model_copy(update={"occasion": occasion})
+        return new.model_copy(update={"trigger": trigger}), (*superseded, detected)
 
     @staticmethod
     def _supersede(state: Watched, by: DriftDetected, source: str) -> tuple[Event, ...]:

@@ -193,6 +193,9 @@ def headline_of(
         return Headline(phase="drifted", title=title, detail=_sentence(trigger.sentence))
     if reference.sessions < reference.needed:
         left = reference.needed - reference.sessions
+        if run is not None and run.status == "promoted":
+            detail = f"{_sentence(run.sentence)} Learning its normal: {left} more rated sessions."
+            return Headline(phase="learning", title="A better version serves", detail=detail)
         detail = f"{left} more rated sessions until a change can be told from chance."
         return Headline(phase="learning", title="Learning what normal looks like", detail=detail)
     return Headline(phase="steady", title="Steady", detail="Approval is what it was; every session is watched.")

@@ -85,8 +85,22 @@ def test_a_promotion_starts_a_new_reference_and_late_sessions_of_the_old_champio
     kept = POLICY.observed(state, session(1, 0.0), "test")
     assert kept.decision is not None
     state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
-    assert (state.version, state.detector.n, state.trigger.occasion) == (NEW, 0, None)
-    assert POLICY.observed(state, session(2, 0.0), "test").decision is None
+    assert state.trigger.occasion is None
+    on_its_way = POLICY.observed(state, session(2, 0.0), "test")
+    assert on_its_way.decision is not None
+    state = POLICY.observed(on_its_way.state, session(3, 1.0, version=NEW, revision=3), "test").state
+    assert (state.version, state.detector.n) == (NEW, 1)
+    assert POLICY.observed(state, session(4, 0.0), "test").decision is None
+
+
+def test_an_alarm_about_a_version_that_was_replaced_asks_for_no_run() -> None:
+    """A monitor that was down reads of the promotion before it has made evidence of the sessions before it."""
+    state = POLICY.deployed(Watched(model=MODEL), deployment(3, NEW, "promoted"), START)
+    state, _ = feed(state, 100, 0.9)
+    state, found = feed(state, 30, 0.1)
+    assert [type(event) for event in found] == [e.DriftDetected]
+    assert state.trigger.occasion is None
+    assert state.recovery is not None
 
 
 def test_the_new_champion_resolves_the_alarm_when_its_evidence_says_so() -> None:

@@ -142,7 +142,7 @@
     plots.forEach((plot) => plot.destroy());
     plots = [];
     const chart = byId("chart"), evidence = byId("evidence");
-    chart.hidden = !data.champion.length;
+    chart.closest("figure").hidden = !data.champion.length;
     if (data.champion.length) plots.push(approvalPlot(chart, data));
     evidence.closest("figure").hidden = byId("evidence-title").hidden = !data.evidence.length;
     if (data.evidence.length) plots.push(evidencePlot(evidence, data));
@@ -169,7 +169,7 @@
       // not remembered, then
     }
     button.textContent = now[0].toUpperCase() + now.slice(1);
-    button.setAttribute("aria-label", "Colour theme: " + (now === "auto" ? "follows the system" : now));
+    button.setAttribute("aria-label", button.textContent + (now === "auto" ? ": the colour theme follows the system" : " colour theme"));
     if (next) redraw();
   }
 
