@@ -131,7 +131,7 @@ def _once(
         "device": device.sentence,
         "examples": len(examples),
         "steps": steps,
-        "epochs": round(steps * spec.settings.batch_size / len(examples), 2),
+        "epochs": round(steps / -(-len(examples) // spec.settings.batch_size), 2),
         "micro_batch": micro,
     }
     return Trained(after, examples, watch.summary() | {"reference_seconds": reference_seconds}, facts)
