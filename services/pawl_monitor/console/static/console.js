@@ -42,6 +42,7 @@
       ctx.save();
       ctx.font = size + "px system-ui, sans-serif";
       ctx.textBaseline = "top";
+      ctx.textAlign = "left";
       let free = -Infinity, row = 0;
       for (const mark of marks) {
         const x = u.valToPos(mark.time, "x", true);
@@ -58,7 +59,7 @@
         ctx.lineTo(x, u.bbox.top + u.bbox.height);
         ctx.stroke();
         ctx.setLineDash([]);
-        ctx.fillStyle = colour("--card");
+        ctx.fillStyle = fade(colour("--card"), 0.8);
         ctx.fillRect(left - 2 * devicePixelRatio, u.bbox.top + row * 1.3 * size, width - 6 * devicePixelRatio, 1.25 * size);
         ctx.fillStyle = colour(MARKS[mark.kind]);
         ctx.fillText(mark.label, left, u.bbox.top + row * 1.3 * size);
