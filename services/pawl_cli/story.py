@@ -19,10 +19,6 @@ def short(digest: object) -> str:
     return str(digest)[:12]
 
 
-def rate(interval: e.Interval) -> str:
-    return f"{interval.point:.0%} [{interval.low:.0%}, {interval.high:.0%}] of {interval.n}"
-
-
 def tell(event: e.Event) -> list[Line]:
     """The lines of one event; none for those that only move a progress bar."""
     match event:
@@ -52,9 +48,7 @@ def tell(event: e.Event) -> list[Line]:
 
 def _drift(event: e.DriftDetected) -> list[Line]:
     ratio = f"evidence {event.evidence:.3g} against a threshold of {event.threshold:.3g}"
-    head = Line("monitor", f"{event.sentence} ({event.detector}, {event.direction}: {ratio})", "bad")
-    change = f"Before {rate(event.before)} sessions, after {rate(event.after)}; since {event.since:%H:%M:%S} UTC."
-    return [head, Line("monitor", change)]
+    return [Line("monitor", f"{event.sentence} (Detector {event.detector}: {ratio}.)", "bad")]
 
 
 def _request(event: e.RetrainRequested) -> list[Line]:

@@ -26,7 +26,6 @@ def test_an_alarm_is_told_with_its_evidence() -> None:
     told = texts(alarm)
     assert "Approval fell." in told
     assert "2e+05 against a threshold of 1e+05" in told
-    assert "80% [70%, 90%] of 200" in told
 
 
 def test_a_rejection_names_the_gate_and_why() -> None:
