@@ -93,7 +93,7 @@ class MonitorService:
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not stop.is_set() and not self._ended.is_set() and not serving.done():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)
         self.asgi.state.feed.close()
         server.should_exit = True
         await serving
