@@ -30,6 +30,8 @@ from pawl_shared.topics import MAX_RECORD_BYTES, Topic
 # kafka-python has no limit on its send buffer; beyond this many unacknowledged sends callers wait.
 MAX_OUTSTANDING = 10_000
 MAX_POLL_RECORDS = 5_000
+# A join takes some 3 s, and 10 s more while the group waits for a member that was killed.
+LONELY_SECONDS = 45.0
 
 
 class KafkaBus(Bus):
@@ -75,6 +77,9 @@ class KafkaBus(Bus):
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
         )
+        # Know the topics before joining: kafka-python 3.0.12, as the group's leader, otherwise assigns nothing and may
+        # stay in that rebalance for ever, without heartbeats and at full CPU.
+        _partitions(consumer, topics)
         consumer.subscribe(list(topics), listener=_Listener(consumer, on_assigned, on_revoked))
         return _KafkaConsumer(consumer)
 
@@ -169,13 +174,23 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 class _KafkaConsumer:
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
+        self._lonely_since: float | None = None
 
     def poll(self, timeout: float) -> list[Record]:
         try:
             batch = self._consumer.poll(timeout_ms=int(timeout * 1000))
         except KafkaError as error:
             raise BusError(f"the broker refused to deliver: {error}") from error
+        self._watch_assignment()
         return [_record(record) for records in batch.values() for record in records]
+
+    def _watch_assignment(self) -> None:
+        if self._consumer.assignment():
+            self._lonely_since = None
+            return
+        self._lonely_since = self._lonely_since or time.monotonic()
+        if time.monotonic() - self._lonely_since > LONELY_SECONDS:
+            raise BusError(f"the group has given this member no partitions for {LONELY_SECONDS:.0f} s")
 
     def lag(self) -> int:
         known = [(part, self._consumer.highwater(part)) for part in self._consumer.assignment()]
