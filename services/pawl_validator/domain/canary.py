@@ -22,7 +22,7 @@ S is affine in each y, so a session's mean reward in [0, 1] is as good as a thum
 from __future__ import annotations
 
 from datetime import datetime
-from math import exp, log
+from math import exp, log, prod
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,7 +173,7 @@ def _block_value(
 
 def _log_ratio(rate: float, null: float, rewards: tuple[float, ...]) -> float:
     good, bad = rate / null, (1 - rate) / (1 - null)
-    return sum(log(y * good + (1 - y) * bad) for y in rewards)
+    return log(prod([y * good + (1 - y) * bad for y in rewards]))
 
 
 def decide(policy: CanaryPolicy, state: CanaryState, now: datetime) -> Decision:

@@ -28,7 +28,9 @@ class GatePolicy(Frozen):
     min_each_label: int = Field(10, ge=5, description="held-out ups and downs needed, each, to judge by thumbs")
     max_perplexity_rise: float = Field(0.03, gt=0, description="bound on the rise of perplexity over the base")
     min_texts: int = Field(150, ge=20, description="neutral texts needed for retention")
-    max_degeneration_rise: float = Field(0.15, gt=0, description="bound on the rise of each kind of bad answer")
+    # A sound adapter for short answers gave 4 of 96 that were too short; among 64 prompts, 0.2 lets 7 pass (a false
+    # alarm in 2 % of such adapters), and a collapse, which is most of them, is always seen.
+    max_degeneration_rise: float = Field(0.2, gt=0, description="bound on the rise of each kind of bad answer")
     min_prompts: int = Field(48, ge=20, description="probe prompts needed for degeneration")
     max_parity_kl: float = Field(0.02, gt=0, description="bound on the mean KL of the served graph against torch, nats")
     min_parity_top1: float = Field(0.93, gt=0, le=1, description="least agreement of the most probable token")
@@ -218,7 +220,8 @@ def degeneration(policy: GatePolicy, seen: Degeneration) -> GateResult:
     """Answers that are too short, repetitive or do not end: each kind no worse than in what is compared with.
 
     Short and repetitive answers are compared with the champion. Unfinished ones are compared with the base: which
-    lengths people like may move both ways, and a move back to the base's length is no harm.
+    lengths people like may move both ways, and a move back to the base's length is no harm. All kinds must hold, so
+    each is tested at the full level (an intersection-union test).
     """
     count = len(seen.candidate.short)
     if count < policy.min_prompts:
@@ -228,17 +231,12 @@ def degeneration(policy: GatePolicy, seen: Degeneration) -> GateResult:
         "repetitive": (seen.candidate.repetitive, seen.champion.repetitive, seen.base.repetitive, "champion"),
         "unfinished": (seen.candidate.unfinished, seen.base.unfinished, seen.base.unfinished, "base"),
     }
-    alpha = policy.alpha / len(compared)
     numbers: dict[str, Number] = {"prompts": count, "margin": policy.max_degeneration_rise}
     worse: list[str] = []
     shown: list[str] = []
     for kind, (new, old, base, against) in compared.items():
-        upper = st.upper_paired_rise(
-            sum(n and not o for n, o in zip(new, old, strict=True)),
-            sum(o and not n for n, o in zip(new, old, strict=True)),
-            count,
-            alpha,
-        )
+        # The rise is at most the share of prompts on which only the new answer is bad.
+        upper = st.upper_rate(sum(n and not o for n, o in zip(new, old, strict=True)), count, policy.alpha)
         numbers |= {
             f"{kind}_base": fmean(base),
             f"{kind}_{against}": fmean(old),
@@ -254,7 +252,7 @@ def degeneration(policy: GatePolicy, seen: Degeneration) -> GateResult:
         name="degeneration",
         passed=not worse,
         sentence=f"{verdict}: {'; '.join(shown)}; allowed {policy.max_degeneration_rise:.0%}",
-        smallest_harm=f"a rise of {st.upper_paired_rise(0, 0, count, alpha):.1%} of one kind over {count} prompts",
+        smallest_harm=f"a rise of {st.upper_rate(0, count, policy.alpha):.1%} of one kind over {count} prompts",
         numbers=numbers,
     )
 

@@ -44,14 +44,6 @@ def upper_rate(successes: int, trials: int, alpha: float) -> float:
     return 1.0 - lower_rate(trials - successes, trials, alpha) if trials else 1.0
 
 
-def upper_paired_rise(only_new: int, only_old: int, pairs: int, alpha: float) -> float:
-    """Upper bound of rate(new) - rate(old) from pairs in which only one of the two failed.
-
-    Bonferroni on two exact bounds: upper(only new failed) - lower(only old failed), each at alpha / 2.
-    """
-    return upper_rate(only_new, pairs, alpha / 2) - lower_rate(only_old, pairs, alpha / 2)
-
-
 def auc(high: Sequence[float], low: Sequence[float]) -> float:
     """P(a value of `high` is above one of `low`), ties counted half (Mann and Whitney)."""
     wins = sum((h > v) + 0.5 * (h == v) for h in high for v in low)
@@ -78,7 +70,3 @@ def ratio_rise(new: Sequence[float], old: Sequence[float], sizes: Sequence[int],
     residuals = [n - o - mean * s for n, o, s in zip(new, old, sizes, strict=True)]
     error = sqrt(variance(residuals, 0.0) / len(residuals)) / fmean(sizes)
     return mean, NormalDist().inv_cdf(1 - alpha) * error
-
-
-def rate_or_none(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
