@@ -72,6 +72,8 @@ def rewrite(model: onnx.ModelProto, modules: frozenset[str]) -> list[Site]:
         raise BaseModelError("the exported graph has no linear layers under their usual names; adapters have no place")
     _replace_nodes(state)
     _replace_inputs(state)
+    # The builder adds the commit of whatever repository it is called in; the same base must give the same bytes.
+    model.producer_version = model.producer_version.partition("+")[0]
     return state.sites
 
 

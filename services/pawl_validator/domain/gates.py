@@ -29,7 +29,7 @@ class GatePolicy(Frozen):
     max_perplexity_rise: float = Field(0.03, gt=0, description="bound on the rise of perplexity over the base")
     min_texts: int = Field(150, ge=20, description="neutral texts needed for retention")
     # A sound adapter for short answers gave 4 of 96 that were too short; among 64 prompts, 0.2 lets 7 pass (a false
-    # alarm in 2 % of such adapters), and a collapse, which is most of them, is always seen.
+    # alarm in 0.5 % of such adapters), and a collapse, which is most of them, is always seen.
     max_degeneration_rise: float = Field(0.2, gt=0, description="bound on the rise of each kind of bad answer")
     min_prompts: int = Field(48, ge=20, description="probe prompts needed for degeneration")
     max_parity_kl: float = Field(0.02, gt=0, description="bound on the mean KL of the served graph against torch, nats")

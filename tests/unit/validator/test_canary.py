@@ -34,17 +34,17 @@ def share_of(action: str, outcomes: list[tuple[str, int]]) -> float:
 def test_equal_arms_are_rarely_promoted_or_rolled_back(share: float, rate: float) -> None:
     policy = CanaryPolicy(share=share, limit_sessions=400)
     outcomes = [simulate(seed, rate, rate, policy) for seed in range(120)]
-    # Bounds 0.01 and 0.05; 120 trials: three standard errors above them are 0.037 and 0.11. benchmarks/canary.py has more.
+    # Bounds 0.01 and 0.05; 120 trials: three standard errors more are 0.037 and 0.11; benchmarks/canary.py has more.
     assert share_of("promote", outcomes) <= 0.037
     assert share_of("rollback", outcomes) <= 0.11
 
 
 def test_blocks_keep_the_guarantee_when_the_arms_are_rated_at_different_rates() -> None:
     """One by one, this very setting gave 81 % false rollbacks."""
-    policy = CanaryPolicy(share=0.1, limit_sessions=700)
-    outcomes = [simulate(seed, 0.2, 0.2, policy, rated=(0.5, 1.0)) for seed in range(120)]
-    assert share_of("promote", outcomes) <= 0.038
-    assert share_of("rollback", outcomes) <= 0.11
+    policy = CanaryPolicy(share=0.1, limit_sessions=500)
+    outcomes = [simulate(seed, 0.2, 0.2, policy, rated=(0.5, 1.0)) for seed in range(80)]
+    assert share_of("promote", outcomes) <= 0.044
+    assert share_of("rollback", outcomes) <= 0.124
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 54), (0.1, 159)])
