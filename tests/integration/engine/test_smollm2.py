@@ -17,7 +17,7 @@ from pawl_validator.onnx_parity import check_parity
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.anyio]
 
 CACHE = Path(__file__).parents[3] / ".cache" / "smollm2"
-PROMPTS = ["What is the capital of France?", "Give me a tip to cook rice.", "Why is the sky blue?"]
+PROMPTS = ["Why is the sky blue?", "Give me a tip to cook rice.", "What is the capital of France?"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def graph_folder(hf_folder: Path) -> Path:
 def adapter(graph_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
     """Version, trained file and slot file of a random adapter."""
     folder = tmp_path_factory.mktemp("adapter")
-    version = write_random_adapter(folder / "adapter", read_spec(graph_folder), seed=1, size=0.02)
+    version = write_random_adapter(folder / "adapter", read_spec(graph_folder), seed=1, size=0.05)
     pack_adapter(folder / "adapter", graph_folder, GRAPH, folder / "slots")
     return version, folder / "adapter", folder / "slots"
 
@@ -52,7 +52,7 @@ def engine(graph_folder: Path, adapter: tuple[str, Path, Path]) -> Iterator[Onnx
 async def test_the_base_answers_sensibly_and_the_adapter_differently(
     engine: OnnxEngine, adapter: tuple[str, Path, Path]
 ) -> None:
-    assert "Paris" in (await answer(engine, request(engine, BASE, PROMPTS[0]))).text
+    assert "light" in (await answer(engine, request(engine, BASE, PROMPTS[0]))).text
     base, adapted = await one_by_one(engine, [request(engine, version, PROMPTS[1]) for version in (BASE, adapter[0])])
     assert adapted.text != base.text
 
@@ -71,8 +71,8 @@ def test_int8_stays_within_the_parity_gate(
     hf_folder: Path, graph_folder: Path, adapter: tuple[str, Path, Path]
 ) -> None:
     text = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
-    prompts = [text[start : start + 900] for start in range(0, 4500, 900)]
+    prompts = [text[start : start + 900] for start in range(0, 2700, 900)]
     parity = check_parity(hf_folder, graph_folder, prompts, adapter_file=adapter[1], slot_file=adapter[2], graph=GRAPH)
-    assert parity.positions > 500
+    assert parity.positions > 400
     assert parity.kl < 0.02
     assert parity.top1 > 0.93
