@@ -79,7 +79,8 @@ def _dataset(dataset: Facts, learnt_from: Facts | None) -> list[str]:
 def _example(example: Facts) -> str:
     asked = _prompt(example["messages"])
     if example["kind"] == "pair":
-        return f"“{asked}”: rather “{_cut(example['chosen'], 90)}” than “{_cut(example['rejected'], 60)}”"
+        chosen, rejected = example["chosen"], example["rejected"]
+        return f"“{asked}”: rather “{_cut(chosen, 90)}” ({_words(chosen)}) than “{_cut(rejected, 60)}” ({_words(rejected)})"
     return f"“{asked}”: {'liked' if example['label'] else 'disliked'} “{_cut(example['completion'], 90)}”"
 
 
@@ -94,6 +95,10 @@ def _said(event: Facts) -> str:
             return f"Somebody preferred {'it to another answer' if value else 'another answer'}."
         case _:
             return ""
+
+
+def _words(text: str) -> str:
+    return f"{len(text.split())} words"
 
 
 def _prompt(messages: list[Facts]) -> str:

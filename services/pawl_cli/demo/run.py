@@ -116,7 +116,7 @@ class Demo:
             self._fraction = event.fraction
             left = f", {event.eta_seconds:.0f} s left" if event.eta_seconds else ""
             self._words = f"{event.phase} {event.step}/{event.total}{left}"
-        elif isinstance(event, e.CanaryObserved):
+        elif isinstance(event, e.CanaryObserved) and self.state.phase == "canary":
             self._words = canary_words(event)
         self._take(event, crowd)
 

@@ -72,7 +72,7 @@ def answer(kind: str) -> dict[str, Any]:
 
 def test_an_answer_is_explained_down_to_the_feedback_it_learnt_from() -> None:
     told = "\n".join(lineage.lines(answer("adapter")))
-    for part in ("What is rain?", "liked it", "dpo", OTHER[:12], "2 pieces of feedback", "rather “A drink.”",
+    for part in ("What is rain?", "liked it", "dpo", OTHER[:12], "2 pieces of feedback", "rather “A drink.” (2 words)",
                  "won 9 of 10", "Promoted: evidence", "alarm a-1"):  # fmt: skip
         assert part in told
 
