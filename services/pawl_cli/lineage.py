@@ -79,8 +79,7 @@ def _dataset(dataset: Facts, learnt_from: Facts | None) -> list[str]:
 def _example(example: Facts) -> str:
     asked = _prompt(example["messages"])
     if example["kind"] == "pair":
-        chosen, rejected = example["chosen"], example["rejected"]
-        return f"“{asked}”: rather “{_cut(chosen, 90)}” ({_words(chosen)}) than “{_cut(rejected, 60)}” ({_words(rejected)})"
+        return f"“{asked}”: rather {_quoted(example['chosen'])} than {_quoted(example['rejected'])}"
     return f"“{asked}”: {'liked' if example['label'] else 'disliked'} “{_cut(example['completion'], 90)}”"
 
 
@@ -97,8 +96,8 @@ def _said(event: Facts) -> str:
             return ""
 
 
-def _words(text: str) -> str:
-    return f"{len(text.split())} words"
+def _quoted(text: str) -> str:
+    return f"“{_cut(text, 80)}” ({len(text.split())} words)"
 
 
 def _prompt(messages: list[Facts]) -> str:

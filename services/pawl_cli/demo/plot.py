@@ -8,11 +8,13 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pawl_cli.demo.measure import Bin, Visit, bins
 
 BIN = 25  # rated sessions a point: an interval of about ±20 points at 50 %
 # Colour-blind safe (Okabe and Ito), readable on white.
+LETTER = 0.0072  # width of a letter of a mark, as a share of the plot's
 INK, BASE, ADAPTER, GRID = "#24292f", "#0072B2", "#D55E00", "#e6e8eb"
 
 
@@ -24,7 +26,6 @@ class Chart:
     marks: Sequence[tuple[float, str]]
     base: str  # version
     title: str
-    subtitle: str
 
 
 def draw(chart: Chart) -> Figure:
@@ -38,8 +39,7 @@ def draw(chart: Chart) -> Figure:
     _series(axes, bins(by_adapter, BIN), start, ADAPTER, "trained adapter")
     _marks(axes, chart.marks, start)
     _style(axes)
-    figure.suptitle(chart.title, x=0.012, ha="left", fontsize=15, fontweight="bold", color=INK)
-    axes.set_title(chart.subtitle, loc="left", fontsize=10.5, color="#57606a", pad=34)
+    axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=42)
     return figure
 
 
@@ -73,15 +73,18 @@ def _series(axes: Axes, series: Sequence[Bin], start: float, colour: str, label:
 
 
 def _marks(axes: Axes, marks: Sequence[tuple[float, str]], start: float) -> None:
-    """Labels stand above the plot, in two heights, so that neighbours do not cover one another."""
-    for number, (time, label) in enumerate(marks):
-        minute = (time - start) / 60
+    """Labels stand above the plot, each as low as its neighbours on the left allow."""
+    minutes = [(time - start) / 60 for time, _ in marks]
+    widths = [len(label) * LETTER for _, label in marks]
+    left, right = axes.get_xlim()
+    places = [(minute - left) / (right - left) for minute in minutes]
+    for minute, (_, label), height in zip(minutes, marks, heights(places, widths), strict=True):
         axes.axvline(minute, color="#8c959f", linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         axes.annotate(
             label,
             (minute, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 3 + 12 * (number % 2)),
+            xytext=(0, 3 + 12 * height),
             textcoords="offset points",
             ha="center",
             fontsize=8.5,
@@ -89,9 +92,21 @@ def _marks(axes: Axes, marks: Sequence[tuple[float, str]], start: float) -> None
         )
 
 
+def heights(places: Sequence[float], widths: Sequence[float]) -> list[int]:
+    """The lowest line for each label, centred at `places` (in order), on which it overlaps no earlier one."""
+    ends: list[float] = []
+    found = []
+    for place, width in zip(places, widths, strict=True):
+        line = next((n for n, end in enumerate(ends) if end <= place - width / 2), len(ends))
+        ends[line : line + 1] = [place + width / 2]
+        found.append(line)
+    return found
+
+
 def _style(axes: Axes) -> None:
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("minutes", color=INK)
     axes.set_ylabel(f"approval per session (groups of {BIN}, 95 % interval)", color=INK)
     axes.grid(axis="y", color=GRID)

@@ -131,9 +131,7 @@ def write(result: Result, visits: Sequence[Visit], folder: Path) -> dict[str, Pa
 
     folder.mkdir(parents=True, exist_ok=True)
     files = {"chart": folder / "chart.png", "report": folder / "report.html", "result": folder / "result.json"}
-    figure = plot.draw(
-        plot.Chart(visits, result.state.marks, result.base, "Approval over time", result.outcome.sentence)
-    )
+    figure = plot.draw(plot.Chart(visits, result.state.marks, result.base, result.outcome.sentence))
     plot.save_png(figure, files["chart"])
     files["report"].write_text(page(result, plot.svg(figure)), encoding="utf-8")
     files["result"].write_text(dumps(result))

@@ -7,6 +7,7 @@ from pathlib import Path
 from pawl_cli.demo import report
 from pawl_cli.demo.measure import Visit
 from pawl_cli.demo.phases import Plan, State
+from pawl_cli.demo.plot import heights
 from pawl_cli.demo.report import Result, judge, measure
 
 BASE, ADAPTER = "a" * 64, "b" * 64
@@ -53,6 +54,11 @@ def test_the_page_needs_nothing_else_and_escapes_what_models_say(tmp_path: Path)
     assert not re.findall(r'(?:src|href)="(?!#)', page)
     assert "promotion" in page
     assert result().outcome.sentence.split(" [")[0] in page
+
+
+def test_labels_of_marks_never_overlap() -> None:
+    assert heights([0.30, 0.31, 0.33, 0.60, 0.61], [0.1] * 5) == [0, 1, 2, 0, 1]
+    assert heights([], []) == []
 
 
 def test_a_run_that_never_began_still_has_a_report(tmp_path: Path) -> None:
