@@ -9,7 +9,9 @@ Run: .venv/bin/python -m benchmarks.drift [--quick]
 from __future__ import annotations
 
 import itertools
+import statistics
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from math import log
 from random import Random
@@ -21,28 +23,44 @@ from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState, Observat
 
 BEFORE, AFTER, STABLE = 0.8, 0.7, 5_000
 FALSE_ALARMS = 1e-5
-STREAMS = 6  # in one round
+STREAMS, WAYS = 16, 6  # in one round; ways in which each stable stream goes on after the change
+LONGEST = 6_000  # sessions after which an alarm is taken to be missed
 STATES = 400  # of the grid on which the CUSUM's mean time to a false alarm is solved
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def stream(seed: int) -> list[bool]:
-    """Liked or not, session by session; long enough for any detector here."""
+def before(seed: int) -> list[bool]:
+    """Liked or not, session by session, until the change."""
     rng = Random(seed)
-    return [rng.random() < (BEFORE if number < STABLE else AFTER) for number in range(STABLE + 6_000)]
+    return [rng.random() < BEFORE for _ in range(STABLE)]
 
 
-def pawl_alarm(seed: int) -> int:
-    """The number of the session at which Pawl's detector raises the alarm; false alarms start it anew."""
-    policy, state, liked = ApprovalPolicy(), ApprovalState(), stream(seed)
-    for number, good in enumerate(liked, 1):
-        seen = Observation(f"{seed}/{number}", float(good), START + timedelta(seconds=number))
+def after(seed: int, number: int) -> Iterator[tuple[int, bool]]:
+    """One of the ways in which it goes on, numbered from 1."""
+    rng = Random(f"{seed} {number}")
+    return ((delay, rng.random() < AFTER) for delay in range(1, LONGEST + 1))
+
+
+def pawl_delays(seed: int) -> list[int]:
+    """Sessions from the change to the alarm of Pawl's detector; false alarms start it anew."""
+    policy, learnt = ApprovalPolicy(), ApprovalState()
+
+    def step(state: ApprovalState, number: int, liked: bool) -> tuple[ApprovalState, bool]:
+        seen = Observation(f"{seed}/{number}", float(liked), START + timedelta(seconds=number))
         state, decision = policy.step(state, seen)
-        if decision.verdict in ("drop", "rise"):
-            if decision.verdict == "drop" and number > STABLE:
-                return number
-            state = ApprovalState()
-    return len(liked)
+        return (ApprovalState() if decision.change else state), decision.verdict == "drop"
+
+    for number, liked in enumerate(before(seed)):
+        learnt, _ = step(learnt, number, liked)
+    found = []
+    for way in range(WAYS):
+        state, delay = learnt, LONGEST
+        for delay, liked in after(seed, way):
+            state, alarm = step(state, STABLE + WAYS * delay + way, liked)
+            if alarm:
+                break
+        found.append(delay)
+    return found
 
 
 def increments() -> tuple[float, float]:
@@ -61,29 +79,36 @@ def cusum_threshold() -> float:
 
 def time_to_false_alarm(limit: float) -> float:
     """Mean sessions until a CUSUM that starts at 0 passes `limit` although nothing has changed."""
-    disliked, liked = increments()
     width = limit / STATES
     chain = np.zeros((STATES, STATES))
-    levels = (np.arange(STATES) + 0.5) * width
-    for step, chance in ((disliked, 1 - BEFORE), (liked, BEFORE)):
-        target = np.maximum(np.floor((levels + step) / width), 0).astype(int)
-        inside = target < STATES
-        np.add.at(chain, (np.nonzero(inside)[0], target[inside]), chance)
+    rows = np.arange(STATES)
+    for step, chance in zip(increments(), (1 - BEFORE, BEFORE), strict=True):
+        place = np.maximum(rows + step / width, 0.0)
+        lower = np.floor(place).astype(int)
+        # shared between the two nearest states, so that the mean step is exact: rounding it down would make the chain
+        # drift away from the limit, and the limit too low (a delay of 190 instead of 230)
+        for target, share in ((lower, 1 - (place - lower)), (lower + 1, place - lower)):
+            inside = target < STATES
+            np.add.at(chain, (rows[inside], target[inside]), chance * share[inside])
     return float(np.linalg.solve(np.eye(STATES) - chain, np.ones(STATES))[0])
 
 
-def cusum_alarm(seed: int, limit: float) -> int:
+def cusum_delays(seed: int, limit: float) -> list[int]:
     """The same for the CUSUM."""
-    disliked, liked = increments()
-    value = 0.0
-    answers = stream(seed)
-    for number, good in enumerate(answers, 1):
-        value = max(0.0, value + (liked if good else disliked))
-        if value >= limit:
-            if number > STABLE:
-                return number
-            value = 0.0
-    return len(answers)
+    disliked, approved = increments()
+    reached = 0.0
+    for liked in before(seed):
+        reached = max(0.0, reached + (approved if liked else disliked))
+        reached = 0.0 if reached >= limit else reached
+    found = []
+    for way in range(WAYS):
+        value, delay = reached, LONGEST
+        for delay, liked in after(seed, way):  # noqa: B007 - used after the loop
+            value = max(0.0, value + (approved if liked else disliked))
+            if value >= limit:
+                break
+        found.append(delay)
+    return found
 
 
 def delays() -> dict[str, Run]:
@@ -95,8 +120,9 @@ def delays() -> dict[str, Run]:
     def mean(name: str) -> float:
         first = next(rounds[name]) * STREAMS
         seeds = range(first, first + STREAMS)
-        alarms = [pawl_alarm(seed) if name == "pawl" else cusum_alarm(seed, limit) for seed in seeds]
-        return sum(alarm - STABLE for alarm in alarms) / STREAMS
+        return statistics.mean(
+            delay for seed in seeds for delay in (pawl_delays(seed) if name == "pawl" else cusum_delays(seed, limit))
+        )
 
     return {
         "pawl": lambda: mean("pawl"),
@@ -115,7 +141,7 @@ def benchmark() -> Benchmark:
             Target("pawl", peer="ln(1e5)/KL", at_most=1.0),
         ],
         libraries=["numpy"],
-        rounds=25,
+        rounds=15,
         quick_rounds=7,
     )
 
