@@ -131,8 +131,8 @@ class InteractionScored(Event):
     model: str
     session: str
     revision: int = Field(ge=0, description="counts the arrivals that were joined so far, from 1")
-    inference: InferenceLogged | None = Field(default=None, description="scrubbed; in the revision of its arrival")
-    feedback: FeedbackReceived | None = Field(default=None, description="scrubbed; the feedback of this revision")
+    inference: InferenceLogged | None = Field(default=None, description="in the revision of its arrival")
+    feedback: FeedbackReceived | None = Field(default=None, description="the feedback of this revision")
     reward: Fraction | None = Field(default=None, description="of all feedback so far, by policy; none without any")
     rated: bool = False
     joined: bool = Field(default=True, description="false: feedback whose inference is not known (yet)")

@@ -42,7 +42,7 @@ class Topic:
 INFERENCES = Topic("pawl.inferences", "what apps asked and models answered", (e.InferenceLogged,), 8, 7 * DAY_MS)
 FEEDBACK = Topic("pawl.feedback", "what people thought of it", (e.FeedbackReceived,), 8, 7 * DAY_MS)
 INTERACTIONS = Topic(
-    "pawl.interactions", "both joined, scrubbed and scored, as revisions", (e.InteractionScored,), 8, 42 * DAY_MS
+    "pawl.interactions", "both joined and scored, as revisions", (e.InteractionScored,), 8, 42 * DAY_MS
 )
 EVIDENCE = Topic("pawl.evidence", "one observation a session, no text; time", (e.SessionObserved, e.Tick), 8)
 DRIFT = Topic("pawl.drift", "alarms and their end", (e.DriftDetected, e.DriftResolved))

@@ -84,7 +84,8 @@ def until(condition: Callable[[], bool], streams: Streams, seconds: float = 60) 
     give_up = time.monotonic() + seconds
     while not condition():
         alive = streams.process is not None and streams.process.poll() is None
-        assert alive and time.monotonic() < give_up, streams.log.read_text()[-3000:]
+        assert alive, streams.log.read_text()[-3000:]
+        assert time.monotonic() < give_up, streams.log.read_text()[-3000:]
         time.sleep(0.2)
 
 
