@@ -44,7 +44,7 @@ def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock
     app.state.feed = Feed(lambda model: render(gather, pages, clock, model))
     app.middleware("http")(_secure)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _add_probes(app, health)
+    _add_probes(app, health, gather)
     _add_console(app, gather, pages, clock)
     _add_api(app, gather, lineage, clock)
     return app
@@ -61,7 +61,7 @@ async def _secure(request: Request, following: Callable[[Request], Awaitable[Res
     return response
 
 
-def _add_probes(app: FastAPI, health: Health) -> None:
+def _add_probes(app: FastAPI, health: Health, gather: Gather) -> None:
     @app.get("/healthz", include_in_schema=False)
     def alive() -> PlainTextResponse:
         return PlainTextResponse("alive\n")
@@ -73,6 +73,7 @@ def _add_probes(app: FastAPI, health: Health) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     def exposition() -> Response:
+        gather.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

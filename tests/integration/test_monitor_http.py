@@ -87,6 +87,7 @@ def test_probes_and_metrics(running: Running) -> None:
     assert running.get("/healthz").status_code == 200
     assert running.get("/readyz").text == "ready\n"
     assert "pawl_ticks_total" in running.get("/metrics").text
+    assert f'pawl_open_alarms{{model="{MODEL}"}} 0.0' in running.get("/metrics").text
 
 
 def test_an_answer_with_its_feedback_and_lineage(running: Running) -> None:

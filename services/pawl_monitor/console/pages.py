@@ -9,7 +9,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pawl_monitor.views.alarms import Rate
 from pawl_monitor.views.overview import Overview
 
 STATIC = Path(str(resources.files("pawl_monitor.console") / "static"))
@@ -29,7 +28,6 @@ class Pages:
         )  # fmt: skip
         filters = {"percent": percent, "count": count, "short": short, "moment": moment, "duration": duration}
         self._environment.filters.update(filters)
-        self._environment.tests["rate"] = lambda value: isinstance(value, Rate)
 
     def overview(self, view: Overview, models: list[str]) -> str:
         """The whole page."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pawl_monitor import datasets
+from pawl_monitor import datasets, metrics
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.triggers import TriggerDecision, TriggerState, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
@@ -96,6 +96,16 @@ class Gather:
         with self.reader.cursor() as cursor:
             usable = datasets.usable(datasets.collect(cursor, request))
         return self._policy.trigger.decide(trigger, usable, now), usable
+
+    def measure(self) -> None:
+        """Bring the gauges up to date, when they are asked for."""
+        for model in self.reader.models():
+            state = self.reader.watched(model)
+            rate = self.approval(model, state.version, "champion") if state else None
+            metrics.EVIDENCE.labels(model).set(self._reference(state).evidence)
+            metrics.OPEN_ALARMS.labels(model).set(sum(alarm.open for alarm in self.alarms(model)))
+            if rate is not None:
+                metrics.APPROVAL.labels(model).set(rate.point)
 
     def chart(self, model: str, alarms: list[Alarm]) -> Chart:
         """Approval over time with what happened."""
