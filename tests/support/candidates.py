@@ -100,7 +100,7 @@ def write_dataset(folder: Path, pairs: list[tuple[str, str]]) -> None:
 def collapsed(bench: Bench) -> Tensors:
     """Training gone wrong: it ends every answer at once."""
     model = EvaluationModel(bench.folder / "hf", threads=1)
-    rows = [torch.tensor([model._prompt((("user", p.text),))]) for p in probes.load("prompts")[:16]]
+    rows = [torch.tensor([model._prompt((("user", p.text),))]) for p in probes.load("prompts")[:8]]
     sizes = {m: bench.tensors[f"base_model.model.{m}.lora_A.weight"].shape[1] for m in _modules(bench)}
     torch.manual_seed(0)
     a = {m: (torch.randn(4, n) / n**0.5).requires_grad_() for m, n in sizes.items()}
@@ -110,8 +110,8 @@ def collapsed(bench: Bench) -> Tensors:
         network.get_submodule(m).register_forward_hook(lambda _m, x, y, m=m: y + (x[0] @ a[m].T) @ b[m].T * 8)
         for m in sizes
     ]
-    optimiser = torch.optim.Adam([*a.values(), *b.values()], lr=0.02)
-    for _ in range(25):
+    optimiser = torch.optim.Adam([*a.values(), *b.values()], lr=0.03)
+    for _ in range(15):
         optimiser.zero_grad()
         end = torch.tensor([model._tokenizer.eos_token_id])
         sum(torch.nn.functional.cross_entropy(network(row).logits[0, -1:], end) for row in rows).backward()

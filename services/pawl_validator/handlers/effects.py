@@ -32,6 +32,9 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # Threads that wait by spinning burn the time that serving needs: beside live traffic on two cores, the same answers
+    # took 4 s of CPU instead of 30, and 5 s instead of 120.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
