@@ -85,8 +85,8 @@ def _warn(report: QualityReport, material: Material) -> None:
     if ups + downs >= 20 and min(ups, downs) < 0.1 * (ups + downs):
         rare = "liked" if ups < downs else "disliked"
         report.warnings.append(
-            f"only {min(ups, downs)} of {ups + downs} rated answers were {rare}: most of those few may be noise; "
-            "corrections and comparisons would teach more"
+            f"{min(ups, downs) or 'none'} of {ups + downs} usable rated answers were {rare}: thumbs alone would be "
+            "mostly noise; corrections and comparisons teach more"
         )
     leaks = sum(n for step in report.steps for reason, n in step.dropped.items() if "also held out" in reason)
     if leaks:

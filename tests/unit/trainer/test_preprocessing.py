@@ -168,7 +168,7 @@ def test_the_report_counts_and_warns_without_any_text() -> None:
     plain = report.as_dict()
     assert plain["counts"]["downs"] == len(material.downs) == 30
     assert plain["steps"][-1]["dropped"] == {"longer than 512 tokens": 1}
-    assert "only 1 of 31 rated answers were liked" in plain["warnings"][0]
+    assert "1 of 31 usable rated answers were liked" in plain["warnings"][0]
     assert "soup" not in str(plain)
 
 
