@@ -254,12 +254,18 @@ class _KafkaTransactions:
             self._producer.commit_transaction()
             for future in sent:
                 future.get(timeout=0)
-        except (ProducerFencedError, InvalidProducerEpochError) as error:
-            raise FencedError(f"another instance has taken over {self._id!r}: this one stops") from error
         except KafkaError as error:
+            if _is_fenced(error):
+                raise FencedError(f"another instance has taken over {self._id!r}: this one stops") from error
             with contextlib.suppress(KafkaError):
                 self._producer.abort_transaction()
             raise BusError(f"the transaction of {self._id!r} did not commit: {error}") from error
 
     def close(self) -> None:
         self._producer.close(timeout=10)
+
+
+def _is_fenced(error: KafkaError) -> bool:
+    """Once fenced, kafka-python answers every call with a plain KafkaError that only quotes the first error's name."""
+    names = (ProducerFencedError.__name__, InvalidProducerEpochError.__name__)
+    return isinstance(error, ProducerFencedError | InvalidProducerEpochError) or any(n in str(error) for n in names)

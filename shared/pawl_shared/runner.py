@@ -79,8 +79,9 @@ class Fold(Protocol[S]):
 
 @dataclass
 class _Batch:
-    """What one batch changes, before it is committed."""
+    """What one batch changes, before it is committed. `loaded` is what the store knew before."""
 
+    loaded: dict[StateKey, StoredState] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
     states: dict[StateKey, StoredState | None] = field(default_factory=dict)
     seen: dict[Seen, None] = field(default_factory=dict)
@@ -162,7 +163,9 @@ class Runner:
         ordered = sorted(records, key=lambda record: (record.appended, record.topic, record.partition, record.offset))
         batch = _Batch()
         deliveries = [self._decode(record, batch) for record in ordered]
-        fresh = self._fresh([delivery for delivery in deliveries if delivery is not None])
+        readable = [delivery for delivery in deliveries if delivery is not None]
+        fresh = self._fresh(readable)
+        batch.loaded = self._load(readable)
         for delivery, record in zip(deliveries, ordered, strict=True):
             if delivery is not None:
                 self._deliver(delivery, record, fresh, batch)
@@ -188,7 +191,7 @@ class Runner:
         if seen not in fresh or seen in batch.seen:
             metrics.RECORDS.labels(self.service, record.topic, "duplicate").inc()
             return
-        changes = _Batch(states=dict(batch.states))
+        changes = _Batch(loaded=batch.loaded, states=dict(batch.states))
         try:
             for fold in self._folds:
                 if delivery.topic in fold.topics:
@@ -204,29 +207,48 @@ class Runner:
         batch.events += changes.events
         batch.effects += changes.effects
 
+    def _load(self, deliveries: Sequence[Delivery]) -> dict[StateKey, StoredState]:
+        """The states that a batch concerns, in one query; a fold that cannot name its keys is found out by its step."""
+        places: dict[StateKey, None] = {}
+        for delivery in deliveries:
+            for fold in self._folds:
+                if delivery.topic in fold.topics:
+                    with contextlib.suppress(Exception):
+                        places |= {StateKey(fold.name, key): None for key in fold.keys(delivery.event)}
+        return self._store.load(list(places)) if places else {}
+
     def _step(self, fold: Fold[Any], delivery: Delivery, batch: _Batch) -> None:
         for key in fold.keys(delivery.event):
-            self._apply(fold, key, delivery, batch, fold.step(key, self._load(fold, key, batch), delivery))
+            state = self._state(fold, batch.states.get(StateKey(fold.name, key), self._known(fold, key, batch)))
+            self._apply(fold, key, delivery, batch, fold.step(key, state, delivery))
         if isinstance(delivery.event, Tick):
-            for key in self._due(fold, delivery.at, batch):
-                state = self._load(fold, key, batch)
-                if state is not None:
-                    self._apply(fold, key, delivery, batch, fold.timer(key, state, delivery))
+            for key, stored in self._due(fold, delivery.at, batch).items():
+                self._apply(fold, key, delivery, batch, fold.timer(key, self._state(fold, stored), delivery))
 
-    def _due(self, fold: Fold[Any], now: datetime, batch: _Batch) -> list[str]:
-        changed = {key.key: state for key, state in batch.states.items() if key.fold == fold.name}
-        stored = [key for key in self._store.due(fold.name, now) if key not in changed]
-        return stored + [key for key, state in changed.items() if state and state.due and state.due <= now]
-
-    def _load(self, fold: Fold[Any], key: str, batch: _Batch) -> Any:
-        place = StateKey(fold.name, key)
-        stored = batch.states[place] if place in batch.states else self._store.load([place]).get(place)
-        return None if stored is None else fold.state.model_validate_json(stored.value)
+    def _due(self, fold: Fold[Any], now: datetime, batch: _Batch) -> dict[str, StoredState]:
+        """What is due: as stored, unless this batch has changed it."""
+        changed = {place.key: state for place, state in batch.states.items() if place.fold == fold.name}
+        places = [StateKey(fold.name, key) for key in self._store.due(fold.name, now) if key not in changed]
+        stored = self._store.load(places) if places else {}
+        batch.loaded.update(stored)
+        due = {place.key: stored[place] for place in places if place in stored}
+        return due | {key: state for key, state in changed.items() if state and state.due and state.due <= now}
 
     @staticmethod
-    def _apply(fold: Fold[Any], key: str, delivery: Delivery, batch: _Batch, step: Step[Any]) -> None:
+    def _known(fold: Fold[Any], key: str, batch: _Batch) -> StoredState | None:
+        return batch.loaded.get(StateKey(fold.name, key))
+
+    @staticmethod
+    def _state(fold: Fold[Any], stored: StoredState | None) -> Any:
+        return None if stored is None else fold.state.model_validate_json(stored.value)
+
+    @classmethod
+    def _apply(cls, fold: Fold[Any], key: str, delivery: Delivery, batch: _Batch, step: Step[Any]) -> None:
+        place = StateKey(fold.name, key)
         stored = None if step.state is None else StoredState(step.state.model_dump_json(), step.due)
-        batch.states[StateKey(fold.name, key)] = stored
+        # Most Ticks change nothing; writing that would be most of an idle service's work.
+        if place in batch.states or stored != cls._known(fold, key, batch):
+            batch.states[place] = stored
         batch.rows += step.rows
         batch.events += [(event, delivery.traceparent) for event in step.events]
         batch.effects += step.effects
