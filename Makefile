@@ -45,9 +45,10 @@ lint: setup ## Check style, types and import directions
 bench: setup ## Run every benchmark in its quick form and compare with the targets
 	@$(BIN)/python -m benchmarks.harness $(ARGS)
 
-schemas: setup ## Write docs/asyncapi.yaml and docs/openapi.json anew from the code
+schemas: setup ## Write docs/asyncapi.yaml, docs/openapi.json and docs/settings.md anew from the code
 	@$(BIN)/python -m pawl_shared.asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
 	@$(BIN)/python -m pawl_inference.openapi docs/openapi.json
+	@$(BIN)/python docs/generate_settings.py docs/settings.md
 
 lock: | $(filter .uv/%,$(UV)) ## Resolve all dependencies anew into requirements.lock
 	@$(UV) pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements.lock --quiet
