@@ -66,7 +66,7 @@ class Bench:
             dataset=DATASET,
             dataset_dir=self.folder / dataset,
             gates=GatePolicy(),
-            probes=ProbePolicy(neutral_texts=150, prompts=96, answer_tokens=16, parity_prompts=8),
+            probes=ProbePolicy(neutral_texts=80, prompts=96, answer_tokens=16, parity_prompts=8),
             threads=1,  # a model this small only waits for its other threads
         )
         (job / "spec.json").write_text(spec.model_dump_json())

@@ -27,7 +27,7 @@ class GatePolicy(Frozen):
     min_pairs: int = Field(8, ge=5, description="held-out pairs (or demonstrations) needed to judge by them")
     min_each_label: int = Field(10, ge=5, description="held-out ups and downs needed, each, to judge by thumbs")
     max_perplexity_rise: float = Field(0.03, gt=0, description="bound on the rise of perplexity over the base")
-    min_texts: int = Field(150, ge=20, description="neutral texts needed for retention")
+    min_texts: int = Field(80, ge=20, description="neutral texts needed for retention")
     # A sound adapter for short answers gave 4 of 96 that were too short; among 64 prompts, 0.2 lets 7 pass (a false
     # alarm in 0.5 % of such adapters), and a collapse, which is most of them, is always seen.
     max_degeneration_rise: float = Field(0.2, gt=0, description="bound on the rise of each kind of bad answer")
