@@ -21,7 +21,9 @@ class TrainingSettings(BaseModel):
     beta: float = Field(default=0.1, gt=0, le=10, description="strength of the pull to the reference in KTO and DPO")
     batch_size: int = Field(default=4, ge=2, le=256, description="examples an optimiser step; KTO needs at least 2")
     target_steps: int = Field(default=18, ge=1, description="optimiser steps to aim at: 6 were too few, 9-30 enough")
-    max_epochs: int = Field(default=4, ge=1, le=20, description="never show an example more often than this")
+    max_epochs: int = Field(
+        default=6, ge=1, le=20, description="never show an example more often: 12 corrections take 18 steps this way"
+    )
     max_length: int = Field(default=512, ge=32, description="tokens of prompt and answer; longer rows are dropped")
     max_pairs: int = Field(default=72, ge=2, description="pairs a DPO run takes at most, the newest corrections first")
     max_thumbs: int = Field(
