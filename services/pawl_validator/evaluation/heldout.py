@@ -48,14 +48,17 @@ def read(folder: Path, limit: int) -> HeldOut:
         raise ArtifactError(f"the dataset snapshot cannot be read: {error}") from error
     rows = sorted((row for row in rows if row["split"] == "heldout"), key=_draw)
     binary = [row for row in rows if row["kind"] == "binary" and row["completion"]]
+    pairs = tuple(
+        (Scored(_turns(row), row["chosen"], True), Scored(_turns(row), row["rejected"], bool(row["finished"])))
+        for row in rows
+        if row["kind"] == "pair" and row["chosen"] and row["rejected"]
+    )[:limit]
+    # A pair says more for its time than two thumbs, which share no prompt: half of the thumbs then do.
+    thumbs = limit // 2 if len(pairs) >= limit // 3 else limit
     return HeldOut(
-        pairs=tuple(
-            (Scored(_turns(row), row["chosen"], True), Scored(_turns(row), row["rejected"], bool(row["finished"])))
-            for row in rows
-            if row["kind"] == "pair" and row["chosen"] and row["rejected"]
-        )[:limit],
-        ups=_answers([row for row in binary if row["label"]], limit),
-        downs=_answers([row for row in binary if not row["label"]], limit),
+        pairs=pairs,
+        ups=_answers([row for row in binary if row["label"]], thumbs),
+        downs=_answers([row for row in binary if not row["label"]], thumbs),
         demonstrations=_answers([row for row in rows if row["kind"] == "demonstration" and row["completion"]], limit),
     )
 
