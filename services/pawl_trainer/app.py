@@ -1,14 +1,12 @@
 """The only wiring of the trainer."""
 
-import threading
-from dataclasses import dataclass
-
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.runner import Runner
-from pawl_shared.service import Health, serve_health
+from pawl_shared.runner_service import RunnerService
+from pawl_shared.service import Health
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import TransactionalStore
 from pawl_shared.topics import TRAINER_STATE
@@ -19,26 +17,6 @@ from pawl_trainer.settings import TrainerSettings
 SERVICE = "trainer"
 
 
-@dataclass(frozen=True)
-class TrainerService:
-    """The runner, and its probes beside it."""
-
-    settings: TrainerSettings
-    runner: Runner
-    health: Health
-    bus: Bus
-
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; a run that is at work then is ended and begins again with the next start."""
-        server = serve_health(self.health, self.settings.http_host, self.settings.http_port)
-        try:
-            self.runner.run(stop)
-        finally:
-            server.shutdown()
-            server.server_close()
-            self.bus.close()
-
-
 def build(
     settings: TrainerSettings,
     *,
@@ -46,7 +24,7 @@ def build(
     store: TransactionalStore | None = None,
     artifacts: ArtifactStore | None = None,
     clock: Clock | None = None,
-) -> TrainerService:
+) -> RunnerService:
     """The service, wired; it connects when it runs."""
     bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
     store = store or KafkaStore(bus, SERVICE, TRAINER_STATE, QueueFold.topics)
@@ -64,4 +42,4 @@ def build(
         {TRAIN: train},
         on_ready=lambda: health.clear("start"),
     )
-    return TrainerService(settings, runner, health, bus)
+    return RunnerService(settings, runner, health, bus)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
-
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.effects import EffectHandler
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.runner import Runner
-from pawl_shared.service import Health, serve_health
+from pawl_shared.runner_service import RunnerService
+from pawl_shared.service import Health
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import TransactionalStore
 from pawl_shared.topics import VALIDATOR_STATE
@@ -22,26 +20,6 @@ from pawl_validator.settings import ValidatorSettings
 SERVICE = "validator"
 
 
-@dataclass(frozen=True)
-class ValidatorService:
-    """The runner, and its probes beside it."""
-
-    settings: ValidatorSettings
-    runner: Runner
-    health: Health
-    bus: Bus
-
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; an evaluation that is at work then begins again with the next start."""
-        server = serve_health(self.health, self.settings.http_host, self.settings.http_port)
-        try:
-            self.runner.run(stop)
-        finally:
-            server.shutdown()
-            server.server_close()
-            self.bus.close()
-
-
 def build(
     settings: ValidatorSettings,
     *,
@@ -50,7 +28,7 @@ def build(
     artifacts: ArtifactStore | None = None,
     clock: Clock | None = None,
     handlers: dict[str, EffectHandler] | None = None,
-) -> ValidatorService:
+) -> RunnerService:
     """The service, wired; it connects when it runs. `handlers` replaces the work that effects stand for."""
     bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
     store = store or KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics)
@@ -72,4 +50,4 @@ def build(
         },
         on_ready=lambda: health.clear("start"),
     )
-    return ValidatorService(settings, runner, health, bus)
+    return RunnerService(settings, runner, health, bus)
