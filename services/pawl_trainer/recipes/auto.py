@@ -94,7 +94,7 @@ def _missing(counts: Counts, settings: TrainingSettings) -> str:
 def steps_for(examples: int, settings: TrainingSettings) -> int:
     """Optimiser steps: the target, but at least one epoch and at most `max_epochs` of them.
 
-    The steps count, not the examples: 12 corrections gave 62 % short answers after 12 steps and 90 % after 18 (from 3 %).
+    The steps count, not the examples: 12 corrections gave 62 % short answers after 12 steps, 90 % after 18 (from 3 %).
     """
     epoch = -(-examples // settings.batch_size)
     return max(epoch, min(settings.target_steps, settings.max_epochs * epoch))
