@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import NAMESPACE_URL
+from uuid import uuid4
 
 import httpx
 
@@ -21,9 +21,8 @@ from pawl_cli.supervise import Happening, Supervisor
 from pawl_shared.codec import encode
 from pawl_shared.errors import PawlError
 from pawl_shared.events import RegisterModelCommand
-from pawl_shared.ids import derived_id
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.topics import COMMANDS, TOPICS
+from pawl_shared.topics import COMMANDS, DEPLOYMENTS, TOPICS
 
 SERVICES = ("inference", "streams", "monitor", "trainer", "validator")
 # For those who let apps talk to it: ports that people know by heart, where they are free.
@@ -117,13 +116,15 @@ class Stack:
         return broker.bootstrap_servers
 
     def _register(self) -> None:
-        """Ask for the model once per data folder or cluster: a second request would have the same id."""
+        """Ask for the model, unless this base was asked for last and serves: one that failed is then tried again."""
         model, base = self.options.model, self.options.base
-        identity = derived_id(NAMESPACE_URL, f"register {model} {base}")
-        if any(event.id == identity for event in follow.everything(self.bus, COMMANDS)):
+        commands = follow.everything(self.bus, COMMANDS)
+        asked = [e.base for e in commands if isinstance(e, RegisterModelCommand) and e.model == model]
+        served = any(getattr(event, "model", None) == model for event in follow.everything(self.bus, DEPLOYMENTS))
+        if served and asked[-1:] == [base]:
             return
         command = RegisterModelCommand(
-            id=identity, time=datetime.now(UTC), source="pawl-cli", model=model, base=base, who="pawl up", why="start"
+            id=uuid4(), time=datetime.now(UTC), source="pawl-cli", model=model, base=base, who="pawl up", why="start"
         )
         producer = self.bus.producer("pawl-cli")
         try:
