@@ -22,7 +22,7 @@ class Plan:
     """What this run of the demo is for. Counts are rated sessions."""
 
     kind: Kind = "shift"
-    before: int = 300  # the detector learns its reference from these
+    before: int = 240  # the detector learns its reference from the first 200 of these
     after: int = 220
     without_shift: int = 600  # how long --no-shift looks for a false alarm
 
