@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import faust
-
 from pawl_shared.bus import Bus
 from pawl_shared.errors import BusError
 from pawl_shared.kafka_bus import KafkaBus
@@ -16,6 +14,7 @@ from pawl_shared.service import Health, serve_health
 from pawl_shared.settings import PawlSettings
 from pawl_shared.topics import TOPICS, Topic
 from pawl_streams.agents import SERVICE, define_agents
+from pawl_streams.lossless_faust import LosslessApp
 from pawl_streams.scoring import RewardPolicy
 
 CHANGELOG = Topic("pawl-streams-answers-changelog", "Faust's table of answers", (), 8, compacted=True, internal=True)
@@ -60,7 +59,7 @@ def build(settings: PawlSettings, policy: RewardPolicy | None = None) -> Streams
     def make_app() -> Any:
         data = settings.data_dir / SERVICE / settings.instance
         data.mkdir(parents=True, exist_ok=True)
-        app = faust.App(
+        app = LosslessApp(
             "pawl-streams",
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
             store="memory://",
