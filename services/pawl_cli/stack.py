@@ -181,4 +181,5 @@ def running(options: Options, progress: Progress) -> Iterator[Stack]:
         stack.start(progress)
         yield stack
     finally:
+        progress("stopping", None, "")
         stack.stop()

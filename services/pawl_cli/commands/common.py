@@ -68,4 +68,5 @@ def told() -> Iterator[None]:
         errors.print(f"[red]pawl:[/] {error}", markup=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as interrupt:
+        errors.print(f"pawl: stopped by {interrupt}")
         raise typer.Exit(INTERRUPTED) from interrupt

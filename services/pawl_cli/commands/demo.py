@@ -73,7 +73,6 @@ def _run(stack_options: Options, options: DemoOptions, terminal: Terminal, out: 
         run.run()
         terminal.done()
         result = conclude(run, options, stack, memory)
-        terminal.step("stopping")
     terminal.done()
     _tell(terminal, result, report.write(result, run.visits, out))
     return result

@@ -65,7 +65,7 @@ def test_a_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest
 def pawl_kafka(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`pawl kafka` as a process that says that it is ready, and the pid of its JVM."""
     command = [sys.executable, "-m", "pawl_cli", "kafka", "--data", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert process.stdout is not None
         assert any("Ready at" in line for line in process.stdout)
@@ -89,6 +89,8 @@ def test_ctrl_c_stops_the_broker_in_order(pawl_kafka: tuple[subprocess.Popen[str
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert not psutil.pid_exists(jvm)
+    assert process.stdout is not None
+    assert "stopped by SIGINT" in process.stdout.read()
     assert "shut down completed" in (tmp_path / "kafka" / "broker.log").read_text()
 
 
