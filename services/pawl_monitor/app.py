@@ -64,6 +64,7 @@ def build(
         ),
         {WEIGH: weigh},
         on_ready=lambda: health.clear("start"),
+        gather=settings.gather_seconds,
     )
     gather = Gather(reader, policy, settings.heldout_share)
     asgi = routes.create(gather, Lineage(reader, artifacts), Pages(), health, clock)

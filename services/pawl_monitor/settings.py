@@ -16,6 +16,9 @@ class MonitorSettings(PawlSettings):
     http_port: Port = Field(default=8080, description="port of the console and the API; 0: any free one")
     session_gap_seconds: float = Field(default=1800.0, gt=0, description="idle time after which a session is over")
     tick_seconds: float = Field(default=2.0, gt=0, description="how often time is written to the log")
+    gather_seconds: float = Field(
+        default=0.5, ge=0, le=60, description="how long records are gathered for one commit; less: fresher, dearer"
+    )
     drift_alpha: float = Field(
         default=1e-5, gt=0, lt=1, description="false alarms per stable session and direction that are accepted"
     )

@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel
 
 from pawl_shared import logging, metrics
-from pawl_shared.bus import Bus, Partition, Producer, Record
+from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
 from pawl_shared.codec import decode, encode, event_type, header
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.effects import EffectHandler, EffectRunner
@@ -32,6 +32,7 @@ from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredS
 S = TypeVar("S", bound=BaseModel)
 
 OUTBOX_BATCH = 1_000
+FULL_BATCH = 5_000  # records; a larger batch is committed no faster per record
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Runner:
         source: who publishes, in events (service and instance).
         instance: this member of the group, the same after a restart.
         handlers: for each kind of effect, what does the work (in a thread of its own; one at a time for each kind).
+        gather: seconds from a batch's first record to its commit, in which further records join it.
     """
 
     def __init__(
@@ -110,12 +112,14 @@ class Runner:
         folds: Sequence[Fold[Any]],
         handlers: Mapping[str, EffectHandler] | None = None,
         on_ready: Callable[[], None] = lambda: None,
+        gather: float = 0.0,
     ) -> None:
         self.service, self.source, self._instance = service, source, instance
         self._bus, self._store, self._folds = bus, store, tuple(folds)
         self.topics = tuple(dict.fromkeys(topic for fold in folds for topic in fold.topics))
         self._handlers = dict(handlers or {})
-        self._on_ready = on_ready
+        self._on_ready, self._gather = on_ready, gather
+        self._gathered: list[Record] = []
         self._log = logging.get(f"pawl.{service}")
         self._producer: Producer | None = None
         self._effects: EffectRunner | None = None
@@ -136,7 +140,7 @@ class Runner:
                 self._effects.begin(effect)
             self._on_ready()
             while not stop.is_set():
-                self.handle(consumer.poll(0.1))
+                self.handle(self._poll(consumer))
                 self._finish_effects()
                 metrics.LAG.labels(self.service).set(consumer.lag())
         finally:
@@ -146,12 +150,25 @@ class Runner:
             self._producer.close()
             self._store.close()
 
+    def _poll(self, consumer: Consumer) -> list[Record]:
+        self._gathered = list(consumer.poll(0.1))
+        give_up = time.monotonic() + self._gather
+        while 0 < len(self._gathered) < FULL_BATCH and (left := give_up - time.monotonic()) > 0:
+            more = consumer.poll(left)
+            self._gathered += more
+        return self._gathered
+
     def _assigned(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
+        self._drop(partitions)
         known = self._store.positions(list(partitions))
         return {part: known.get(part) for part in partitions}
 
     def _revoked(self, partitions: Collection[Partition]) -> None:
-        """Every batch is committed before the next poll, so nothing is open here."""
+        self._drop(partitions)
+
+    def _drop(self, partitions: Collection[Partition]) -> None:
+        """What was read of these and not committed will be read again, here or by another member."""
+        self._gathered = [r for r in self._gathered if Partition(r.topic, r.partition) not in partitions]
 
     # ------------------------------------------------------------ one batch
 

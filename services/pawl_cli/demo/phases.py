@@ -12,7 +12,7 @@ from pawl_shared import events as e
 
 Kind = Literal["shift", "no-shift", "bad-data"]
 PHASES = ("setup", "before", "detect", "collect", "train", "validate", "canary", "after")
-BUSY = {"visitors": 4, "pause": 0.0}
+BUSY = {"visitors": 6, "pause": 0.0}
 # Training takes all of two cores; fewer visitors in that time are the crowd's night.
 QUIET = {"visitors": 1, "pause": 2.0}
 

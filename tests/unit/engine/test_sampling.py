@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pawl_inference.engine.port import Sampling
-from pawl_inference.engine.sampling import History, choose, log_probabilities, penalise
+from pawl_inference.engine.sampling import History, choose, largest, log_probabilities, penalise
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.3, 0.2], np.float32))
 
@@ -85,3 +85,10 @@ def test_a_token_is_always_drawn_and_never_one_that_was_cut(
     assert 0 <= token < len(values)
     assert top_k == 0 or larger < top_k
     assert np.exp(float(logits[token]) - float(logits.max())) >= min_p * (1 - 1e-6)
+
+
+@given(st.integers(1, 5000), st.integers(1, 300), st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_the_largest_are_those_of_a_stable_sort(size: int, count: int, digits: int, seed: int) -> None:
+    values = np.round(np.random.default_rng(seed).normal(0, 2, size), digits)
+    expected = np.argsort(-values, kind="stable")[:count]
+    assert largest(values, count).tolist() == expected.tolist()

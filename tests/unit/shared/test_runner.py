@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import BaseModel
 
-from pawl_shared.bus import Message
+from pawl_shared.bus import Message, Partition, Record
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.effects import EffectContext
@@ -239,3 +239,45 @@ def test_a_trace_leads_from_cause_to_effect(bus: MemoryBus, clock: ManualClock) 
     run_until(runner(bus, store), lambda: count(store) == 0)
     last = [record for record in bus.read(COMMANDS.name) if record][-1]
     assert dict(last.headers)["traceparent"].decode().startswith(f"00-{'ab' * 16}-")
+
+
+class Batches:
+    """A consumer whose polls are scripted: what they return, or what happens in them."""
+
+    def __init__(self, *polls: list[Record] | Callable[[], object]) -> None:
+        self._polls = list(polls)
+
+    def poll(self, timeout: float) -> list[Record]:
+        poll = self._polls.pop(0) if self._polls else []
+        if callable(poll):
+            poll()
+            return []
+        return poll
+
+    def lag(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def record(topic: str, offset: int) -> Record:
+    return Record(topic, 0, offset, NOW, None, None)
+
+
+def gathering(bus: MemoryBus, seconds: float) -> Runner:
+    return Runner("test", "test/0", "0", bus, MemoryStore(), [Counting()], gather=seconds)
+
+
+def test_records_that_come_soon_after_join_the_batch(bus: MemoryBus) -> None:
+    polls = [[record(COMMANDS.name, 0)], [], [record(EVIDENCE.name, 0)]]
+    assert gathering(bus, 0)._poll(Batches(*polls)) == polls[0]
+    assert gathering(bus, 0.02)._poll(Batches(*polls)) == polls[0] + polls[2]
+    assert gathering(bus, 0.02)._poll(Batches([], *polls)) == []
+
+
+def test_gathered_records_of_partitions_that_were_given_away_are_dropped(bus: MemoryBus) -> None:
+    runner = gathering(bus, 0.02)
+    gone, kept = record(COMMANDS.name, 0), record(EVIDENCE.name, 0)
+    revoke = lambda: runner._revoked([Partition(COMMANDS.name, 0)])  # noqa: E731
+    assert runner._poll(Batches([gone, kept], revoke)) == [kept]
