@@ -78,7 +78,7 @@ def runs_of(records: Sequence[Fact]) -> list[Run]:
         elif kind == e.DeploymentChanged.TYPE:
             _deployed(runs, value, time)
         elif (run := runs.get(str(record["run"]))) is not None:
-            runs[run.run] = run.model_copy(update={**_update(kind, value), "changed": time})
+            runs[run.run] = run.model_copy(update={**_update(kind, value, run), "changed": time})
     return sorted(runs.values(), key=lambda run: run.requested, reverse=True)
 
 
@@ -99,13 +99,16 @@ def _requested(run: str, value: Fact, time: datetime) -> Run:
     )
 
 
-def _update(kind: str, value: Fact) -> Fact:
+def _update(kind: str, value: Fact, run: Run) -> Fact:
     match kind:
         case e.TrainingStarted.TYPE:
             return {"status": "training", "device": value["device"], "sentence": f"Training on {value['device']}."}
         case e.TrainingProgressed.TYPE:
+            if run.status not in ("requested", "training", "trained"):
+                return {}  # progress goes around the transactions, so it may come after what it led to
             names = ("phase", "step", "total", "fraction", "metrics", "eta_seconds")
-            return {"status": "training"} | {name: value[name] for name in names}
+            # the validator reports the progress of its gates in the same way
+            return {"status": "trained" if run.adapter else "training"} | {name: value[name] for name in names}
         case e.TrainingFailed.TYPE:
             return {"status": "failed", "sentence": f"{value['reason']} {value['advice']}".strip()}
         case e.AdapterTrained.TYPE:
