@@ -4,6 +4,7 @@ import logging
 
 import typer
 
+from pawl_cli.commands.dead_letters import dead_letters_app
 from pawl_cli.commands.demo import demo
 from pawl_cli.commands.explain import explain
 from pawl_cli.commands.kafka import kafka, topics_app
@@ -19,6 +20,7 @@ app = typer.Typer(
 for command in (up, demo, status, explain, kafka):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 def main() -> None:

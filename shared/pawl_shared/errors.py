@@ -3,6 +3,7 @@
 PawlError                       base: `str(error)` says what is wrong and what to do about it
 ├── ConfigurationError          a setting is missing or contradicts another
 ├── DecodeError                 a record is not a readable event; it goes to dead letters with this reason
+├── DeadLetterError             a dead letter cannot be found or tried again
 ├── BusError                    the broker refused or did not answer in time
 │   └── FencedError             another instance took over this identity; the only right answer is to stop
 ├── ArtifactError
@@ -26,6 +27,10 @@ class ConfigurationError(PawlError):
 
 class DecodeError(PawlError):
     """A record that is not a readable event."""
+
+
+class DeadLetterError(PawlError):
+    """A dead letter that cannot be found or tried again."""
 
 
 class BusError(PawlError):

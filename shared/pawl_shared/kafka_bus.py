@@ -221,7 +221,7 @@ class _KafkaProducer:
             sent = self._producer.send(
                 message.topic, value=message.value, key=message.key, headers=list(message.headers)
             )
-        except (KafkaError, AssertionError, ValueError) as error:
+        except (KafkaError, AssertionError, TypeError, ValueError) as error:
             failed(error)
         else:
             sent.add_callback(done)

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS = Counter("pawl_records", "Records read, by topic and outcome", ["service", "topic", "outcome"])
 DEAD_LETTERS = Counter("pawl_dead_letters", "Records that went to pawl.dead-letters, by topic", ["service", "topic"])
+RETRIES = Counter("pawl_retries", "Records read that were a retry of a dead letter, by topic", ["service", "topic"])
 COMMIT_SECONDS = Histogram("pawl_commit_seconds", "Time to commit one batch: state, offsets and events", ["service"])
 LAG = Gauge("pawl_consumer_lag", "Records between this service and the end of its topics", ["service"])
 EFFECTS = Gauge("pawl_effects_owed", "Work outside the process that is owed, by kind", ["service", "kind"])

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pawl_shared import logging, metrics
 from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
 from pawl_shared.codec import decode, encode, event_type, header
-from pawl_shared.dead_letter import dead_letter
+from pawl_shared.dead_letter import dead_letter, is_retry
 from pawl_shared.effects import EffectHandler, EffectRunner
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import DeadLetter, Event, Tick
@@ -191,6 +191,8 @@ class Runner:
         self._commit(batch)
 
     def _decode(self, record: Record, batch: _Batch) -> Delivery | None:
+        if is_retry(record):
+            metrics.RETRIES.labels(self.service, record.topic).inc()
         try:
             event = decode(record)
             trace = header(record.headers, "traceparent")

@@ -65,7 +65,14 @@ REPLICAS = Topic("pawl.replicas", "where each replica is", (e.ReplicaReported,),
 COMMANDS = Topic(
     "pawl.commands",
     "what people and programs ask for, with who and why",
-    (e.RegisterModelCommand, e.PromoteCommand, e.RollbackCommand, e.RetrainCommand, e.PauseCommand),
+    (
+        e.RegisterModelCommand,
+        e.PromoteCommand,
+        e.RollbackCommand,
+        e.RetrainCommand,
+        e.PauseCommand,
+        e.RetryDeadLettersCommand,
+    ),
 )
 DEAD_LETTERS = Topic(
     "pawl.dead-letters",

@@ -95,4 +95,5 @@ SAMPLES: tuple[e.Event, ...] = (
         **envelope(26), topic="pawl.feedback", partition=3, offset=9, service="streams", reason="not JSON",
         record_value="AA==",
     ),
+    e.RetryDeadLettersCommand(**envelope(27), topic="pawl.feedback", letters=(uid(26),), who="ada", why="fixed"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pawl_cli.data_folder import RunningNote, read_note
 from pawl_cli.monitor_client import MonitorClient
@@ -24,6 +25,9 @@ FAILED = 1
 Data = Annotated[Path, typer.Option("--data", help="Folder for everything that is kept.", envvar="PAWL_DATA_DIR")]
 Model = Annotated[str, typer.Option("--model", help="The route name that apps ask for, with its tenant.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Servers = Annotated[
+    str, typer.Option("--kafka-bootstrap-servers", help="The cluster; by default the one of the running `pawl up`.")
+]
 DEFAULT_DATA = default_data_dir()
 
 errors = Console(stderr=True, highlight=False)
@@ -65,7 +69,7 @@ def told() -> Iterator[None]:
         with stop_in_order():
             yield
     except PawlError as error:
-        errors.print(f"[red]pawl:[/] {error}", markup=True)
+        errors.print(f"[red]pawl:[/] {escape(str(error))}", markup=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as interrupt:
         errors.print(f"pawl: stopped by {interrupt}")

@@ -1,11 +1,10 @@
 """`pawl kafka` and `pawl topics apply`: the broker alone, and its topics."""
 
 import time
-from typing import Annotated
 
 import typer
 
-from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, print_json, running, told
+from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, print_json, running, told
 from pawl_cli.data_folder import DataFolder, RunningNote
 from pawl_cli.embedded_kafka import EmbeddedKafka
 from pawl_cli.supervise import Supervisor
@@ -38,11 +37,6 @@ def kafka(data: Data = DEFAULT_DATA) -> None:
                 time.sleep(0.2)
         finally:
             supervisor.stop()
-
-
-Servers = Annotated[
-    str, typer.Option("--kafka-bootstrap-servers", help="The cluster; by default the one of the running `pawl up`.")
-]
 
 
 @topics_app.command("apply")

@@ -12,6 +12,7 @@ from pawl_cli.data_folder import DataFolder, RunningNote, read_note
 
 runner = CliRunner()
 COMMANDS = [["up"], ["demo"], ["status"], ["explain"], ["kafka"], ["topics", "apply"]]
+COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
 def test_every_command_is_listed_here() -> None:
@@ -26,7 +27,9 @@ def test_help_has_an_example(command: list[str]) -> None:
     assert f"Example:  pawl {' '.join(command)}" in result.output
 
 
-@pytest.mark.parametrize("command", [["status"], ["explain", "x"], ["topics", "apply"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["status"], ["explain", "x"], ["topics", "apply"], ["dead-letters", "list"]], ids=" ".join
+)
 def test_without_a_running_pawl_the_error_says_how_to_start_one(command: list[str], tmp_path: Path) -> None:
     result = runner.invoke(app, [*command, "--data", str(tmp_path)])
     assert result.exit_code == 1
