@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from random import Random, SystemRandom
 
-from pydantic import SecretStr
-
-from pawl_inference import keys, metrics, routes
+from pawl_inference import metrics, routes
 from pawl_inference.chat import ChatHandler, ChatPolicy
 from pawl_inference.deployments import Artifacts, Deployments, EngineFactory
-from pawl_inference.domain.tokens import KeyRing
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.feedback import FeedbackHandler
@@ -23,11 +19,13 @@ from pawl_inference.reports import SERVICE, Reports
 from pawl_inference.routing import RouteTable
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
+from pawl_shared import secret_files
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.service import Health
+from pawl_shared.tokens import key_ring
 
 # The broker gives up on a message after 120 s; the journal then sends it again.
 _FORWARD_TIMEOUT = 130.0
@@ -54,7 +52,7 @@ def build(
     timeout = settings.feedback_timeout_seconds
     health, table = Health(SERVICE), RouteTable()
     journal = _journal(settings)
-    tokens = _key_ring(settings)
+    tokens = key_ring(settings)
     reports = Reports(
         Publisher(bus, f"{source}-reports", timeout), source=source, url=_url(settings), clock=clock, rng=rng
     )
@@ -112,20 +110,10 @@ def _journal(settings: InferenceSettings) -> Journal:
     return journal
 
 
-def _key_ring(settings: InferenceSettings) -> KeyRing:
-    current = _key(settings.token_key, settings.data_dir / "keys" / "feedback-token.key", "PAWL_TOKEN_KEY")
-    previous = [
-        keys.from_hex(key.get_secret_value(), "PAWL_TOKEN_PREVIOUS_KEYS") for key in settings.token_previous_keys
-    ]
-    return KeyRing.of(current, *previous)
-
-
 def _subject_key(settings: InferenceSettings) -> bytes:
-    return _key(settings.subject_key, settings.data_dir / "keys" / "subject.key", "PAWL_SUBJECT_KEY")
-
-
-def _key(given: SecretStr | None, path: Path, name: str) -> bytes:
-    return keys.from_hex(given.get_secret_value(), name) if given else keys.load_or_create(path)
+    return secret_files.given_or_made(
+        settings.subject_key, settings.data_dir / "keys" / "subject.key", "PAWL_SUBJECT_KEY"
+    )
 
 
 def _url(settings: InferenceSettings) -> str:

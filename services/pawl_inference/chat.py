@@ -11,7 +11,6 @@ from uuid import UUID
 
 from pawl_inference import errors, metrics
 from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError, resolve_caller
-from pawl_inference.domain.tokens import Grant, KeyRing, sign
 from pawl_inference.engine.port import (
     ChatTemplateError,
     Generation,
@@ -29,6 +28,7 @@ from pawl_inference.schemas import ChatRequest
 from pawl_shared import events, logging
 from pawl_shared.clock import Clock
 from pawl_shared.ids import derived_id, uuid7
+from pawl_shared.tokens import Grant, KeyRing, sign
 
 log = logging.get(__name__)
 Ending = Literal["stop", "length", "cancelled"]

@@ -11,13 +11,13 @@ from random import Random
 
 from pawl_inference import errors, metrics
 from pawl_inference.domain.feedback import FeedbackItem, Receipt, to_events
-from pawl_inference.domain.tokens import KeyRing, TokenError
 from pawl_inference.publisher import Publisher
 from pawl_inference.schemas import FeedbackAccepted, FeedbackBatch
 from pawl_shared import codec
 from pawl_shared.clock import Clock
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
+from pawl_shared.tokens import KeyRing, TokenError, mark
 
 MAX_KEY = 255
 # Repeats come within seconds or minutes; at 1,000 posts a second this remembers ten.
@@ -74,7 +74,7 @@ class FeedbackHandler:
         return first
 
     async def _publish(self, made: Sequence[FeedbackReceived]) -> None:
-        messages = [codec.encode(event) for event in made]
+        messages = [mark(self._tokens, codec.encode(event)) for event in made]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):

@@ -7,10 +7,10 @@ from datetime import timedelta
 from pydantic import Field, SecretStr
 
 from pawl_inference.engine.settings import MAX_BATCH_LIMIT
-from pawl_shared.settings import PawlSettings, Port
+from pawl_shared.settings import Port, TokenSettings
 
 
-class InferenceSettings(PawlSettings):
+class InferenceSettings(TokenSettings):
     """Settings of pawl_inference, beside those that all services share."""
 
     http_port: Port = Field(default=8000, description="port to listen on; 0: any free one")
@@ -20,12 +20,6 @@ class InferenceSettings(PawlSettings):
     )
     max_request_bytes: int = Field(
         default=512 << 10, ge=1024, le=768 << 10, description="largest request body; a log record must hold it"
-    )
-    token_key: SecretStr | None = Field(
-        default=None, description="key (64 hex digits) that signs feedback tokens; none: made and kept in DATA_DIR/keys"
-    )
-    token_previous_keys: tuple[SecretStr, ...] = Field(
-        default=(), description="JSON list of older signing keys, whose tokens are still accepted"
     )
     token_lifetime: timedelta = Field(
         default=timedelta(days=7), gt=timedelta(0), description="how long an answer may be rated (ISO 8601 or seconds)"

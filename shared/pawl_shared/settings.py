@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -43,3 +43,16 @@ class PawlSettings(BaseSettings):
     def artifact_cache(self) -> Path:
         """Where local copies of artifacts lie; beside a local store, so that copies can be hard links."""
         return self.data_dir / "artifact-cache"
+
+
+class TokenSettings(PawlSettings):
+    """What signs and verifies feedback tokens: the same for inference and streams."""
+
+    token_key: SecretStr | None = Field(
+        default=None,
+        description="key (64 hex digits) that signs feedback tokens, the same for inference and streams; "
+        "none: made and kept in DATA_DIR/keys",
+    )
+    token_previous_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="JSON list of older signing keys, whose tokens are still accepted"
+    )

@@ -1,10 +1,12 @@
-"""Secrets of the edge: given by setting, else made once and kept in the data folder."""
+"""Secrets of a deployment: given by setting, else made once and kept in the data folder, for this user alone."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from pawl_shared.errors import ConfigurationError
 
@@ -31,6 +33,11 @@ def load_or_create(path: Path) -> bytes:
         finally:
             beside.unlink()
     return from_hex(path.read_text().strip(), str(path))
+
+
+def given_or_made(given: SecretStr | None, path: Path, setting: str) -> bytes:
+    """The key that a setting names, else the one in the file. Raises ConfigurationError."""
+    return from_hex(given.get_secret_value(), setting) if given else load_or_create(path)
 
 
 def from_hex(text: str, where: str) -> bytes:

@@ -4,6 +4,8 @@ The edge keeps no table of its answers, so a token carries all that a FeedbackRe
 choice, the model, the session and the subject. Form: `v1.KEY_ID.PAYLOAD.MAC`, base64url without padding, where MAC is
 HMAC-SHA256 (RFC 2104) over everything before it. Keys have ids, so that a new one can sign while the old one still
 verifies.
+
+The same keys mark feedback that the edge has checked: anybody may write to pawl.feedback, nobody else can mark it.
 """
 
 from __future__ import annotations
@@ -14,12 +16,20 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from pawl_shared import secret_files
+from pawl_shared.bus import Headers, Message, Record
+from pawl_shared.codec import header
+from pawl_shared.settings import TokenSettings
+
 MAX_TOKEN_CHARACTERS = 4096
+MARK_HEADER = "pawl-mark"
 _PREFIX = "v1"
+# What a mark vouches for, besides the value.
+_MARKED = ("ce_id", "ce_time", "ce_source", "ce_type", "ce_cause")
 
 
 class TokenError(ValueError):
@@ -49,6 +59,19 @@ class KeyRing:
     def of(current: bytes, *previous: bytes) -> KeyRing:
         """A ring that signs with `current` and still accepts what `previous` keys signed."""
         return KeyRing(key_id(current), {key_id(key): key for key in (current, *previous)})
+
+
+def key_ring(settings: TokenSettings) -> KeyRing:
+    """The ring that the settings name; without a key in them, the one that is made once in the data folder.
+
+    Raises:
+        ConfigurationError: a key is not hex, or too short.
+    """
+    path = settings.data_dir / "keys" / "feedback-token.key"
+    current = secret_files.given_or_made(settings.token_key, path, "PAWL_TOKEN_KEY")
+    texts = (key.get_secret_value() for key in settings.token_previous_keys)
+    previous = (secret_files.from_hex(text, "PAWL_TOKEN_PREVIOUS_KEYS") for text in texts)
+    return KeyRing.of(current, *previous)
 
 
 def key_id(key: bytes) -> str:
@@ -87,6 +110,28 @@ def verify(ring: KeyRing, token: str, now: datetime) -> Grant:
     return grant
 
 
+def mark(ring: KeyRing, message: Message) -> Message:
+    """The message with a header that says: its token was checked. To be done last, as it covers the value's bytes."""
+    content = _marked_content(message.headers, message.value)
+    text = f"{_PREFIX}.{ring.signing}.{_encode(_digest(ring.keys[ring.signing], content))}"
+    return replace(message, headers=(*message.headers, (MARK_HEADER, text.encode())))
+
+
+def is_marked(ring: KeyRing, record: Record) -> bool:
+    """Whether a record carries our mark. Raises DecodeError when a header is not UTF-8."""
+    parts = (header(record.headers, MARK_HEADER) or "").split(".")
+    if len(parts) != 3 or parts[0] != _PREFIX or parts[1] not in ring.keys:
+        return False
+    expected = _encode(_digest(ring.keys[parts[1]], _marked_content(record.headers, record.value)))
+    return hmac.compare_digest(expected.encode(), parts[2].encode("utf-8", "surrogatepass"))
+
+
+def _marked_content(headers: Headers, value: bytes | None) -> bytes:
+    """Unambiguous: a list in JSON ends before the value begins. The name in it keeps marks from being tokens."""
+    attributes = json.dumps([MARK_HEADER, *(header(headers, name) for name in _MARKED)])
+    return attributes.encode() + b"\n" + (value or b"")
+
+
 def _grant(payload: str) -> Grant:
     try:
         inference_id, choice, model, session, subject, expires = json.loads(_decode(payload))
@@ -96,7 +141,11 @@ def _grant(payload: str) -> Grant:
 
 
 def _mac(key: bytes, body: str) -> bytes:
-    return hmac.new(key, body.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    return _digest(key, body.encode("utf-8", "surrogatepass"))
+
+
+def _digest(key: bytes, content: bytes) -> bytes:
+    return hmac.new(key, content, hashlib.sha256).digest()
 
 
 def _encode(data: bytes) -> str:

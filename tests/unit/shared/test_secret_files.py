@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pawl_inference.keys import from_hex, load_or_create
 from pawl_shared.errors import ConfigurationError
+from pawl_shared.secret_files import from_hex, load_or_create
 
 
 def test_a_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:

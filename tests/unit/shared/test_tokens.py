@@ -5,8 +5,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.samples import FEEDBACK
 
-from pawl_inference.domain.tokens import Grant, KeyRing, TokenError, sign, verify
+from pawl_shared.bus import Message, Record
+from pawl_shared.codec import encode
+from pawl_shared.tokens import MARK_HEADER, Grant, KeyRing, TokenError, is_marked, mark, sign, verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GRANT = Grant(UUID(int=1), 0, "default/assistant", "s-1", "abc", NOW + timedelta(days=7))
@@ -65,3 +68,31 @@ def test_a_known_key_id_alone_does_not_help() -> None:
     version, _, payload, mac = sign(RING, GRANT).split(".")
     with pytest.raises(TokenError):
         verify(both, ".".join((version, both.signing, payload, mac)), NOW)
+
+
+def record(message: Message) -> Record:
+    return Record(message.topic, 0, 0, NOW, message.key, message.value, message.headers)
+
+
+def test_only_who_has_the_key_can_mark_feedback() -> None:
+    plain = encode(FEEDBACK)
+    marked = mark(RING, plain)
+    assert is_marked(RING, record(marked))
+    assert is_marked(KeyRing.of(b"n" * 32, b"k" * 32), record(marked))
+    assert not is_marked(RING, record(plain))
+    assert not is_marked(RING, record(mark(KeyRing.of(b"x" * 32), plain)))
+
+
+def test_a_mark_covers_the_value_and_the_identity() -> None:
+    marked = mark(RING, encode(FEEDBACK))
+    value = (marked.value or b"").replace(b"blue", b"red")
+    assert not is_marked(RING, record(replace(marked, value=value)))
+    for name in ("ce_id", "ce_time", "ce_source", "ce_type"):
+        headers = tuple((key, b"0" if key == name else content) for key, content in marked.headers)
+        assert not is_marked(RING, record(replace(marked, headers=headers)))
+
+
+def test_a_token_is_no_mark() -> None:
+    plain = encode(FEEDBACK)
+    token = sign(RING, GRANT).encode()
+    assert not is_marked(RING, record(replace(plain, headers=(*plain.headers, (MARK_HEADER, token)))))
