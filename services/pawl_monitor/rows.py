@@ -24,14 +24,14 @@ def evidence_row(event: e.SessionObserved) -> Row:
     return Row(
         "evidence",
         {
-            "event_id": str(event.id),
+            "event_id": event.id,
             "time": event.time,
             "model": event.model,
             "session": event.session,
             "subject": event.subject,
             "arm": event.arm,
             "version": event.version,
-            "canary": _text(event.canary),
+            "canary": event.canary,
             "deployment": event.revision,
             "reward": event.reward,
             "answers": event.answers,
@@ -49,7 +49,7 @@ def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decis
     return Row(
         "detector",
         {
-            "event_id": str(event.id),
+            "event_id": event.id,
             "time": event.time,
             "model": event.model,
             "version": event.version,
@@ -66,11 +66,11 @@ def record_row(event: e.Event) -> Row:
     return Row(
         "records",
         {
-            "event_id": str(event.id),
+            "event_id": event.id,
             "time": event.time,
             "type": event.TYPE,
             "model": str(getattr(event, "model", "")),
-            "run": str(event.id) if isinstance(event, e.RetrainRequested) else _text(getattr(event, "run", None)),
+            "run": event.id if isinstance(event, e.RetrainRequested) else getattr(event, "run", None),
             "value": event.model_dump_json(exclude={"id", "time"}),
         },
     )
@@ -79,7 +79,7 @@ def record_row(event: e.Event) -> Row:
 def replica_row(event: e.ReplicaReported) -> Row:
     """A replica's report."""
     value = event.model_dump_json(exclude={"id", "time"})
-    columns = {"event_id": str(event.id), "time": event.time, "replica": event.replica, "healthy": event.healthy}
+    columns = {"event_id": event.id, "time": event.time, "replica": event.replica, "healthy": event.healthy}
     return Row("replicas", columns | {"value": value})
 
 
@@ -88,7 +88,7 @@ def dead_letter_row(event: e.DeadLetter) -> Row:
     return Row(
         "dead_letters",
         {
-            "event_id": str(event.id),
+            "event_id": event.id,
             "time": event.time,
             "service": event.service,
             "topic": event.topic,
@@ -103,9 +103,9 @@ def _score(event: e.InteractionScored) -> Row:
     return Row(
         "scores",
         {
-            "event_id": str(event.id),
+            "event_id": event.id,
             "time": event.time,
-            "inference_id": str(event.inference_id),
+            "inference_id": event.inference_id,
             "choice": event.choice,
             "model": event.model,
             "session": event.session,
@@ -121,19 +121,21 @@ def _answer(event: e.InteractionScored, inference: e.InferenceLogged) -> Row:
     return Row(
         "answers",
         {
-            "event_id": str(event.id),
+            "event_id": event.id,
             "time": inference.time,
-            "inference_id": str(inference.inference_id),
+            "inference_id": inference.inference_id,
             "choice": inference.choice,
             "model": inference.model,
             "session": inference.session,
             "subject": inference.subject,
-            "messages": json.dumps([message.model_dump() for message in inference.messages], ensure_ascii=False),
+            "messages": json.dumps(
+                [{"role": m.role, "content": m.content} for m in inference.messages], ensure_ascii=False
+            ),
             "answer": inference.answer,
             "finish_reason": inference.finish_reason,
             "arm": inference.arm,
             "version": inference.version,
-            "canary": _text(inference.canary),
+            "canary": inference.canary,
             "deployment": inference.revision,
             "words": len(inference.answer.split()),
             "prompt_tokens": inference.prompt_tokens,
@@ -148,9 +150,9 @@ def _feedback(feedback: e.FeedbackReceived) -> Row:
     return Row(
         "feedback",
         {
-            "feedback_id": str(feedback.id),
+            "feedback_id": feedback.id,
             "time": feedback.time,
-            "inference_id": str(feedback.inference_id),
+            "inference_id": feedback.inference_id,
             "choice": feedback.choice,
             "model": feedback.model,
             "session": feedback.session,
@@ -159,10 +161,6 @@ def _feedback(feedback: e.FeedbackReceived) -> Row:
             "name": feedback.name,
             "value": feedback.value,
             "text": feedback.text,
-            "other_inference_id": _text(feedback.other_inference_id),
+            "other_inference_id": feedback.other_inference_id,
         },
     )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -7,7 +7,9 @@ span ids come from event ids, so that a replay draws the same trace.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -50,13 +52,19 @@ def header(headers: Headers, name: str) -> str | None:
     Raises:
         DecodeError: it is not UTF-8.
     """
-    for key, value in headers:
-        if key == name and value is not None:
-            try:
-                return value.decode()
-            except UnicodeDecodeError as error:
-                raise DecodeError(f"header {name} is not UTF-8") from error
-    return None
+    return _text(_first_of_each(headers), name)
+
+
+def _first_of_each(headers: Headers) -> dict[str, bytes]:
+    return {name: value for name, value in reversed(headers) if value is not None}
+
+
+def _text(headers: Mapping[str, bytes], name: str) -> str | None:
+    value = headers.get(name)
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"header {name} is not UTF-8") from error
 
 
 def decode(record: Record) -> Event:
@@ -66,10 +74,11 @@ def decode(record: Record) -> Event:
         DecodeError: it is no CloudEvent in binary mode, its type is not known or does not belong on this topic, or a
             field is wrong; the message says which.
     """
-    kind = header(record.headers, "ce_type")
+    headers = _first_of_each(record.headers)
+    kind = _text(headers, "ce_type")
     if kind is None:
         raise DecodeError("no ce_type header: not a CloudEvent in binary mode")
-    if (version := header(record.headers, "ce_specversion")) != "1.0":
+    if (version := _text(headers, "ce_specversion")) != "1.0":
         raise DecodeError(f"ce_specversion is {version!r}; this reads 1.0")
     cls = EVENT_TYPES.get(kind)
     if cls is None:
@@ -79,14 +88,23 @@ def decode(record: Record) -> Event:
         raise DecodeError(f"{kind} does not belong on {record.topic}")
     if record.value is None:
         raise DecodeError("the value is empty")
-    content_type = header(record.headers, "content-type") or "application/json"
+    content_type = _text(headers, "content-type") or "application/json"
     if not content_type.lower().startswith("application/json"):
         raise DecodeError(f"content-type is {content_type[:100]!r}; this reads application/json")
-    attributes = {name: header(record.headers, f"ce_{name}") for name in ("id", "time", "source", "cause")}
+    attributes = {name: _text(headers, f"ce_{name}") for name in ("id", "time", "source", "cause")}
     return _validate(cls, record.value, {k: v for k, v in attributes.items() if v is not None})
 
 
 def _validate(cls: type[Event], value: bytes, attributes: dict[str, str]) -> Event:
+    if value[:1] == b"{" and value[-1:] == b"}":
+        # Nearly every event passes here, at a third of the time: one parse of the value with the envelope as its last
+        # fields (the last of two fields with one name wins). What fails is looked at again, for its reason.
+        with contextlib.suppress(ValidationError):
+            return cls.model_validate_json(value[:-1] + b"," + json.dumps(attributes).encode()[1:])
+    return _validate_slowly(cls, value, attributes)
+
+
+def _validate_slowly(cls: type[Event], value: bytes, attributes: dict[str, str]) -> Event:
     try:
         data = json.loads(value)
     except (ValueError, RecursionError) as error:

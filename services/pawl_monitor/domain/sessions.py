@@ -69,12 +69,14 @@ class SessionPolicy:
         if state.observed:
             return state, state.arrived + self.remembered
         key = f"{event.inference_id}/{event.choice}"
-        update = {
-            "answers": {**state.answers, key: _revise(state.answers.get(key), event)},
-            "ended": max(state.ended, event.time),
-            "arrived": max(state.arrived, at),
-        }
-        new = state.model_copy(update=update)
+        # Made anew, since model_copy() costs four times as much, and this is done once an event.
+        new = Session(
+            model=state.model,
+            session=state.session,
+            answers={**state.answers, key: _revise(state.answers.get(key), event)},
+            ended=max(state.ended, event.time),
+            arrived=max(state.arrived, at),
+        )
         return new, new.arrived + self.gap
 
     def close(

@@ -1,0 +1,56 @@
+"""Rows as Arrow columns with the types of a DuckDB table, so that nothing is guessed and ids travel as 16 bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+
+from pawl_shared.errors import ConfigurationError
+
+TIME = pa.timestamp("us", "UTC")
+TYPES: Mapping[str, pa.DataType] = {
+    "VARCHAR": pa.string(),
+    "BLOB": pa.binary(),
+    "BOOLEAN": pa.bool_(),
+    "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "UUID": pa.uuid(),
+    "TIMESTAMP WITH TIME ZONE": TIME,
+}
+
+
+def types_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, pa.DataType]:
+    """The columns of a table.
+
+    Raises:
+        ConfigurationError: there is no such table.
+    """
+    sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND NOT internal"
+    found = connection.execute(sql, [table]).fetchall()
+    if not found:
+        raise ConfigurationError(f"the database has no table {table!r}: a migration for it is missing")
+    return {name: TYPES[kind] for name, kind in found}
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Rows with the same columns, as an Arrow table. Columns that the rows do not name stay out of it."""
+    return pa.table({name: _array([row[name] for row in rows], types[name]) for name in rows[0]})
+
+
+def uuids(values: Sequence[UUID | str | None]) -> pa.Array[Any]:
+    """Ids, as objects or as text."""
+    content = [None if value is None else _bytes(value) for value in values]
+    return pa.ExtensionArray.from_storage(pa.uuid(), pa.array(content, pa.binary(16)))
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
+    return uuids(values) if kind == TYPES["UUID"] else pa.array(values, kind)
+
+
+def _bytes(value: UUID | str) -> bytes:
+    return value.bytes if isinstance(value, UUID) else UUID(value).bytes
