@@ -102,6 +102,10 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
         deployments = {name: gather.deployments(name) for name in gather.reader.models()}
         return [{"model": n, "deployment": found[0]["value"] if found else None} for n, found in deployments.items()]
 
+    @app.get("/api/counts", summary="Answers, feedback and sessions that are stored")
+    def counts(model: Model = "") -> Fact:
+        return gather.counts(chosen(model), clock.now())
+
     @app.get("/api/overview", summary="The state of one model's loop")
     def overview(model: Model = "") -> Overview:
         return gather.overview(chosen(model), clock.now())

@@ -37,7 +37,7 @@ class Gather:
         deployments = self.deployments(model)
         deployment = deployments[0] if deployments else None
         observations = self.reader.records(model, (e.CanaryObserved.TYPE,), 20)
-        counts = o.Counts(**self.reader.counts(model, now - RECENT))
+        counts = o.Counts(**self.counts(model, now))
         trigger, usable = self.trigger(model, now, state)
         reference = self._reference(state)
         canary = o.canary_of(deployment, observations)
@@ -62,6 +62,10 @@ class Gather:
             story=story_of(self.reader.records(model, limit=200)),
             chart=self.chart(model, alarms),
         )
+
+    def counts(self, model: str, now: datetime) -> Fact:
+        """Answers, feedback and sessions, in all and lately."""
+        return self.reader.counts(model, now - RECENT)
 
     def alarms(self, model: str) -> list[Alarm]:
         """All alarms, the latest first."""
