@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from random import Random, SystemRandom
 
 from pawl_inference import metrics, routes
@@ -12,18 +13,21 @@ from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.follower import DeploymentFollower
-from pawl_inference.forwarder import Forwarder, pack
+from pawl_inference.forwarder import Forwarder, pack, pack_message
 from pawl_inference.journal import Journal
 from pawl_inference.publisher import Publisher
 from pawl_inference.reports import SERVICE, Reports
 from pawl_inference.routing import RouteTable
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
-from pawl_shared import secret_files
+from pawl_shared import master_keys, secret_files
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus
+from pawl_shared.bus import Bus, Message
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.key_topic import Keep, KeyFollower, TopicKeys
+from pawl_shared.sealed_events import sealed
+from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health
 from pawl_shared.tokens import key_ring
 
@@ -56,14 +60,21 @@ def build(
     reports = Reports(
         Publisher(bus, f"{source}-reports", timeout), source=source, url=_url(settings), clock=clock, rng=rng
     )
-    feedback = FeedbackHandler(
-        tokens, Publisher(bus, f"{source}-feedback", timeout), source=source, timeout=timeout, clock=clock, rng=rng
+    masters = master_keys.of_settings(settings)
+    key_follower = KeyFollower(bus, masters, unreadable=reports.unreadable, revived=reports.erase_again)
+    posts = Publisher(bus, f"{source}-feedback", timeout)
+    # Answers wait for no broker: their keys go through the journal, in front of them. Feedback waits for it anyway, and
+    # may overtake the journal: so it has its own ring, whose new keys the broker acknowledges first.
+    answer_ring, feedback_ring = (
+        TextRing(TopicKeys(key_follower, masters, keep, source=source, clock=clock))
+        for keep in (_into(journal), posts.publish)
     )
+    feedback = FeedbackHandler(tokens, feedback_ring, posts, source=source, timeout=timeout, clock=clock, rng=rng)
     chat = ChatHandler(
         ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime),
         table,
         journal_full=lambda: journal.full,
-        append=lambda event: journal.append(pack(event)),
+        append=lambda event: journal.append(pack(sealed(event, answer_ring))),
         clock=clock,
         rng=rng,
     )
@@ -83,12 +94,21 @@ def build(
         health=health,
         journal=journal,
         forwarder=Forwarder(journal, Publisher(bus, f"{source}-journal", _FORWARD_TIMEOUT)),
+        key_follower=key_follower,
         follower=DeploymentFollower(
             bus, Deployments(artifacts, make_engine or _onnx(settings), table), health, reports
         ),
         feedback=feedback,
         reports=reports,
     )
+
+
+def _into(journal: Journal) -> Keep:
+    def keep(messages: Sequence[Message]) -> None:
+        for message in messages:
+            journal.append(pack_message(message))
+
+    return keep
 
 
 def _onnx(settings: InferenceSettings) -> EngineFactory:

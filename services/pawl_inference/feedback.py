@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from random import Random
 
@@ -13,10 +13,12 @@ from pawl_inference import errors, metrics
 from pawl_inference.domain.feedback import FeedbackItem, Receipt, to_events
 from pawl_inference.publisher import Publisher
 from pawl_inference.schemas import FeedbackAccepted, FeedbackBatch
-from pawl_shared import codec
+from pawl_shared import codec, sealing
+from pawl_shared.bus import Partition
 from pawl_shared.clock import Clock
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
+from pawl_shared.sealed_events import all_sealed
 from pawl_shared.tokens import KeyRing, TokenError, mark
 
 MAX_KEY = 255
@@ -28,9 +30,18 @@ class FeedbackHandler:
     """Awaits the broker without blocking the event loop."""
 
     def __init__(
-        self, tokens: KeyRing, publisher: Publisher, *, source: str, timeout: float, clock: Clock, rng: Random
+        self,
+        tokens: KeyRing,
+        texts: sealing.KeyRing,
+        publisher: Publisher,
+        *,
+        source: str,
+        timeout: float,
+        clock: Clock,
+        rng: Random,
     ) -> None:
         self._tokens = tokens
+        self._texts = texts
         self._publisher = publisher
         self._source = source
         self._timeout = timeout
@@ -74,17 +85,21 @@ class FeedbackHandler:
         return first
 
     async def _publish(self, made: Sequence[FeedbackReceived]) -> None:
-        messages = [mark(self._tokens, codec.encode(event)) for event in made]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                sent = await loop.run_in_executor(self._senders, lambda: [self._publisher.send(m) for m in messages])
+                sent = await loop.run_in_executor(self._senders, self._send, made)
                 await asyncio.gather(*(asyncio.wrap_future(future) for future in sent))
         except BusError as error:
             loop.run_in_executor(self._senders, self._publisher.reset)
             raise self._refused(str(error)) from error
         except TimeoutError as error:
             raise self._refused(f"no acknowledgement for {self._timeout:.0f} s") from error
+
+    def _send(self, made: Sequence[FeedbackReceived]) -> list[Future[Partition]]:
+        """A key that is made for a correction or comment is acknowledged by the broker before anything is sent."""
+        messages = [mark(self._tokens, codec.encode(event)) for event in all_sealed(made, self._texts)]
+        return [self._publisher.send(message) for message in messages]
 
     def _refused(self, reason: str) -> errors.ApiError:
         text = f"The feedback was not stored ({reason}); post it again with the same Idempotency-Key."

@@ -14,6 +14,7 @@ from pawl_shared import codec, logging
 from pawl_shared.bus import Message
 from pawl_shared.errors import BusError
 from pawl_shared.events import Event
+from pawl_shared.topics import KEYS
 
 log = logging.get(__name__)
 BATCH = 500
@@ -21,8 +22,12 @@ _MAX_DELAY = 5.0
 
 
 def pack(event: Event) -> bytes:
-    """An event as the journal keeps it: a line with the message's topic, key and headers, then its value."""
-    message = codec.encode(event)
+    """An event as the journal keeps it."""
+    return pack_message(codec.encode(event))
+
+
+def pack_message(message: Message) -> bytes:
+    """A message as the journal keeps it: a line with its topic, key and headers, then its value."""
     head = {
         "topic": message.topic,
         "key": base64.b64encode(message.key or b"").decode(),
@@ -65,7 +70,10 @@ class Forwarder:
         """Send one batch; answers the number of its records. Raises BusError."""
         end = self._journal.end
         batch = self._journal.read(BATCH)
-        self._publisher.publish([unpack(payload) for _, payload in batch])
+        messages = [unpack(payload) for _, payload in batch]
+        # A key stands in the journal before what it seals; on the broker it is acknowledged before that is sent.
+        self._publisher.publish([message for message in messages if message.topic == KEYS.name])
+        self._publisher.publish([message for message in messages if message.topic != KEYS.name])
         # An empty batch before the end: these numbers were damaged on disk.
         self._journal.acknowledge(batch[-1][0] + 1 if batch else end)
         metrics.FORWARDED.inc(len(batch))

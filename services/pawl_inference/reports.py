@@ -6,12 +6,13 @@ from random import Random
 
 from pawl_inference.publisher import Publisher
 from pawl_shared import codec, logging, metrics
-from pawl_shared.bus import Record
+from pawl_shared.bus import Message, Record
 from pawl_shared.clock import Clock
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import BusError
 from pawl_shared.events import ReplicaReported
 from pawl_shared.ids import uuid7
+from pawl_shared.topics import KEYS
 
 log = logging.get(__name__)
 SERVICE = "inference"
@@ -57,6 +58,15 @@ class Reports:
         except BusError as error:
             # Read again, and reported with the same id, at the next start.
             log.warning("the dead letter is not published", error=str(error))
+
+    def erase_again(self, key: bytes) -> None:
+        """Send another tombstone for a data key that came back after its erasure: the journal had sent it twice."""
+        log.warning("an erased key came back, and is erased again", key=key.decode("utf-8", "replace")[-32:])
+        try:
+            self._publisher.publish([Message(KEYS.name, key, None)])
+        except BusError as error:
+            # Met and erased again at the next start: the tombstone still stands before it.
+            log.warning("the tombstone is not published", error=str(error))
 
     def close(self) -> None:
         """Disconnect."""

@@ -20,6 +20,7 @@ from pawl_inference.reports import Reports
 from pawl_inference.routing import RouteTable
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import logging
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.service import Health
 
 log = logging.get(__name__)
@@ -40,6 +41,7 @@ class InferenceService:
         health: Health,
         journal: Journal,
         forwarder: Forwarder,
+        key_follower: KeyFollower,
         follower: DeploymentFollower,
         feedback: FeedbackHandler,
         reports: Reports,
@@ -51,12 +53,14 @@ class InferenceService:
         self.health = health
         self.journal = journal
         self._forwarder = forwarder
+        self._key_follower = key_follower
         self._follower = follower
         self._feedback = feedback
         self._reports = reports
 
     def start(self) -> None:
-        """Follow deployments and forward the journal."""
+        """Follow keys and deployments, and forward the journal."""
+        self._key_follower.start()
         self._forwarder.start()
         self._follower.start()
         self.health.clear("start")
@@ -65,6 +69,7 @@ class InferenceService:
         """No new deployments; the journal is sent as far as the broker takes it, and the rest is kept."""
         self.health.wait_for("stop", "the service is stopping")
         self._follower.stop()
+        self._key_follower.stop()
         self._forwarder.stop()
         self._feedback.close()
         self._reports.close()

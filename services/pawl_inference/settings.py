@@ -19,7 +19,7 @@ class InferenceSettings(TokenSettings):
         description="JSON list of keys of apps (Authorization: Bearer KEY); empty: everyone may ask",
     )
     max_request_bytes: int = Field(
-        default=512 << 10, ge=1024, le=768 << 10, description="largest request body; a log record must hold it"
+        default=512 << 10, ge=1024, le=640 << 10, description="largest request body; a log record must hold it"
     )
     token_lifetime: timedelta = Field(
         default=timedelta(days=7), gt=timedelta(0), description="how long an answer may be rated (ISO 8601 or seconds)"

@@ -16,13 +16,17 @@ from pawl_monitor.handlers.retrain import WeighFeedback
 from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.texts import Texts
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
+from pawl_shared import master_keys
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.runner import Runner
+from pawl_shared.sealing import Opener
 from pawl_shared.service import Health
 from pawl_shared.stores.duckdb import DuckDbStore
 
@@ -50,7 +54,10 @@ def build(
     store.open()  # makes the runner's tables, which the console reads from its first request on
     source = f"pawl-{SERVICE}-{settings.instance}"
     policy, health, reader = watch_policy(settings), Health(SERVICE), Reader(cursors)
-    weigh = WeighFeedback(reader, artifacts, policy.trigger, settings.heldout_share, source)
+    masters = master_keys.of_settings(settings)
+    key_follower = KeyFollower(bus, masters)
+    texts = Texts(Opener(key_follower))
+    weigh = WeighFeedback(reader, artifacts, texts, policy.trigger, settings.heldout_share, source)
     runner = Runner(
         SERVICE,
         source,
@@ -66,9 +73,9 @@ def build(
         on_ready=lambda: health.clear("start"),
         gather=settings.gather_seconds,
     )
-    gather = Gather(reader, policy, settings.heldout_share)
-    asgi = routes.create(gather, Lineage(reader, artifacts), Pages(), health, clock)
-    return MonitorService(settings, bus, runner, asgi, health, reader, cursors, clock, source)
+    gather = Gather(reader, texts, policy, settings.heldout_share)
+    asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock)
+    return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)
 
 
 def watch_policy(settings: MonitorSettings) -> WatchPolicy:

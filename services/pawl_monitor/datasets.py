@@ -21,13 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pawl_monitor.domain.triggers import Usable
+from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.ids import uniform
 
 # One row for each piece of feedback that says which answer is wanted; the latest of its kind on an answer wins.
 FEEDBACK_SQL = """
-SELECT f.feedback_id, f.kind, f.value, f.text, f.time, f.subject, a.session, a.inference_id, a.messages, a.answer,
-       a.finish_reason, o.inference_id AS other_id, o.messages AS other_messages, o.answer AS other_answer,
+SELECT f.feedback_id, f.kind, f.value, f.text, f.time, f.subject, a.session, a.inference_id, a.choice, a.messages,
+       a.answer, a.finish_reason, o.inference_id AS other_id, o.messages AS other_messages, o.answer AS other_answer,
        o.finish_reason AS other_finish
 FROM feedback f
 JOIN answers a ON a.inference_id = f.inference_id AND a.choice = f.choice
@@ -76,13 +77,13 @@ class Request:
     heldout_share: float = 0.25
 
 
-def collect(cursor: duckdb.DuckDBPyConnection, request: Request) -> list[Line]:
-    """The rows of the snapshot, in order. Feedback that says nothing to learn from is left out."""
+def collect(cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -> list[Line]:
+    """The rows of the snapshot, in order. Left out: feedback that says nothing to learn from, and erased texts."""
     values = {"model": request.model, "since": request.since, "until": request.until}
     result = cursor.execute(FEEDBACK_SQL, values)
     names = [column[0] for column in result.description]
     found = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-    lines = (_line(feedback, request.heldout_share) for feedback in found)
+    lines = (_line(feedback, request.heldout_share) for feedback in texts.feedback(found))
     return [line for line in lines if line is not None]
 
 
@@ -145,7 +146,7 @@ def _manifest(lines: Sequence[Line], request: Request) -> dict[str, Any]:
 
 
 def _line(feedback: dict[str, Any], heldout_share: float) -> Line | None:
-    messages = json.loads(feedback["messages"])
+    messages = feedback["messages"]
     content = _content(feedback)
     if content is None:
         return None

@@ -137,7 +137,7 @@ def _answer(event: e.InteractionScored, inference: e.InferenceLogged) -> Row:
             "version": inference.version,
             "canary": inference.canary,
             "deployment": inference.revision,
-            "words": len(inference.answer.split()),
+            "words": inference.words,
             "prompt_tokens": inference.prompt_tokens,
             "answer_tokens": inference.answer_tokens,
             "first_token_seconds": inference.first_token_seconds,

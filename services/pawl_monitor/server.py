@@ -18,6 +18,7 @@ from pawl_monitor.ticker import Ticker
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock
 from pawl_shared.errors import ConfigurationError
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.runner import Runner
 from pawl_shared.service import Health
 
@@ -32,6 +33,7 @@ class MonitorService:
         settings: MonitorSettings,
         bus: Bus,
         runner: Runner,
+        keys: KeyFollower,
         asgi: FastAPI,
         health: Health,
         reader: Reader,
@@ -39,7 +41,7 @@ class MonitorService:
         clock: Clock,
         source: str,
     ) -> None:
-        self._settings, self._bus, self._runner = settings, bus, runner
+        self._settings, self._bus, self._runner, self._keys = settings, bus, runner, keys
         self.asgi, self.health, self.reader = asgi, health, reader
         self._cursors, self._clock, self._source = cursors, clock, source
         self._ended = threading.Event()
@@ -56,6 +58,7 @@ class MonitorService:
         self.url = "http://{}:{}".format(*listener.getsockname()[:2])
         working = threading.Thread(target=self._work, args=(stop,), name="runner")
         ticker = self._ticker()
+        self._keys.start()
         working.start()
         ticker.start()
         try:
@@ -66,6 +69,7 @@ class MonitorService:
             self._ended.set()
             working.join()
             ticker.join()
+            self._keys.stop()
             self._cursors.close()
         if self._failure is not None:
             raise self._failure

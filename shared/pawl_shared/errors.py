@@ -4,6 +4,7 @@ PawlError                       base: `str(error)` says what is wrong and what t
 ├── ConfigurationError          a setting is missing or contradicts another
 ├── DecodeError                 a record is not a readable event; it goes to dead letters with this reason
 ├── DeadLetterError             a dead letter cannot be found or tried again
+├── KeysUnreadableError         a key of sealed text can not be had now: no master key for it, or no broker
 ├── BusError                    the broker refused or did not answer in time
 │   └── FencedError             another instance took over this identity; the only right answer is to stop
 ├── ArtifactError
@@ -31,6 +32,10 @@ class DecodeError(PawlError):
 
 class DeadLetterError(PawlError):
     """A dead letter that cannot be found or tried again."""
+
+
+class KeysUnreadableError(PawlError):
+    """Whether there is a key, or what it is, can not be told now; not the same as an erased one."""
 
 
 class BusError(PawlError):

@@ -16,6 +16,7 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astime
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of an artifact, in hex")]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+SealedText = Annotated[str, Field(description="sealed with a key of its subject; plain in events of before that")]
 Arm = Literal["champion", "challenger", "pinned"]
 Stage = Literal["candidate", "validated", "canary", "champion", "retired", "rejected"]
 
@@ -50,7 +51,7 @@ class Message(Value):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str
+    content: SealedText
 
 
 class Interval(Value):
@@ -87,7 +88,8 @@ class InferenceLogged(Event):
     session: str
     subject: str | None = Field(default=None, description="keyed hash of the app's user id")
     messages: tuple[Message, ...]
-    answer: str
+    answer: SealedText
+    answer_words: int | None = Field(default=None, ge=0, description="counted before the answer was sealed")
     finish_reason: Literal["stop", "length", "cancelled"]
     arm: Arm
     version: Digest = Field(description="base or adapter digest that answered")
@@ -99,7 +101,12 @@ class InferenceLogged(Event):
     answer_tokens: int = Field(ge=0)
     first_token_seconds: Finite = Field(ge=0)
     total_seconds: Finite = Field(ge=0)
-    metadata: dict[str, str] = Field(default_factory=dict, description="the app's own tags")
+    metadata: dict[str, str] = Field(default_factory=dict, description="the app's own tags, readable for all")
+
+    @property
+    def words(self) -> int:
+        """Words of the answer; nobody needs a key to know them."""
+        return len(self.answer.split()) if self.answer_words is None else self.answer_words
 
 
 class FeedbackReceived(Event):
@@ -116,7 +123,7 @@ class FeedbackReceived(Event):
     kind: Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric"]
     name: str = Field(default="", max_length=100, description="of the signal or metric")
     value: Finite | None = Field(default=None, description="thumb and comparison: 1 or 0; rating: 1-5; else a number")
-    text: str | None = Field(default=None, description="the correction or comment")
+    text: SealedText | None = Field(default=None, description="the correction or comment, sealed like the answer")
     other_inference_id: UUID | None = Field(default=None, description="the answer it was compared with")
 
 
@@ -445,6 +452,20 @@ class PauseCommand(Command):
     TYPE = "pawl.command.pause.v1"
 
     paused: bool = True
+
+
+# ---------------------------------------------------------------- keys of sealed text
+
+
+class DataKeyCreated(Event):
+    """A data key, wrapped by a master key. A record of the same key without a value erases it, and all it sealed."""
+
+    TYPE = "pawl.key.created.v1"
+    KEY = "name"
+
+    name: str = Field(pattern=r"^[\s\S]+/[0-9a-f]{32}$", description="whose texts it seals, a slash, and the key's id")
+    wrapped: str = Field(description="base64: nonce and AES-256-GCM of the key; associated data is the name")
+    master: str = Field(description="id of the master key that wrapped it")
 
 
 # ---------------------------------------------------------------- dead letters

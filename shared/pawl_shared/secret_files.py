@@ -19,6 +19,12 @@ def load_or_create(path: Path) -> bytes:
     Raises:
         ConfigurationError: the file holds no key.
     """
+    make_if_missing(path)
+    return from_hex(path.read_text().strip(), str(path))
+
+
+def make_if_missing(path: Path) -> None:
+    """A new key in a file that only this user may read, unless there is one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         beside = path.with_name(f"{path.name}.{os.getpid()}.new")
@@ -32,7 +38,6 @@ def load_or_create(path: Path) -> bytes:
             pass
         finally:
             beside.unlink()
-    return from_hex(path.read_text().strip(), str(path))
 
 
 def given_or_made(given: SecretStr | None, path: Path, setting: str) -> bytes:

@@ -24,6 +24,11 @@ class PawlSettings(BaseSettings):
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port[,host:port]")
     data_dir: Path = Field(default_factory=default_data_dir, description="folder for everything kept on this machine")
     artifact_url: str = Field(default="", description="fsspec URL of the artifact store; empty: DATA_DIR/artifacts")
+    master_keys: Path | None = Field(
+        default=None,
+        description="file with the keys that wrap the keys of sealed text, 64 hex digits a line, the newest first; the "
+        "same for all services; none: DATA_DIR/keys/master.keys, made where there is none",
+    )
     instance: str = Field(default="0", description="names this instance of its service across restarts")
     http_host: str = Field(default="127.0.0.1", description="address to listen on")
     http_port: Port = Field(default=0, description="port to listen on; 0: any free one")

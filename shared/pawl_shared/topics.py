@@ -74,6 +74,16 @@ COMMANDS = Topic(
         e.RetryDeadLettersCommand,
     ),
 )
+# Erased for good within two days: a day until the tombstone's segment is closed and cleaned, as long for the next one.
+# Tombstones stay for 30 days, so that a reader that was away for less still meets them.
+KEYS = Topic(
+    "pawl.keys",
+    "keys of sealed text, wrapped; the loss of a key is the erasure",
+    (e.DataKeyCreated,),
+    8,
+    compacted=True,
+    extra={"max.compaction.lag.ms": str(DAY_MS), "delete.retention.ms": str(30 * DAY_MS)},
+)
 DEAD_LETTERS = Topic(
     "pawl.dead-letters",
     "what could not be read or handled, with its reason",
@@ -103,6 +113,7 @@ TOPICS: tuple[Topic, ...] = (
     DEPLOYMENTS,
     REPLICAS,
     COMMANDS,
+    KEYS,
     DEAD_LETTERS,
     VALIDATOR_STATE,
     TRAINER_STATE,

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from support.fake_engine import FakeEngine
+from support.sealing import ring_of
 
 from pawl_inference import app
 from pawl_inference.server import InferenceService
@@ -21,6 +22,7 @@ from pawl_shared.clock import SystemClock
 from pawl_shared.events import DeployedVersion, DeploymentChanged, Event
 from pawl_shared.ids import uuid7
 from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.sealed_events import opened
 from pawl_shared.topics import TOPICS, Topic
 
 MODEL = "default/assistant"
@@ -81,8 +83,10 @@ class World:
         self.bus.producer("test").send(codec.encode(event)).result(5)
 
     def read(self, topic: Topic) -> list[Any]:
-        """Every event of a topic."""
-        return [codec.decode(record) for record in self.bus.read(topic.name) if record is not None]
+        """Every event of a topic, its texts opened."""
+        events = [codec.decode(record) for record in self.bus.read(topic.name) if record is not None]
+        ring = ring_of(self.bus, self.folder / "data")
+        return [opened(event, ring) for event in events]
 
     def make_engine(self, folder: Path, graph: str) -> FakeEngine:
         self.engines.append(FakeEngine(BASE, graph))

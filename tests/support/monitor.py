@@ -16,6 +16,7 @@ from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import WeighFeedback
 from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.texts import Texts
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Message
@@ -23,6 +24,8 @@ from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.runner import Runner
+from pawl_shared.sealed_events import sealed
+from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.stores.port import Commit
 from pawl_shared.topics import INTERACTIONS, TOPICS, topic_of
@@ -97,7 +100,10 @@ class World:
         self._producer = self.bus.producer("test")
         self._restart_every, self._batches, self._number, self._ticks = restart_every, 0, 0, 0
         self._rng = random.Random(1)
-        self._weigh = WeighFeedback(self.reader, self.artifacts, self.policy.trigger, 0.25, "test")
+        self.keys = MemoryKeys()
+        self.texts = Texts(Opener(self.keys))
+        self._ring = KeyRing(self.keys)
+        self._weigh = WeighFeedback(self.reader, self.artifacts, self.texts, self.policy.trigger, 0.25, "test")
         self._start()
 
     @property
@@ -105,8 +111,9 @@ class World:
         return self.clock.now()
 
     def publish(self, *events: e.Event) -> None:
+        """Texts are sealed, as the edge does."""
         for event in events:
-            self._producer.send(encode(event))
+            self._producer.send(encode(sealed(event, self._ring)))
 
     def malformed(self) -> None:
         """Something on pawl.interactions that nobody can read."""

@@ -86,6 +86,9 @@ SAMPLES: tuple[e.Event, ...] = (
         promote_evidence=12.5, promote_threshold=100, rollback_evidence=0.01, rollback_threshold=20,
     ),
     e.ReplicaReported(**envelope(20), replica="inference/0", applied={MODEL: 2}, slots={"1": ADAPTER}, healthy=True),
+    e.DataKeyCreated(
+        **envelope(29), name=f"default/subject/{'0f' * 16}/{uid(29).hex}", wrapped="AAAA", master="01234567"
+    ),
     e.RegisterModelCommand(**envelope(21), model=MODEL, who="pawl up", base="smollm2-135m-instruct"),
     e.PromoteCommand(**envelope(22), model=MODEL, who="ada", why="looks good", version=ADAPTER),
     e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),

@@ -133,12 +133,12 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
 def statistics_of(inference: InferenceLogged) -> dict[str, float]:
     """Numbers about one answer that say nothing of its content."""
     return {
-        "words": float(len(inference.answer.split())),
+        "words": float(inference.words),
         "tokens": float(inference.answer_tokens),
         "seconds": inference.total_seconds,
         "first_token_seconds": inference.first_token_seconds,
         "cut": float(inference.finish_reason == "length"),
-        "empty": float(not inference.answer.strip()),
+        "empty": float(not inference.words),
     }
 
 

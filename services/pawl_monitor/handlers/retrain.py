@@ -9,6 +9,7 @@ from pawl_monitor import datasets
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import Weighing
 from pawl_monitor.reader import Reader
+from pawl_monitor.texts import Texts
 from pawl_shared import logging
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.effects import EffectContext
@@ -27,11 +28,12 @@ class WeighFeedback:
         self,
         reader: Reader,
         artifacts: ArtifactStore,
+        texts: Texts,
         policy: TriggerPolicy,
         heldout_share: float,
         source: str,
     ) -> None:
-        self._reader, self._artifacts, self._policy = reader, artifacts, policy
+        self._reader, self._artifacts, self._texts, self._policy = reader, artifacts, texts, policy
         self._heldout_share, self._source = heldout_share, source
         self._log = logging.get("pawl.monitor")
         self._asked: set[tuple[str, str, int]] = set()
@@ -45,7 +47,7 @@ class WeighFeedback:
             return ()
         request = request_of(weighing, self._heldout_share)
         with self._reader.cursor() as cursor:
-            lines = datasets.collect(cursor, request)
+            lines = datasets.collect(cursor, request, self._texts)
         decision = self._policy.decide(weighing.trigger, datasets.usable(lines), weighing.now)
         if not decision.fire:
             return ()

@@ -10,6 +10,7 @@ from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.triggers import TriggerDecision, TriggerState, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.reader import Reader
+from pawl_monitor.texts import Texts
 from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
@@ -27,8 +28,8 @@ FEWEST, MOST, PER_BUCKET = 8, 72, 14
 class Gather:
     """Answers for the API and the console. `heldout_share` splits feedback as the next snapshot would."""
 
-    def __init__(self, reader: Reader, policy: WatchPolicy, heldout_share: float) -> None:
-        self.reader, self._policy, self._heldout_share = reader, policy, heldout_share
+    def __init__(self, reader: Reader, texts: Texts, policy: WatchPolicy, heldout_share: float) -> None:
+        self.reader, self._texts, self._policy, self._heldout_share = reader, texts, policy, heldout_share
 
     def overview(self, model: str, now: datetime) -> o.Overview:
         """Everything the first page shows."""
@@ -98,7 +99,7 @@ class Gather:
             model=model, since=trigger.occasion.since, until=now, base="", heldout_share=self._heldout_share
         )
         with self.reader.cursor() as cursor:
-            usable = datasets.usable(datasets.collect(cursor, request))
+            usable = datasets.usable(datasets.collect(cursor, request, self._texts))
         return self._policy.trigger.decide(trigger, usable, now), usable
 
     def measure(self) -> None:

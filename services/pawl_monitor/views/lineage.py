@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pawl_monitor.reader import Reader
+from pawl_monitor.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, alarms_of
 from pawl_monitor.views.runs import RUN_TYPES, runs_of
 from pawl_shared import events as e
@@ -21,15 +22,15 @@ EXAMPLES = 5
 class Lineage:
     """Follows digests and ids from an answer back to the feedback that shaped it."""
 
-    def __init__(self, reader: Reader, artifacts: ArtifactStore) -> None:
-        self._reader, self._artifacts = reader, artifacts
+    def __init__(self, reader: Reader, artifacts: ArtifactStore, texts: Texts) -> None:
+        self._reader, self._artifacts, self._texts = reader, artifacts, texts
 
     def explain(self, inference_id: str) -> Fact | None:
         """An answer with its feedback and lineage; None when the answer is not known."""
         answer = self._reader.interaction(inference_id)
         if answer is None:
             return None
-        return answer | {"lineage": self.version(answer["model"], answer["version"])}
+        return self._texts.interaction(answer) | {"lineage": self.version(answer["model"], answer["version"])}
 
     def version(self, model: str, version: str) -> Fact:
         """A version's history. A base model has none but its registration."""

@@ -8,9 +8,11 @@ from support.monitor import BASE, MODEL, START, interaction
 
 from pawl_monitor import datasets, rows
 from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
+from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.events import FeedbackReceived, InteractionScored
+from pawl_shared.sealing import MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.stores.port import Commit
 
@@ -53,7 +55,7 @@ def stored(events: list[InteractionScored]) -> DuckDbStore:
 
 
 def lines_of(events: list[InteractionScored]) -> list[datasets.Line]:
-    return datasets.collect(stored(events)._con, REQUEST)
+    return datasets.collect(stored(events)._con, REQUEST, Texts(Opener(MemoryKeys())))
 
 
 def said(event: InteractionScored, **changes: object) -> InteractionScored:

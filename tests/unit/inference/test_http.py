@@ -305,7 +305,7 @@ def test_an_answer_is_in_the_journal_before_its_last_chunk(service: InferenceSer
         answer = service.chat.begin(_request())
         before = service.journal.end
         async for chunk in answer.chunks():
-            assert service.journal.end == before + (chunk.finish_reason is not None)
+            assert (service.journal.end > before) == (chunk.finish_reason is not None)
 
     asyncio.run(scenario())
 

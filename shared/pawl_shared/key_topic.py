@@ -1,0 +1,262 @@
+"""Data keys on the compacted topic pawl.keys, wrapped by a master key; a tombstone is the erasure.
+
+A follower reads the topic from its beginning and goes on reading, so that an erasure reaches every process within a
+second. What it remembers is bounded: a key that was pushed out is read again from the topic when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from pawl_shared import logging
+from pawl_shared.bus import Bus, Message, Record
+from pawl_shared.clock import Clock
+from pawl_shared.codec import decode, encode
+from pawl_shared.errors import DecodeError, KeysUnreadableError, PawlError
+from pawl_shared.events import DataKeyCreated
+from pawl_shared.master_keys import MasterKeys
+from pawl_shared.sealing import DataKey, FoundKeys, Keys
+from pawl_shared.topics import KEYS
+
+log = logging.get(__name__)
+K = TypeVar("K")
+V = TypeVar("V")
+
+REMEMBERED = 50_000  # some 40 MB with owners and ids
+POLL_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+# How long somebody who asks for a key waits until the topic's end is read; a start over 100,000 keys takes some 5 s.
+PATIENCE = 20.0
+
+# Told a record that cannot be read, and why.
+Unreadable = Callable[[Record, str], None]
+# Told the record's key of a data key that was sent again after its tombstone.
+Revived = Callable[[bytes], None]
+# Takes messages with new keys; see Keys.add for what holds when it returns.
+Keep = Callable[[Sequence[Message]], None]
+
+
+class Recent(OrderedDict[K, V], Generic[K, V]):
+    """Remembers the `limit` entries that were used last."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.overflowed = False
+
+    def put(self, key: K, value: V) -> None:
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self.limit:
+            self.popitem(last=False)
+            self.overflowed = True
+
+    def look(self, key: K) -> V | None:
+        if key in self:
+            self.move_to_end(key)
+        return self.get(key)
+
+
+class KeyFollower(FoundKeys):
+    """What the topic holds, as far as it has been read. Erased once is erased: a copy that comes later is ignored."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        masters: MasterKeys,
+        *,
+        unreadable: Unreadable | None = None,
+        revived: Revived | None = None,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self._bus, self._masters = bus, masters
+        self._unreadable, self._revived = unreadable, revived
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._by_id: Recent[str, DataKey] = Recent(remembered)
+        self._by_owner: Recent[str, str] = Recent(remembered)
+        self._erased: Recent[str, bool] = Recent(remembered)  # False: not on the topic when it was read to its end
+        self._locked: Recent[str, str] = Recent(remembered)  # why a key cannot be unwrapped
+        self._rounds = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="key-follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def current(self, owner: str) -> DataKey | None:
+        """The owner's latest key that stands on the topic and is at hand."""
+        with self._lock:
+            key_id = self._by_owner.look(owner)
+            return self._by_id.look(key_id) if key_id else None
+
+    def erased(self, key_id: str) -> bool:
+        """Whether a tombstone was read."""
+        with self._lock:
+            return self._erased.get(key_id, False)
+
+    def find(self, key_id: str) -> DataKey | None:
+        """See Keys.find. Waits until the topic is read to its end when the key is not at hand."""
+        self.load([key_id])
+        with self._lock:
+            if (key := self._by_id.look(key_id)) is None and key_id in self._locked:
+                raise KeysUnreadableError(self._locked[key_id])
+            return key
+
+    def load(self, key_ids: Collection[str]) -> None:
+        """See Keys.load."""
+        if self._missing(key_ids):
+            self._await_end(key_ids)
+        if (missing := self._missing(key_ids)) and self._by_id.overflowed:
+            self._scan(missing)
+        with self._lock:
+            for key_id in self._missing(key_ids):
+                self._erased.put(key_id, False)
+
+    def note(self, record: Record) -> None:
+        """Take in one record of the topic."""
+        if record.value is None:
+            self._erase((record.key or b"").decode("utf-8", "replace").rpartition("/")[2])
+            return
+        try:
+            event = decode(record)
+        except DecodeError as error:
+            log.warning("a key's record is not readable", offset=record.offset, reason=str(error))
+            if self._unreadable:
+                self._unreadable(record, str(error))
+            return
+        if not isinstance(event, DataKeyCreated):
+            return
+        if not self.erased(event.id.hex):
+            self._take(event)
+        elif self._revived:
+            # Left alone, compaction would keep the later record, which is this one.
+            self._revived(record.key or b"")
+
+    def _take(self, event: DataKeyCreated) -> None:
+        owner, _, key_id = event.name.rpartition("/")
+        with self._changed:
+            try:
+                secret = self._masters.unwrap(event.name, event.wrapped, event.master)
+            except KeysUnreadableError as error:
+                if not self._locked:
+                    log.warning("a key cannot be unwrapped; further ones are not reported", reason=str(error))
+                self._locked.put(key_id, str(error))
+            else:
+                self._erased.pop(key_id, None)
+                self._by_id.put(key_id, DataKey(owner, key_id, secret))
+                self._by_owner.put(owner, key_id)
+            self._changed.notify_all()
+
+    def _erase(self, key_id: str) -> None:
+        with self._changed:
+            self._erased.put(key_id, True)
+            self._locked.pop(key_id, None)
+            key = self._by_id.pop(key_id, None)
+            if key and self._by_owner.get(key.owner) == key_id:
+                del self._by_owner[key.owner]
+
+    def _missing(self, key_ids: Collection[str]) -> list[str]:
+        with self._lock:
+            return [i for i in key_ids if i not in self._by_id and i not in self._erased and i not in self._locked]
+
+    def _await_end(self, key_ids: Collection[str]) -> None:
+        """The end counts when it was asked for after this call, so the second time that the reader stands there."""
+        with self._changed:
+            target = self._rounds + 2
+            self._changed.wait_for(
+                lambda: self._rounds >= target or not self._missing(key_ids) or self._stop.is_set(), PATIENCE
+            )
+            if self._rounds < target and self._missing(key_ids):
+                raise KeysUnreadableError(f"{KEYS.name} could not be read to its end within {PATIENCE:.0f} s")
+
+    def _scan(self, wanted: Collection[str]) -> None:
+        """Read the topic once for keys that were pushed out of memory."""
+        among = set(wanted)
+        try:
+            for record in self._bus.read(KEYS.name):
+                if record and (record.key or b"").decode("utf-8", "replace").rpartition("/")[2] in among:
+                    self.note(record)
+        except PawlError as error:
+            raise KeysUnreadableError(f"{KEYS.name} cannot be read: {error}") from error
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                for record in self._bus.read(KEYS.name, self._stop.is_set, timeout=POLL_SECONDS):
+                    if record is not None:
+                        self.note(record)
+                        continue
+                    with self._changed:
+                        self._rounds += 1
+                        self._changed.notify_all()
+            except PawlError as error:
+                log.warning("keys cannot be read; trying again", reason=str(error))
+            except Exception:
+                # A thread that ended here would miss every erasure from now on.
+                log.exception("following keys failed; it starts again")
+            self._stop.wait(RETRY_SECONDS)
+
+
+class TopicKeys(Keys):
+    """Keys on the topic. New ones go through `keep`: published and acknowledged, or into a journal that is sent in
+    order with what they seal. Those are this process's own until the follower has read them."""
+
+    def __init__(
+        self,
+        follower: KeyFollower,
+        masters: MasterKeys,
+        keep: Keep,
+        *,
+        source: str,
+        clock: Clock,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self._follower, self._masters, self._keep = follower, masters, keep
+        self._source, self._clock = source, clock
+        self._lock = threading.Lock()
+        self._made: Recent[str, DataKey] = Recent(remembered)
+
+    def current(self, owner: str) -> DataKey | None:
+        with self._lock:
+            made = self._made.look(owner)
+            if made and self._follower.erased(made.id):
+                del self._made[owner]
+                made = None
+        return made or self._follower.current(owner)
+
+    def add(self, keys: Sequence[DataKey]) -> None:
+        self._keep([encode(self._event(key)) for key in keys])
+        with self._lock:
+            for key in keys:
+                self._made.put(key.owner, key)
+
+    def find(self, key_id: str) -> DataKey | None:
+        return self._follower.find(key_id)
+
+    def load(self, key_ids: Collection[str]) -> None:
+        self._follower.load(key_ids)
+
+    def _event(self, key: DataKey) -> DataKeyCreated:
+        name = f"{key.owner}/{key.id}"
+        return DataKeyCreated(
+            id=UUID(key.id),
+            time=self._clock.now(),
+            source=self._source,
+            name=name,
+            wrapped=self._masters.wrap(name, key.secret),
+            master=self._masters.newest,
+        )
