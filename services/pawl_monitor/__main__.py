@@ -2,12 +2,13 @@
 
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.standby import StandbyMonitor
 from pawl_shared.service import run_service
 
 
 def main() -> None:
-    """Run the monitor until it is told to stop."""
-    run_service("monitor", MonitorSettings, build)
+    """Run the monitor until it is told to stop; while another one runs on the same data, wait to take over."""
+    run_service("monitor", MonitorSettings, lambda settings: StandbyMonitor(settings, build))
 
 
 if __name__ == "__main__":

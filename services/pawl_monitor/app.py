@@ -44,7 +44,8 @@ def build(
     """The service, wired: the database is open, nothing else is connected yet.
 
     Raises:
-        ConfigurationError: another process has the database open, or a newer version of Pawl wrote it.
+        DatabaseInUseError: another process has the database open.
+        ConfigurationError: a newer version of Pawl wrote it.
     """
     bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
     clock = clock or SystemClock()

@@ -12,22 +12,33 @@ import duckdb
 from pawl_shared.errors import ConfigurationError
 
 NUMBERED = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+HOLDER = re.compile(r"\(PID (\d+)\)")
+
+
+class DatabaseInUseError(ConfigurationError):
+    """Another process has the database open; `holder` says which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        found = HOLDER.search(reason)
+        self.holder = f"process {found[1]}" if found else "another process"
+        super().__init__(f"{self.holder} has {path} open, and only one monitor can: stop that one first")
 
 
 def open_database(path: Path | None) -> duckdb.DuckDBPyConnection:
     """Open (or create) the file and bring its tables up to date; None: a database in memory.
 
     Raises:
-        ConfigurationError: another process has the file open, or a newer version of Pawl wrote it.
+        DatabaseInUseError: another process has the file open.
+        ConfigurationError: it cannot be opened, or a newer version of Pawl wrote it.
     """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = duckdb.connect(":memory:" if path is None else str(path))
     except duckdb.IOException as error:
-        raise ConfigurationError(
-            f"cannot open {path}: {error}. Only one monitor can have it open; stop the other one first."
-        ) from error
+        if path is not None and "lock" in str(error):
+            raise DatabaseInUseError(path, str(error)) from error
+        raise ConfigurationError(f"cannot open {path}: {error}") from error
     # The WAL is replayed at start, so its size bounds the restart time.
     connection.execute("SET memory_limit = '1GB'; SET threads = 2; SET checkpoint_threshold = '32MB'")
     connection.execute("SET TimeZone = 'UTC'")
