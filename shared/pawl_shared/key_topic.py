@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from pawl_shared import logging
 from pawl_shared.bus import Bus, Message, Record
 from pawl_shared.clock import Clock
 from pawl_shared.codec import decode, encode
-from pawl_shared.errors import DecodeError, KeysUnreadableError, PawlError
+from pawl_shared.errors import BusError, DecodeError, KeysUnreadableError, PawlError
 from pawl_shared.events import DataKeyCreated
 from pawl_shared.master_keys import MasterKeys
 from pawl_shared.sealing import DataKey, FoundKeys, Keys
@@ -209,6 +210,22 @@ class KeyFollower(FoundKeys):
                 # A thread that ended here would miss every erasure from now on.
                 log.exception("following keys failed; it starts again")
             self._stop.wait(RETRY_SECONDS)
+
+
+def acknowledged(bus: Bus, name: str, timeout: float = 30.0) -> Keep:
+    """Publishes and waits, on a connection of its own: for whoever makes a key now and then."""
+
+    def keep(messages: Sequence[Message]) -> None:
+        producer = bus.producer(name)
+        try:
+            for future in [producer.send(message) for message in messages]:
+                future.result(timeout)
+        except FutureTimeoutError as error:
+            raise BusError(f"the broker did not acknowledge a key within {timeout:.0f} s") from error
+        finally:
+            producer.close()
+
+    return keep
 
 
 class TopicKeys(Keys):

@@ -7,6 +7,8 @@ and exactly_once 72 for 80).
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,17 +16,20 @@ from pawl_shared import logging, metrics, topics
 from pawl_shared.bus import Record
 from pawl_shared.codec import decode, encode, header
 from pawl_shared.dead_letter import dead_letter
-from pawl_shared.errors import DecodeError
+from pawl_shared.errors import BusError, DecodeError
 from pawl_shared.events import Event, FeedbackReceived, InferenceLogged
+from pawl_shared.sealed_events import rewritten
+from pawl_shared.sealing import KeyRing
 from pawl_streams.feedback_join import Answer, answer_key, join
 from pawl_streams.metrics import JOINS
 from pawl_streams.scoring import RewardPolicy
 
 SERVICE = "streams"
+KEY_RETRY_SECONDS = 1.0
 
 
-def define_agents(app: Any, policy: RewardPolicy, source: str) -> None:
-    """Attach the joins to a Faust app."""
+def define_agents(app: Any, policy: RewardPolicy, source: str, ring: KeyRing) -> None:
+    """Attach the joins to a Faust app. `ring` seals feedback that did not come through the edge."""
     raw = {"key_serializer": "raw", "value_serializer": "raw", "key_type": bytes, "value_type": bytes}
     # One agent on both topics: partition n of each is then with one worker, beside partition n of the table.
     arrivals = app.topic(topics.INFERENCES.name, topics.FEEDBACK.name, **raw)
@@ -53,6 +58,7 @@ def define_agents(app: Any, policy: RewardPolicy, source: str) -> None:
                 await publish(dead_letter(record, SERVICE, source, str(error)), None)
                 continue
             key = answer_key(arrival)
+            arrival = await text_rewritten(arrival, ring, str)
             answer, revision = join(Answer.model_validate(answers[key]), arrival, policy, source)
             if revision is None:
                 metrics.RECORDS.labels(SERVICE, record.topic, "duplicate").inc()
@@ -61,6 +67,21 @@ def define_agents(app: Any, policy: RewardPolicy, source: str) -> None:
             answers[key] = answer.model_dump(mode="json")
             JOINS.labels(str(revision.joined).lower()).inc()
             metrics.RECORDS.labels(SERVICE, record.topic, "handled").inc()
+
+
+async def text_rewritten(
+    arrival: InferenceLogged | FeedbackReceived, ring: KeyRing, change: Callable[[str], str]
+) -> InferenceLogged | FeedbackReceived:
+    """The event with its texts opened, changed and sealed again; nowhere else in this service is text open.
+
+    In a thread, since a key may have to be waited for; without end, since an exception here would lose the record.
+    """
+    while True:
+        try:
+            return await asyncio.to_thread(rewritten, arrival, ring, change)
+        except BusError as error:
+            logging.get(f"pawl.{SERVICE}").warning("waiting for a key", reason=str(error))
+            await asyncio.sleep(KEY_RETRY_SECONDS)
 
 
 def record_of(message: Any) -> Record:

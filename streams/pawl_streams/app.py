@@ -7,9 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from pawl_shared import master_keys
 from pawl_shared.bus import Bus
+from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
+from pawl_shared.sealing import KeyRing
 from pawl_shared.service import Health, serve_health
 from pawl_shared.settings import PawlSettings
 from pawl_shared.topics import TOPICS, Topic
@@ -23,8 +27,10 @@ CHANGELOG = Topic("pawl-streams-answers-changelog", "Faust's table of answers", 
 class StreamsService:
     """Runs a Faust app until it is told to stop."""
 
-    def __init__(self, make_app: Callable[[], Any], bus: Bus, health: Health, host: str, port: int) -> None:
-        self._make_app, self._bus, self._health = make_app, bus, health
+    def __init__(
+        self, make_app: Callable[[], Any], bus: Bus, keys: KeyFollower, health: Health, host: str, port: int
+    ) -> None:
+        self._make_app, self._bus, self._keys, self._health = make_app, bus, keys, health
         self._address = host, port
 
     def run(self, stop: threading.Event) -> None:
@@ -33,8 +39,10 @@ class StreamsService:
         try:
             # The table's changelog too, since Faust itself would make it with one replica on any cluster.
             self._bus.create_topics([*TOPICS, CHANGELOG])
+            self._keys.start()
             asyncio.run(self._work(stop))
         finally:
+            self._keys.stop()
             server.shutdown()
 
     async def _work(self, stop: threading.Event) -> None:
@@ -55,6 +63,10 @@ class StreamsService:
 def build(settings: PawlSettings, policy: RewardPolicy | None = None) -> StreamsService:
     """The only place where the service is put together."""
     source = f"pawl/{SERVICE}/{settings.instance}"
+    bus = KafkaBus(settings.kafka_bootstrap_servers)
+    masters = master_keys.of_settings(settings)
+    keys = KeyFollower(bus, masters)
+    ring = KeyRing(TopicKeys(keys, masters, acknowledged(bus, f"{source}-keys"), source=source, clock=SystemClock()))
 
     def make_app() -> Any:
         data = settings.data_dir / SERVICE / settings.instance
@@ -76,8 +88,7 @@ def build(settings: PawlSettings, policy: RewardPolicy | None = None) -> Streams
             web_enabled=False,
             autodiscover=False,
         )
-        define_agents(app, policy or RewardPolicy(), source)
+        define_agents(app, policy or RewardPolicy(), source, ring)
         return app
 
-    bus = KafkaBus(settings.kafka_bootstrap_servers)
-    return StreamsService(make_app, bus, Health(SERVICE), settings.http_host, settings.http_port)
+    return StreamsService(make_app, bus, keys, Health(SERVICE), settings.http_host, settings.http_port)
