@@ -32,6 +32,7 @@ POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 # How long somebody who asks for a key waits until the topic's end is read; a start over 100,000 keys takes some 5 s.
 PATIENCE = 20.0
+ATTEMPTS = 3
 
 # Told a record that cannot be read, and why.
 Unreadable = Callable[[Record, str], None]
@@ -111,26 +112,32 @@ class KeyFollower(FoundKeys):
 
     def find(self, key_id: str) -> DataKey | None:
         """See Keys.find. Waits until the topic is read to its end when the key is not at hand."""
-        self.load([key_id])
-        with self._lock:
-            if (key := self._by_id.look(key_id)) is None and key_id in self._locked:
-                raise KeysUnreadableError(self._locked[key_id])
-            return key
+        for _ in range(ATTEMPTS):
+            self.load([key_id])
+            with self._lock:
+                if key := self._by_id.look(key_id):
+                    return key
+                if key_id in self._locked:
+                    raise KeysUnreadableError(self._locked[key_id])
+                if key_id in self._erased:
+                    return None
+        raise KeysUnreadableError(f"others push this key out of memory each time; {self._by_id.limit} are remembered")
 
     def load(self, key_ids: Collection[str]) -> None:
         """See Keys.load."""
-        if self._missing(key_ids):
-            self._await_end(key_ids)
-        if (missing := self._missing(key_ids)) and self._by_id.overflowed:
-            self._scan(missing)
+        missing = self._missing(key_ids)
+        if not missing:
+            return
+        # As long as nothing was pushed out, all that stands on the topic is at hand once its end is reached.
+        standing = self._scan(missing) if self._by_id.overflowed or not self._await_end(missing) else set()
         with self._lock:
-            for key_id in self._missing(key_ids):
+            for key_id in set(self._missing(missing)) - standing:
                 self._erased.put(key_id, False)
 
     def note(self, record: Record) -> None:
         """Take in one record of the topic."""
         if record.value is None:
-            self._erase((record.key or b"").decode("utf-8", "replace").rpartition("/")[2])
+            self._erase(_key_id(record))
             return
         try:
             event = decode(record)
@@ -174,8 +181,9 @@ class KeyFollower(FoundKeys):
         with self._lock:
             return [i for i in key_ids if i not in self._by_id and i not in self._erased and i not in self._locked]
 
-    def _await_end(self, key_ids: Collection[str]) -> None:
-        """The end counts when it was asked for after this call, so the second time that the reader stands there."""
+    def _await_end(self, key_ids: Collection[str]) -> bool:
+        """The end counts when it was asked for after this call, so the second time that the reader stands there.
+        False: it was reached, but keys were pushed out on the way."""
         with self._changed:
             target = self._rounds + 2
             self._changed.wait_for(
@@ -183,16 +191,20 @@ class KeyFollower(FoundKeys):
             )
             if self._rounds < target and self._missing(key_ids):
                 raise KeysUnreadableError(f"{KEYS.name} could not be read to its end within {PATIENCE:.0f} s")
+            return not self._by_id.overflowed
 
-    def _scan(self, wanted: Collection[str]) -> None:
-        """Read the topic once for keys that were pushed out of memory."""
-        among = set(wanted)
+    def _scan(self, wanted: Collection[str]) -> set[str]:
+        """Read the topic once for keys that were pushed out of memory; answers those that stand there."""
+        among, standing = set(wanted), set[str]()
         try:
             for record in self._bus.read(KEYS.name):
-                if record and (record.key or b"").decode("utf-8", "replace").rpartition("/")[2] in among:
+                key_id = _key_id(record) if record else ""
+                if record and key_id in among:
+                    standing.add(key_id)
                     self.note(record)
         except PawlError as error:
             raise KeysUnreadableError(f"{KEYS.name} cannot be read: {error}") from error
+        return standing
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -210,6 +222,10 @@ class KeyFollower(FoundKeys):
                 # A thread that ended here would miss every erasure from now on.
                 log.exception("following keys failed; it starts again")
             self._stop.wait(RETRY_SECONDS)
+
+
+def _key_id(record: Record) -> str:
+    return (record.key or b"").decode("utf-8", "replace").rpartition("/")[2]
 
 
 def acknowledged(bus: Bus, name: str, timeout: float = 30.0) -> Keep:
