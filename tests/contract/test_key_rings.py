@@ -87,7 +87,7 @@ def test_two_that_make_a_key_for_one_owner_read_each_other(place: Place, owner: 
 
 def test_many_owners_more_than_are_remembered(place: Place, owner: str) -> None:
     edge, reader = place.ring(), place.ring()
-    owners = [f"{owner}{n}" for n in range(7)]
+    owners = [f"{owner}{n}" for n in range(4)]
     edge.ensure(owners)
     envelopes = [edge.seal(each, each, "here") for each in owners]
     reader.load(envelopes)
