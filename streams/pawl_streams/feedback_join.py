@@ -47,17 +47,19 @@ def answer_key(event: InferenceLogged | FeedbackReceived) -> str:
 
 def join(
     answer: Answer, event: InferenceLogged | FeedbackReceived, policy: RewardPolicy, source: str
-) -> tuple[Answer, InteractionScored | None]:
-    """The answer's next state and the revision to publish; no revision for what was seen before."""
+) -> tuple[Answer, InteractionScored]:
+    """The answer's next state and the revision to publish.
+
+    What was seen before changes nothing and is answered all the same, as a crash may have come between keeping it and
+    publishing: the revision has the id that it had then, so whoever has read it drops it.
+    """
     identity = str(event.id)
-    if identity in answer.seen:
-        return answer, None
     statements = dict(answer.statements)
     if isinstance(event, FeedbackReceived):
         new = Statement(time=event.time.isoformat(), id=identity, score=score(event))
         old = statements.get(slot_of(event))
         # Later wins; at the same instant the greater id, so that the order of arrival does not matter.
-        if old is None or (old.time, old.id) < (new.time, new.id):
+        if identity not in answer.seen and (old is None or (old.time, old.id) < (new.time, new.id)):
             statements[slot_of(event)] = new
     known = answer.known or isinstance(event, InferenceLogged)
     new_answer = Answer(known=known, seen=answer.seen | {identity}, statements=statements)
