@@ -12,7 +12,7 @@ from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
-from pawl_monitor.handlers.retrain import WeighFeedback
+from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
@@ -25,7 +25,7 @@ from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import KeyFollower
-from pawl_shared.runner import Runner
+from pawl_shared.runner import Pace, Runner
 from pawl_shared.sealing import Opener
 from pawl_shared.service import Health
 from pawl_shared.stores.duckdb import DuckDbStore
@@ -58,7 +58,7 @@ def build(
     masters = master_keys.of_settings(settings)
     key_follower = KeyFollower(bus, masters)
     texts = Texts(Opener(key_follower))
-    weigh = WeighFeedback(reader, artifacts, texts, policy.trigger, settings.heldout_share, source)
+    weigh = WeighFeedback(StoredFeedback(reader, artifacts, texts), policy.trigger, settings.heldout_share, source)
     runner = Runner(
         SERVICE,
         source,
@@ -72,7 +72,7 @@ def build(
         ),
         {WEIGH: weigh},
         on_ready=lambda: health.clear("start"),
-        gather=settings.gather_seconds,
+        pace=Pace(gather=settings.gather_seconds),
     )
     gather = Gather(reader, texts, policy, settings.heldout_share)
     asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock)

@@ -54,6 +54,18 @@ class Consumer(Protocol):
     def poll(self, timeout: float) -> Sequence[Record]:
         """Records since the last call, in offset order within a partition; waits up to `timeout` seconds for one."""
 
+    def hold(self, partitions: Collection[Partition]) -> None:
+        """Poll delivers nothing of these, and of these alone, from now on; they stay ours."""
+
+    def ends(self) -> Mapping[Partition, int]:
+        """Where the assigned partitions end: whatever the broker takes after this call lies at or beyond these offsets.
+
+        Messages of a transaction that is still open count, too. Raises BusError when the broker does not say.
+        """
+
+    def reached(self, ends: Mapping[Partition, int]) -> Collection[Partition]:
+        """The partitions of which everything before these offsets has been delivered."""
+
     def lag(self) -> int:
         """Records behind the end of the assigned partitions, as far as is known."""
 

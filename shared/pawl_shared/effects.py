@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -52,16 +52,31 @@ class _Context:
         self.publish = publish
 
 
+def one_thread(kind: str) -> Executor:
+    """Where effects of a kind are done: one after the other, beside the runner."""
+    return ThreadPoolExecutor(1, thread_name_prefix=f"effect-{kind}")
+
+
 class EffectRunner:
-    """Begins effects and collects what they ended in."""
+    """Begins effects and collects what they ended in.
+
+    Args:
+        pool: makes the executor of a kind; simulations give one that does the work when they say so.
+        pause: seconds before a second attempt; four times as many before the third.
+    """
 
     def __init__(
-        self, handlers: Mapping[str, EffectHandler], publish: Callable[[Iterable[Event]], None], log: Any
+        self,
+        handlers: Mapping[str, EffectHandler],
+        publish: Callable[[Iterable[Event]], None],
+        log: Any,
+        pool: Callable[[str], Executor] = one_thread,
+        pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
-        self._handlers, self._log = handlers, log
+        self._handlers, self._log, self._pool, self._pause = handlers, log, pool, pause
         self._cancelled = threading.Event()
         self._context = _Context(self._cancelled, publish)
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pools: dict[str, Executor] = {}
         self._done: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._begun: set[UUID] = set()
         self._owed: dict[str, int] = defaultdict(int)
@@ -74,8 +89,9 @@ class EffectRunner:
             raise ConfigurationError(f"nothing handles effects of kind {effect.kind!r}")
         self._begun.add(effect.id)
         self._owed[effect.kind] += 1
-        pool = self._pools.setdefault(effect.kind, ThreadPoolExecutor(1, thread_name_prefix=f"effect-{effect.kind}"))
-        pool.submit(self._work, effect)
+        if effect.kind not in self._pools:
+            self._pools[effect.kind] = self._pool(effect.kind)
+        self._pools[effect.kind].submit(self._work, effect)
 
     def finished(self) -> list[Finished]:
         """Those that ended since the last call."""
@@ -96,7 +112,7 @@ class EffectRunner:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _work(self, effect: Effect) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        pause = self._pause
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 events = self._handlers[effect.kind](effect, self._context)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -32,6 +32,8 @@ MAX_OUTSTANDING = 10_000
 MAX_POLL_RECORDS = 5_000
 # A join takes some 3 s, and 10 s more while the group waits for a member that was killed.
 LONELY_SECONDS = 45.0
+# A poll may wait for this as long as it waits for records; without an answer the next turn asks again.
+ENDS_TIMEOUT_MS = 1_000
 
 
 class KafkaBus(Bus):
@@ -81,7 +83,7 @@ class KafkaBus(Bus):
         # stay in that rebalance for ever, without heartbeats and at full CPU.
         _partitions(consumer, topics)
         consumer.subscribe(list(topics), listener=_Listener(consumer, on_assigned, on_revoked))
-        return _KafkaConsumer(consumer)
+        return _KafkaConsumer(consumer, self._consumer(group_id=None, isolation_level="read_uncommitted"))
 
     def read(self, topic: str, stop: Callable[[], bool] | None = None, timeout: float = 0.2) -> Iterator[Record | None]:
         with contextlib.closing(self._consumer(group_id=None)) as consumer:
@@ -172,8 +174,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class _KafkaConsumer:
-    def __init__(self, consumer: Any) -> None:
+    def __init__(self, consumer: Any, uncommitted: Any) -> None:
         self._consumer = consumer
+        # Asked for ends only: those that committed readers see leave out what open transactions have written already.
+        self._uncommitted = uncommitted
         self._lonely_since: float | None = None
 
     def poll(self, timeout: float) -> list[Record]:
@@ -192,11 +196,34 @@ class _KafkaConsumer:
         if time.monotonic() - self._lonely_since > LONELY_SECONDS:
             raise BusError(f"the group has given this member no partitions for {LONELY_SECONDS:.0f} s")
 
+    def hold(self, partitions: Collection[Partition]) -> None:
+        assigned, paused = self._consumer.assignment(), self._consumer.paused()
+        wanted = {TopicPartition(*part) for part in partitions} & assigned
+        if wanted - paused:
+            self._consumer.pause(*(wanted - paused))
+        if paused - wanted:
+            self._consumer.resume(*(paused - wanted))
+
+    def ends(self) -> dict[Partition, int]:
+        parts = list(self._consumer.assignment())
+        if not parts:
+            return {}
+        try:
+            found = self._uncommitted.end_offsets(parts, timeout_ms=ENDS_TIMEOUT_MS)
+        except KafkaError as error:
+            raise BusError(f"the broker does not say where its partitions end: {error}") from error
+        return {Partition(*part): offset for part, offset in found.items()}
+
+    def reached(self, ends: Mapping[Partition, int]) -> list[Partition]:
+        found = [(Partition(*part), self._consumer.position(part)) for part in self._consumer.assignment()]
+        return [part for part, at in found if part in ends and at is not None and at >= ends[part]]
+
     def lag(self) -> int:
         known = [(part, self._consumer.highwater(part)) for part in self._consumer.assignment()]
         return sum(max(0, high - self._consumer.position(part)) for part, high in known if high is not None)
 
     def close(self) -> None:
+        self._uncommitted.close()
         self._consumer.close()
 
 

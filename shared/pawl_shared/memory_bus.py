@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
 from pawl_shared.bus import Bus, Message, OnAssigned, OnRevoked, Partition, Record
@@ -48,7 +48,7 @@ class MemoryBus(Bus):
     ) -> _MemoryConsumer:
         for topic in topics:
             self._known(topic)
-        return _MemoryConsumer(self, group, topics, on_assigned, on_revoked)
+        return _MemoryConsumer(self, group, instance, topics, on_assigned, on_revoked)
 
     def read(self, topic: str, stop: Callable[[], bool] | None = None, timeout: float = 0.2) -> Iterator[Record | None]:
         parts = [Partition(topic, number) for number in range(self._known(topic))]
@@ -92,6 +92,10 @@ class MemoryBus(Bus):
     def _after(self, part: Partition, offset: int) -> list[Record]:
         with self._changed:
             return self._logs[part][offset:]
+
+    def _deliver(self, part: Partition, offset: int) -> list[Record]:
+        """What a poll gets: everything. A bus that is slow or uneven gives the first of it, or nothing yet."""
+        return self._after(part, offset)
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
         with self._changed:
@@ -138,23 +142,47 @@ class _MemoryTransactions:
 
 class _MemoryConsumer:
     def __init__(
-        self, bus: MemoryBus, group: str, topics: Sequence[str], on_assigned: OnAssigned, on_revoked: OnRevoked
+        self,
+        bus: MemoryBus,
+        group: str,
+        instance: str,
+        topics: Sequence[str],
+        on_assigned: OnAssigned,
+        on_revoked: OnRevoked,
     ) -> None:
-        self._bus, self._group, self._topics = bus, group, tuple(topics)
+        self._bus, self._group, self._instance, self._topics = bus, group, instance, tuple(topics)
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._positions: dict[Partition, int] = {}
         self._wanted: frozenset[Partition] = frozenset()
+        self._held: frozenset[Partition] = frozenset()
         with bus._changed:
-            bus._members.setdefault(group, []).append(self)
+            members = bus._members.setdefault(group, [])
+            # Static membership: who joins under the name of a member takes its place, and fences it.
+            members[:] = [member for member in members if member._instance != instance]
+            members.append(self)
             self._rebalance()
 
     def poll(self, timeout: float) -> list[Record]:
+        self._check()
         self._apply()
-        self._bus._wait(lambda: any(len(self._bus._logs[p]) > o for p, o in self._positions.items()), timeout)
-        batch = [record for part, offset in self._positions.items() for record in self._bus._after(part, offset)]
+        open_ones = {part: offset for part, offset in self._positions.items() if part not in self._held}
+        self._bus._wait(lambda: any(len(self._bus._logs[p]) > o for p, o in open_ones.items()), timeout)
+        batch = [record for part, offset in open_ones.items() for record in self._bus._deliver(part, offset)]
         for record in batch:
             self._positions[Partition(record.topic, record.partition)] = record.offset + 1
         return batch
+
+    def hold(self, partitions: Collection[Partition]) -> None:
+        self._held = frozenset(partitions)
+
+    def ends(self) -> dict[Partition, int]:
+        if not self._bus.available:
+            raise BusError("the broker does not answer")
+        with self._bus._changed:
+            return {part: len(self._bus._logs[part]) for part in self._positions}
+
+    def reached(self, ends: Mapping[Partition, int]) -> list[Partition]:
+        return [part for part, offset in self._positions.items() if offset >= ends.get(part, offset + 1)]
 
     def lag(self) -> int:
         return sum(len(self._bus._logs[part]) - offset for part, offset in self._positions.items())
@@ -167,6 +195,10 @@ class _MemoryConsumer:
             if self in self._bus._members[self._group]:
                 self._bus._members[self._group].remove(self)
                 self._rebalance()
+
+    def _check(self) -> None:
+        if self not in self._bus._members[self._group]:
+            raise FencedError(f"another member has joined {self._group!r} as {self._instance!r}: this one stops")
 
     def _rebalance(self) -> None:
         members = self._bus._members[self._group]
@@ -181,7 +213,7 @@ class _MemoryConsumer:
         revoked = [part for part in self._positions if part not in self._wanted]
         if revoked:
             self._on_revoked(revoked)
-        new = [part for part in self._wanted if part not in self._positions]
+        new = sorted(part for part in self._wanted if part not in self._positions)
         starts = self._on_assigned(new)
         kept = {part: offset for part, offset in self._positions.items() if part in self._wanted}
         self._positions = dict(sorted((kept | {part: starts.get(part) or 0 for part in new}).items()))

@@ -73,6 +73,37 @@ def test_a_consumer_starts_where_it_is_told(bus: Bus, topic: str) -> None:
     assert [record.offset for record in got] == [7, 8, 9]
 
 
+def test_ends_lie_beyond_what_was_sent_and_are_reached_when_it_was_delivered(bus: Bus, topic: str) -> None:
+    consumer = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
+    until(lambda: consumer.poll(0.1) == [] and len(consumer.ends()) == 4)
+    transactions = bus.transactions("t" + topic)
+    transactions.commit([Message(topic, b"k", b"1")], {}, "g" + topic)
+    (part, *_) = send(bus, Message(topic, b"k", b"2"))
+    ends = consumer.ends()
+    assert ends[part] >= 2
+    assert part not in consumer.reached(ends)
+    got: list[Record] = []
+    until(lambda: bool(got.extend(consumer.poll(0.1)) or set(consumer.reached(ends)) == set(ends)))
+    assert [record.value for record in got] == [b"1", b"2"]
+    transactions.close()
+    consumer.close()
+
+
+def test_partitions_on_hold_deliver_later_and_nothing_is_lost(bus: Bus, topic: str) -> None:
+    consumer = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
+    until(lambda: consumer.poll(0.1) == [] and len(consumer.ends()) == 4)
+    (held,) = set(send(bus, *(Message(topic, b"one", str(n).encode()) for n in range(5))))
+    consumer.hold([held])
+    other = next(key for key in (b"%d" % n for n in range(100)) if send(bus, Message(topic, key, b"other")) != [held])
+    got: list[Record] = []
+    until(lambda: bool(got.extend(consumer.poll(0.2)) or any(r.key == other for r in got)))
+    assert not [record for record in got if Partition(record.topic, record.partition) == held]
+    consumer.hold([])
+    until(lambda: bool(got.extend(consumer.poll(0.2)) or len([r for r in got if r.key == b"one"]) == 5))
+    assert [record.value for record in got if record.key == b"one"] == [b"0", b"1", b"2", b"3", b"4"]
+    consumer.close()
+
+
 def test_a_transaction_is_seen_whole_with_its_offsets(bus: Bus, topic: str) -> None:
     group = "g" + topic
     transactions = bus.transactions("t" + topic)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import NAMESPACE_OID, uuid5
 
+from support.nobody import Nobody
+
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
-from pawl_monitor.handlers.retrain import WeighFeedback
+from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.texts import Texts
 from pawl_shared import events as e
@@ -23,7 +25,7 @@ from pawl_shared.bus import Message
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Runner
+from pawl_shared.runner import Pace, Runner
 from pawl_shared.sealed_events import sealed
 from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
@@ -103,7 +105,9 @@ class World:
         self.keys = MemoryKeys()
         self.texts = Texts(Opener(self.keys))
         self._ring = KeyRing(self.keys)
-        self._weigh = WeighFeedback(self.reader, self.artifacts, self.texts, self.policy.trigger, 0.25, "test")
+        self._weigh = WeighFeedback(
+            StoredFeedback(self.reader, self.artifacts, self.texts), self.policy.trigger, 0.25, "test"
+        )
         self._start()
 
     @property
@@ -173,19 +177,18 @@ class World:
             for effect in owed:
                 found = self._weigh(effect, _Context())
                 self.store.commit(Commit(messages=[encode(event) for event in found], done=[effect.id]))
+            self.runner._drain()
             self.pump()
 
     def pump(self) -> None:
         """Let the runner read everything, also what it wrote itself."""
-        while records := self._consumer.poll(0):
+        while not self.runner.at_end():
             self._batches += 1
             if self._restart_every and self._batches % self._restart_every == 0:
-                self._consumer.close()
-                self._start()  # what was polled is not committed: it is read again
-                continue
-            self.runner.handle(records)
-            self._drain()
-        self._drain()
+                self.runner._read()  # and dies with it
+                self.runner.close()
+                self._start()
+            self.runner.turn()
 
     def events(self, cls: type[T]) -> list[T]:
         records = self.bus.read(topic_of(cls).name)
@@ -193,22 +196,17 @@ class World:
         return [event for event in map(decode, found) if isinstance(event, cls)]
 
     def close(self) -> None:
-        self._consumer.close()
+        self.runner.close()
         self._cursors.close()
 
     def _start(self) -> None:
         self.store = DuckDbStore(self._cursors())
-        self.store.open()
         folds = (
             SessionFold(SessionPolicy(gap=GAP), "test"),
             WatchFold(self.policy, "test", timedelta(seconds=5)),
             RecordFold(),
         )
-        self.runner = Runner("monitor", "test", "0", self.bus, self.store, folds, {WEIGH: self._weigh})
-        self.runner._producer = self._producer
-        self._consumer = self.bus.consumer(
-            "pawl-monitor", "0", self.runner.topics, self.runner._assigned, self.runner._revoked
-        )
-
-    def _drain(self) -> None:
-        self.runner._drain()
+        pace = Pace(poll=0, sleep=lambda _: None, pool=Nobody)
+        self.runner = Runner("monitor", "test", "0", self.bus, self.store, folds, {WEIGH: self._weigh}, pace=pace)
+        self.runner.start()
+        self.runner.turn()

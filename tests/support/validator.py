@@ -7,17 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+from support.nobody import Nobody
+
 from pawl_shared import events as e
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.ids import derived_id, is_challenger
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Runner
+from pawl_shared.runner import Pace, Runner
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, Effect
 from pawl_shared.topics import TOPICS, VALIDATOR_STATE, topic_of
 from pawl_validator.domain.canary import CanaryPolicy
-from pawl_validator.handlers.folds import REGISTER, DeploymentFold, EvaluationOrder
+from pawl_validator.handlers.folds import EVALUATE, REGISTER, DeploymentFold, EvaluationOrder
 
 T = TypeVar("T", bound=e.Event)
 MODEL = "default/assistant"
@@ -131,12 +133,12 @@ class World:
     def pump(self) -> None:
         """Let the runner read everything, and do what it owes, until nothing is left."""
         while True:
-            if records := self._consumer.poll(0):
+            if not self._runner.at_end():
                 self._batches += 1
                 if self._restart_every and self._batches % self._restart_every == 0:
-                    self._start()  # what was polled is not committed: it is read again
-                    continue
-                self._runner.handle(records)
+                    self._runner._read()  # and dies with it
+                    self._start()
+                self._runner.turn()
             elif owed := self.store.effects():
                 for effect in owed:
                     messages = [encode(event) for event in self._work(effect)]
@@ -145,17 +147,15 @@ class World:
                 return
 
     def _start(self) -> None:
-        if hasattr(self, "_consumer"):
-            self._consumer.close()
+        if hasattr(self, "_runner"):
+            self._runner.close()
         self.store = KafkaStore(self.bus, "validator", VALIDATOR_STATE, DeploymentFold.topics)
-        self.store.open()
         fold = DeploymentFold(self.policy, "test")
-        self._runner = Runner("validator", "test", "0", self.bus, self.store, (fold,), {})
-        self._runner._producer = self.bus.producer("test")
-        runner = self._runner
-        self._consumer = self.bus.consumer(
-            "pawl-validator", "0", DeploymentFold.topics, runner._assigned, runner._revoked
-        )
+        pace = Pace(poll=0, sleep=lambda _: None, pool=Nobody)
+        handlers = dict.fromkeys((REGISTER, EVALUATE), self._work)
+        self._runner = Runner("validator", "test", "0", self.bus, self.store, (fold,), handlers, pace=pace)
+        self._runner.start()
+        self._runner.turn()
 
     def _work(self, effect: Effect) -> Iterable[e.Event]:
         """What the child processes would find."""

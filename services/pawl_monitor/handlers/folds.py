@@ -14,8 +14,8 @@ from pawl_monitor.domain.triggers import TriggerState
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_shared import events as e
 from pawl_shared import topics
+from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.runner import Delivery, Step
 from pawl_shared.stores.port import Effect
 
 WEIGH = "weigh"

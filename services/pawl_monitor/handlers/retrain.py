@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import NAMESPACE_OID, uuid5
+from typing import Protocol
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pawl_monitor import datasets
 from pawl_monitor.domain.triggers import TriggerPolicy
@@ -18,46 +19,60 @@ from pawl_shared.ids import derived_id
 from pawl_shared.stores.port import Effect
 
 
+class Feedback(Protocol):
+    """Where what people said is kept, and data sets are frozen."""
+
+    def collect(self, request: datasets.Request) -> list[datasets.Line]:
+        """The rows that a data set for this request has."""
+
+    def freeze(self, lines: Sequence[datasets.Line], request: datasets.Request) -> str:
+        """Keep them for ever; answers the digest."""
+
+
+class StoredFeedback:
+    """In the monitor's database and the artifact store."""
+
+    def __init__(self, reader: Reader, artifacts: ArtifactStore, texts: Texts) -> None:
+        self._reader, self._artifacts, self._texts = reader, artifacts, texts
+
+    def collect(self, request: datasets.Request) -> list[datasets.Line]:
+        with self._reader.cursor() as cursor:
+            return datasets.collect(cursor, request, self._texts)
+
+    def freeze(self, lines: Sequence[datasets.Line], request: datasets.Request) -> str:
+        return datasets.freeze(lines, request, self._artifacts)
+
+
 class WeighFeedback:
     """Handles effects of kind `weigh`. Ends in RetrainRequested, or in nothing when there is not enough yet.
 
     The request's id comes from the occasion and the number of the attempt: were it asked for twice, it is one run.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        artifacts: ArtifactStore,
-        texts: Texts,
-        policy: TriggerPolicy,
-        heldout_share: float,
-        source: str,
-    ) -> None:
-        self._reader, self._artifacts, self._texts, self._policy = reader, artifacts, texts, policy
+    def __init__(self, feedback: Feedback, policy: TriggerPolicy, heldout_share: float, source: str) -> None:
+        self._feedback, self._policy = feedback, policy
         self._heldout_share, self._source = heldout_share, source
         self._log = logging.get("pawl.monitor")
-        self._asked: set[tuple[str, str, int]] = set()
+        self._asked: set[UUID] = set()
 
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[Event]:
         weighing = Weighing.model_validate_json(effect.payload)
         occasion = weighing.trigger.occasion
         assert occasion is not None, "only an occasion is weighed"
-        place = (weighing.model, str(occasion.alarm or occasion.since), weighing.trigger.attempts)
-        if place in self._asked:  # owed before the fold had heard of the request
+        identity = request_id(weighing)
+        if identity in self._asked:  # owed before the fold had heard of the request
             return ()
         request = request_of(weighing, self._heldout_share)
-        with self._reader.cursor() as cursor:
-            lines = datasets.collect(cursor, request, self._texts)
+        lines = self._feedback.collect(request)
         decision = self._policy.decide(weighing.trigger, datasets.usable(lines), weighing.now)
         if not decision.fire:
             return ()
-        digest = datasets.freeze(lines, request, self._artifacts)
-        self._asked.add(place)
+        digest = self._feedback.freeze(lines, request)
+        self._asked.add(identity)
         self._log.info("retraining requested", model=weighing.model, dataset=digest, why=decision.sentence)
-        cause = occasion.alarm or uuid5(NAMESPACE_OID, "/".join(map(str, place)))
         return (
             RetrainRequested(
-                id=derived_id(cause, f"{RetrainRequested.TYPE}/{weighing.trigger.attempts}"),
+                id=identity,
                 time=weighing.now,
                 source=self._source,
                 cause=occasion.alarm,
@@ -70,6 +85,15 @@ class WeighFeedback:
                 reasons=tuple(reason.sentence for reason in decision.reasons),
             ),
         )
+
+
+def request_id(weighing: Weighing) -> UUID:
+    """The id of the request that a weighing may end in."""
+    occasion = weighing.trigger.occasion
+    assert occasion is not None, "only an occasion is weighed"
+    place = (weighing.model, str(occasion.alarm or occasion.since), weighing.trigger.attempts)
+    cause = occasion.alarm or uuid5(NAMESPACE_OID, "/".join(map(str, place)))
+    return derived_id(cause, f"{RetrainRequested.TYPE}/{weighing.trigger.attempts}")
 
 
 def request_of(weighing: Weighing, heldout_share: float) -> datasets.Request:

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from pawl_shared import events as e
 from pawl_shared import topics
+from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.runner import Delivery, Step
 from pawl_shared.stores.port import Effect
 from pawl_validator.domain import canary, deployment
 from pawl_validator.domain import statistics as st

@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from pawl_shared import events as e
+from pawl_shared.fold import Delivery
 from pawl_shared.ids import derived_id
-from pawl_shared.runner import Delivery
 from pawl_validator.domain import registry
 from pawl_validator.domain.canary import CanaryState
 from pawl_validator.domain.deployment import Change, Deployment

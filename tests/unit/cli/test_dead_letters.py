@@ -22,8 +22,9 @@ from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import DeadLetterError
 from pawl_shared.events import Event, PauseCommand, RetryDeadLettersCommand
+from pawl_shared.fold import Delivery, Step
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Delivery, Runner, Step
+from pawl_shared.runner import Runner
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.topics import COMMANDS, TOPICS
 

@@ -13,10 +13,12 @@ from pawl_shared.bus import Message, Partition, Record
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.effects import EffectContext
+from pawl_shared.errors import FencedError
 from pawl_shared.events import DeadLetter, DriftDetected, Event, Interval, PauseCommand, RetrainCommand, Tick
+from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Delivery, Runner, Step
+from pawl_shared.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.stores.port import Commit, Effect, StateKey
 from pawl_shared.topics import COMMANDS, DEAD_LETTERS, EVIDENCE, TOPICS, TRAINING
@@ -90,7 +92,7 @@ def run_until(runner: Runner, condition: Callable[[], bool]) -> None:
 
 
 def runner(bus: MemoryBus, store: MemoryStore, handlers: dict | None = None) -> Runner:  # type: ignore[type-arg]
-    return Runner("test", "test/0", "0", bus, store, [Counting()], handlers)
+    return Runner("test", "test/0", "0", bus, store, [Counting()], handlers, pace=Pace(effect_pause=0.001))
 
 
 def count(store: MemoryStore, key: str = "m") -> int:
@@ -215,8 +217,7 @@ def test_an_effect_is_begun_after_the_commit_and_again_after_a_restart_until_it_
     assert len([record for record in bus.read("pawl.drift") if record]) == 1
 
 
-def test_an_effect_that_keeps_failing_is_given_up(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pawl_shared.effects.FIRST_PAUSE_SECONDS", 0.001)
+def test_an_effect_that_keeps_failing_is_given_up(bus: MemoryBus) -> None:
     store, attempts = MemoryStore(), []
 
     def failing(effect: Effect, context: EffectContext) -> Sequence[Event]:
@@ -241,43 +242,58 @@ def test_a_trace_leads_from_cause_to_effect(bus: MemoryBus, clock: ManualClock) 
     assert dict(last.headers)["traceparent"].decode().startswith(f"00-{'ab' * 16}-")
 
 
-class Batches:
-    """A consumer whose polls are scripted: what they return, or what happens in them."""
-
-    def __init__(self, *polls: list[Record] | Callable[[], object]) -> None:
-        self._polls = list(polls)
-
-    def poll(self, timeout: float) -> list[Record]:
-        poll = self._polls.pop(0) if self._polls else []
-        if callable(poll):
-            poll()
-            return []
-        return poll
-
-    def lag(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        """Nothing is held."""
+def test_records_that_come_soon_after_join_the_batch(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pawl_shared.runner.FULL_BATCH", 50)
+    store = MemoryStore()
+    patient = Runner("test", "test/0", "0", bus, store, [Counting()], pace=Pace(gather=60))
+    commits: list[Commit] = []
+    store.commit = commits.append  # type: ignore[method-assign]
+    publish(bus, command(), command())
+    thread = threading.Thread(target=lambda: [patient.start(), patient.turn(), patient.close()])
+    thread.start()
+    publish(bus, *(command() for _ in range(48)))
+    thread.join(30)
+    assert [len(commit.seen) for commit in commits] == [50]
 
 
-def record(topic: str, offset: int) -> Record:
-    return Record(topic, 0, offset, NOW, None, None)
+class Slow(MemoryBus):
+    """Withholds what is on some topics, although it was sent."""
+
+    withheld: frozenset[str] = frozenset()
+
+    def _deliver(self, part: Partition, offset: int) -> list[Record]:
+        return [] if part.topic in self.withheld else super()._deliver(part, offset)
 
 
-def gathering(bus: MemoryBus, seconds: float) -> Runner:
-    return Runner("test", "test/0", "0", bus, MemoryStore(), [Counting()], gather=seconds)
+def test_what_came_later_waits_for_what_came_first_on_another_partition(clock: ManualClock) -> None:
+    bus, store = Slow(clock), MemoryStore()
+    bus.create_topics(TOPICS)
+    started = runner(bus, store)
+    started.start()
+    publish(bus, command())
+    started.turn()
+    bus.withheld = frozenset({COMMANDS.name})
+    clock.advance(9)
+    publish(bus, command("late"))
+    clock.advance(2)
+    publish(bus, Tick(id=uuid.uuid4(), time=NOW, source="t", model="m", number=1))
+    for _ in range(3):
+        started.turn()
+    assert count(store) == 1, "the tick waits, since it came after a command that was not delivered yet"
+    bus.withheld = frozenset()
+    started.turn()
+    assert (count(store), count(store, "late")) == (0, 1)
+    started.close()
 
 
-def test_records_that_come_soon_after_join_the_batch(bus: MemoryBus) -> None:
-    polls = [[record(COMMANDS.name, 0)], [], [record(EVIDENCE.name, 0)]]
-    assert gathering(bus, 0)._poll(Batches(*polls)) == polls[0]
-    assert gathering(bus, 0.02)._poll(Batches(*polls)) == polls[0] + polls[2]
-    assert gathering(bus, 0.02)._poll(Batches([], *polls)) == []
-
-
-def test_gathered_records_of_partitions_that_were_given_away_are_dropped(bus: MemoryBus) -> None:
-    runner = gathering(bus, 0.02)
-    gone, kept = record(COMMANDS.name, 0), record(EVIDENCE.name, 0)
-    revoke = lambda: runner._revoked([Partition(COMMANDS.name, 0)])  # noqa: E731
-    assert runner._poll(Batches([gone, kept], revoke)) == [kept]
+def test_who_joins_under_the_name_of_a_member_takes_its_place(bus: MemoryBus) -> None:
+    older, newer = runner(bus, MemoryStore()), runner(bus, MemoryStore())
+    older.start()
+    older.turn()
+    newer.start()
+    newer.turn()
+    with pytest.raises(FencedError, match="has joined"):
+        older.turn()
+    older.close()
+    newer.turn()
+    newer.close()
