@@ -17,7 +17,8 @@ from pawl_shared.ids import derived_id
 
 MODEL = "default/assistant"
 VERSION = "b" * 64
-START = datetime(2026, 1, 1, tzinfo=UTC)
+# Of this day, since the monitor keeps things for so many days.
+START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 PER_SESSION = 4
 ANSWER = "A pawl lets the wheel turn one way only, so what was gained is never lost again. " * 3
 QUESTION = "What does a pawl do in a clock, and why does it click when I wind it up?"

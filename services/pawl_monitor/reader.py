@@ -14,16 +14,20 @@ from typing import Any
 
 import duckdb
 
+from pawl_monitor import as_of, rollups
+from pawl_monitor.as_of import Moment
 from pawl_monitor.domain.watch import Watched
 from pawl_shared.events import DeploymentChanged
+from pawl_shared.topics import EVIDENCE
 
 Fact = dict[str, Any]
+HOUR_SECONDS = 3600.0
 
 SERIES_SQL = """
 SELECT arm, version, least(floor((epoch(ended) - $start) / $width), $last)::INTEGER AS bucket, count(*) AS n,
        sum(reward) AS total, max(epoch(ended)) AS until
 FROM evidence WHERE model = $model AND reward IS NOT NULL AND arm <> 'pinned' AND epoch(ended) >= $start
-GROUP BY ALL ORDER BY bucket, arm
+GROUP BY ALL ORDER BY bucket, arm, version
 """
 
 RECENT_SQL = """
@@ -51,12 +55,29 @@ SELECT DISTINCT model FROM records WHERE type = ? UNION SELECT DISTINCT model FR
 DETECTOR_SQL = """
 SELECT * EXCLUDE (model) FROM (SELECT * FROM detector WHERE model = ? ORDER BY time DESC LIMIT ?) ORDER BY time
 """
-SPAN_SQL = """
-SELECT min(epoch(ended)) AS first, max(epoch(ended)) AS last, count(*) AS n
-FROM evidence WHERE model = ? AND reward IS NOT NULL AND arm <> 'pinned'
+# Whole hours from the rollups, and sessions that are not in them yet.
+ALL_TIME_SQL = """
+WITH facts AS (
+  SELECT arm, version, hour AS moment, rated AS n, reward AS total, first, last
+  FROM rollup_sessions WHERE model = $model AND rated > 0 AND arm <> 'pinned'
+  UNION ALL
+  SELECT arm, version, ended, 1, reward, ended, ended
+  FROM evidence WHERE model = $model AND reward IS NOT NULL AND arm <> 'pinned' AND {beyond}
+)
 """
-INTERACTION_SQL = "SELECT * FROM interactions WHERE inference_id = ? ORDER BY choice"
-FEEDBACK_SQL = "SELECT * FROM feedback WHERE inference_id = ? ORDER BY time, feedback_id"
+SPAN_SQL = """
+SELECT min(epoch(first)) AS first, max(epoch(last)) AS last, coalesce(sum(n), 0)::BIGINT AS n FROM facts
+"""
+HOURS_SQL = """
+SELECT arm, version, least(floor((epoch(moment) - $start) / $width), $last)::INTEGER AS bucket, sum(n)::BIGINT AS n,
+       sum(total) AS total, max(epoch(last)) AS until
+FROM facts WHERE epoch(moment) >= $start GROUP BY ALL ORDER BY bucket, arm, version
+"""
+USAGE_SQL = """
+SELECT hour, version, arm, answers, rated, reward, with_feedback, prompt_tokens, answer_tokens, total_seconds,
+       first_token_seconds
+FROM {source} WHERE model = $model AND hour >= $since ORDER BY hour, version, arm
+"""
 
 
 class Cursors:
@@ -101,13 +122,40 @@ class Reader:
 
     def span(self, model: str) -> tuple[float, float, int] | None:
         """When the first and the last rated session ended (Unix seconds), and how many there are."""
-        row = self._facts(SPAN_SQL, [model])[0]
+        row = self._all_time(SPAN_SQL, {"model": model})[0]
         return (row["first"], row["last"], row["n"]) if row["n"] else None
 
     def series(self, model: str, start: float, width: float, buckets: int) -> list[Fact]:
-        """Rated sessions by arm, version and bucket of time: their number and the sum of rewards."""
+        """Rated sessions by arm, version and bucket of time: their number and the sum of rewards.
+
+        Buckets of whole hours, from a whole hour on, are read from the rollups: every row of a year would take seconds.
+        """
         values = {"model": model, "start": start, "width": width, "last": buckets - 1}
+        if width % HOUR_SECONDS == 0 and start % HOUR_SECONDS == 0:
+            return self._all_time(HOURS_SQL, values)
         return self._facts(SERIES_SQL, values)
+
+    def usage(self, model: str, since: datetime) -> list[Fact]:
+        """Answers by hour, version and arm; latencies as counts by bucket floor(8 log2(seconds))."""
+        values: dict[str, Any] = {"model": model, "since": since}
+        with self.snapshot() as cursor:
+            stale = [hour for hour in rollups.stale_hours(cursor, "rollup_answers") if hour >= since]
+            rows = _rows(cursor, USAGE_SQL.format(source="rollup_answers"), values)
+            if stale:
+                source = f"({rollups.ANSWERS_SQL})"
+                fresh = _rows(cursor, USAGE_SQL.format(source=source), values | rollups.values_of(stale))
+                rows = [row for row in rows if row["hour"] not in stale] + fresh
+        return sorted(rows, key=lambda row: (row["hour"], row["version"], row["arm"]))
+
+    def offsets(self, topic: str) -> dict[int, int]:
+        """What has been read of a topic: the next offset of each partition."""
+        found = self._facts("SELECT part, next_offset FROM pawl_offsets WHERE topic = ? ORDER BY part", [topic])
+        return {row["part"]: row["next_offset"] for row in found}
+
+    def summary(self, model: str, moment: Moment | None = None) -> list[Fact]:
+        """Answers and their rewards by version and arm, as they were known at a moment."""
+        known, values = as_of.known(moment)
+        return self._facts(as_of.SUMMARY_SQL.format(known=known), {"model": model, **values})
 
     def detector(self, model: str, limit: int = 2000) -> list[Fact]:
         """The detector after each of the latest sessions, oldest first."""
@@ -131,13 +179,16 @@ class Reader:
         """The latest dead letters."""
         return self._facts("SELECT * FROM dead_letters ORDER BY time DESC LIMIT ?", [limit])
 
-    def interaction(self, inference_id: str) -> Fact | None:
-        """One answer with the feedback on it; None when it is not known (yet)."""
-        found = self._facts(INTERACTION_SQL, [inference_id])
+    def interaction(self, inference_id: str, moment: Moment | None = None) -> Fact | None:
+        """One answer with the feedback on it, now or as it was known at a moment; None when it is not known."""
+        known, values = as_of.known(moment)
+        of_answer, _ = as_of.known(moment, "a")
+        values = {"id": inference_id, **values}
+        found = self._facts(as_of.INTERACTION_SQL.format(known=known, of_answer=of_answer), values)
         if not found:
             return None
         answer = {**found[0], "messages": json.loads(found[0]["messages"])}
-        return answer | {"feedback_events": self._facts(FEEDBACK_SQL, [inference_id])}
+        return answer | {"feedback_events": self._facts(as_of.FEEDBACK_SQL.format(known=known), values)}
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -148,8 +199,28 @@ class Reader:
         finally:
             cursor.close()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that sees one state of the database, whatever is committed meanwhile."""
+        with self.cursor() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                yield cursor
+            finally:
+                cursor.execute("ROLLBACK")
+
+    def _all_time(self, sql: str, values: Fact) -> list[Fact]:
+        """A question to ALL_TIME_SQL's facts."""
+        with self.snapshot() as cursor:
+            beyond = rollups.beyond(rollups.marks(cursor, EVIDENCE))
+            return _rows(cursor, ALL_TIME_SQL.format(beyond=beyond) + sql, values)
+
     def _facts(self, sql: str, values: object = None) -> list[Fact]:
         with self.cursor() as cursor:
-            result = cursor.execute(sql, values)
-            names = [column[0] for column in result.description]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            return _rows(cursor, sql, values)
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[Fact]:
+    result = cursor.execute(sql, values)
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

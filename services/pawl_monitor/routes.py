@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from pawl_monitor.as_of import MomentError, moment_of
 from pawl_monitor.console.pages import STATIC, Pages
 from pawl_monitor.live import Feed, Frames
 from pawl_monitor.views.alarms import Alarm
@@ -19,9 +21,11 @@ from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
 from pawl_monitor.views.overview import Overview
 from pawl_monitor.views.runs import Run
+from pawl_monitor.views.usage import usage_of
 from pawl_shared import events as e
 from pawl_shared.clock import Clock
 from pawl_shared.service import Health
+from pawl_shared.topics import INTERACTIONS
 
 # Nothing but our own files: no inline script or style, no frames, no other host.
 HEADERS = {
@@ -114,6 +118,22 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
     def approval(model: Model = "") -> Chart:
         name = chosen(model)
         return gather.chart(name, gather.alarms(name))
+
+    @app.get("/api/usage", summary="Answers, feedback and latency by hour, version and arm")
+    def usage(model: Model = "", days: Annotated[float, Query(gt=0, le=36500)] = 7) -> list[Fact]:
+        return usage_of(gather.reader.usage(chosen(model), clock.now() - timedelta(days=days)))
+
+    @app.get("/api/as-of", summary="What was known at a time, or up to offsets of pawl.interactions; neither: now")
+    def as_of(model: Model = "", time: str = "", offsets: str = "") -> Fact:
+        try:
+            moment = moment_of(time, offsets)
+        except MomentError as error:
+            raise HTTPException(422, str(error)) from error
+        return {
+            "offsets": moment if isinstance(moment, dict) else gather.reader.offsets(INTERACTIONS.name),
+            "time": time or None,
+            "versions": gather.reader.summary(chosen(model), moment),
+        }
 
     @app.get("/api/alarms", summary="Alarms with their explanation, the latest first")
     def alarms(model: Model = "") -> list[Alarm]:

@@ -1,4 +1,7 @@
-"""Events as rows of the monitor's tables. Every row of a table has the same columns, whatever is known."""
+"""Events as rows of the monitor's tables. Every row of a table has the same columns, whatever is known.
+
+`place` is where the event was read: partition and offset on its topic, for questions about an earlier state.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,20 @@ from pawl_monitor.domain.approval import ApprovalState, Decision
 from pawl_shared import events as e
 from pawl_shared.stores.port import Row
 
+Place = tuple[int, int]
 
-def interaction_rows(event: e.InteractionScored) -> list[Row]:
+
+def interaction_rows(event: e.InteractionScored, place: Place) -> list[Row]:
     """The revision, and the answer or feedback that it brought."""
-    rows = [_score(event)]
+    rows = [_score(event, place)]
     if event.inference is not None:
-        rows.append(_answer(event, event.inference))
+        rows.append(_answer(event, event.inference, place))
     if event.feedback is not None:
-        rows.append(_feedback(event.feedback))
+        rows.append(_feedback(event.feedback, place))
     return rows
 
 
-def evidence_row(event: e.SessionObserved) -> Row:
+def evidence_row(event: e.SessionObserved, place: Place) -> Row:
     """A closed session."""
     return Row(
         "evidence",
@@ -40,11 +45,13 @@ def evidence_row(event: e.SessionObserved) -> Row:
             "seconds": event.statistics.get("seconds"),
             "started": event.started,
             "ended": event.ended,
+            "part": place[0],
+            "position": place[1],
         },
     )
 
 
-def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decision) -> Row:
+def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decision, place: Place) -> Row:
     """What the detector made of it."""
     return Row(
         "detector",
@@ -57,11 +64,13 @@ def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decis
             "reference": state.bound[0].q,
             "drop_evidence": decision.evidence["drop"],
             "rise_evidence": decision.evidence["rise"],
+            "part": place[0],
+            "position": place[1],
         },
     )
 
 
-def record_row(event: e.Event) -> Row:
+def record_row(event: e.Event, place: Place) -> Row:
     """A control event as it was published."""
     return Row(
         "records",
@@ -72,6 +81,8 @@ def record_row(event: e.Event) -> Row:
             "model": str(getattr(event, "model", "")),
             "run": event.id if isinstance(event, e.RetrainRequested) else getattr(event, "run", None),
             "value": event.model_dump_json(exclude={"id", "time"}),
+            "part": place[0],
+            "position": place[1],
         },
     )
 
@@ -99,7 +110,7 @@ def dead_letter_row(event: e.DeadLetter) -> Row:
     )
 
 
-def _score(event: e.InteractionScored) -> Row:
+def _score(event: e.InteractionScored, place: Place) -> Row:
     return Row(
         "scores",
         {
@@ -113,11 +124,13 @@ def _score(event: e.InteractionScored) -> Row:
             "reward": event.reward,
             "rated": event.rated,
             "joined": event.joined,
+            "part": place[0],
+            "position": place[1],
         },
     )
 
 
-def _answer(event: e.InteractionScored, inference: e.InferenceLogged) -> Row:
+def _answer(event: e.InteractionScored, inference: e.InferenceLogged, place: Place) -> Row:
     return Row(
         "answers",
         {
@@ -142,11 +155,13 @@ def _answer(event: e.InteractionScored, inference: e.InferenceLogged) -> Row:
             "answer_tokens": inference.answer_tokens,
             "first_token_seconds": inference.first_token_seconds,
             "total_seconds": inference.total_seconds,
+            "part": place[0],
+            "position": place[1],
         },
     )
 
 
-def _feedback(feedback: e.FeedbackReceived) -> Row:
+def _feedback(feedback: e.FeedbackReceived, place: Place) -> Row:
     return Row(
         "feedback",
         {
@@ -162,5 +177,7 @@ def _feedback(feedback: e.FeedbackReceived) -> Row:
             "value": feedback.value,
             "text": feedback.text,
             "other_inference_id": feedback.other_inference_id,
+            "part": place[0],
+            "position": place[1],
         },
     )

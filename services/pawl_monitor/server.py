@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from pawl_monitor.housekeeping import Housekeeping
 from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.ticker import Ticker
@@ -61,6 +62,8 @@ class MonitorService:
         self._keys.start()
         working.start()
         ticker.start()
+        housekeeping = Housekeeping(self._cursors, self._settings.kept, self._clock, self._ended)
+        housekeeping.start()
         try:
             asyncio.run(self._serve(stop, listener))
         finally:
@@ -69,6 +72,7 @@ class MonitorService:
             self._ended.set()
             working.join()
             ticker.join()
+            housekeeping.join()
             self._keys.stop()
             self._cursors.close()
         if self._failure is not None:

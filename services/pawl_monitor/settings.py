@@ -48,6 +48,31 @@ class MonitorSettings(PawlSettings):
     )
     weigh_seconds: float = Field(default=5.0, gt=0, description="how often feedback is counted while an alarm is open")
     heldout_share: float = Field(default=0.25, gt=0, lt=1, description="share of prompts that is never trained on")
+    keep_interactions_days: float = Field(
+        default=365.0, ge=0, description="how long answers, feedback and scores are kept; 0: for ever"
+    )
+    keep_replicas_days: float = Field(
+        default=30.0, ge=0, description="how long replicas' reports are kept; 0: for ever"
+    )
+    keep_dead_letters_days: float = Field(
+        default=30.0, ge=0, description="how long the console lists dead letters; 0: for ever"
+    )
+    keep_seen_days: float = Field(
+        default=60.0,
+        ge=0,
+        description="how old, by its own time, a copy of an event may be and be recognised; 0: any age",
+    )
+
+    @property
+    def kept(self) -> dict[str, timedelta | None]:
+        """How long rows are kept, by the names in retention.TABLES; None: for ever."""
+        days = {
+            "interactions": self.keep_interactions_days,
+            "replicas": self.keep_replicas_days,
+            "dead_letters": self.keep_dead_letters_days,
+            "seen": self.keep_seen_days,
+        }
+        return {name: timedelta(days=number) if number else None for name, number in days.items()}
 
     @property
     def database(self) -> Path:

@@ -47,7 +47,7 @@ class SessionFold:
     def step(self, key: str, state: Session | None, delivery: Delivery) -> Step[Session]:
         assert isinstance(delivery.event, e.InteractionScored)
         new, due = self._policy.step(state, delivery.event, delivery.at)
-        return Step(new, rows=tuple(rows.interaction_rows(delivery.event)), due=due)
+        return Step(new, rows=tuple(rows.interaction_rows(delivery.event, _place(delivery))), due=due)
 
     def timer(self, key: str, state: Session, tick: Delivery) -> Step[Session]:
         new, due, observed = self._policy.close(state, tick.at, self._source)
@@ -75,7 +75,7 @@ class WatchFold:
         state = state or Watched(model=key)
         match delivery.event:
             case e.SessionObserved() as event:
-                return self._observed(state, event)
+                return self._observed(state, event, _place(delivery))
             case e.Tick() as event:
                 return self._tick(state, event, delivery.at)
             case e.DeploymentChanged() as event:
@@ -89,11 +89,11 @@ class WatchFold:
     def timer(self, key: str, state: Watched, tick: Delivery) -> Step[Watched]:
         return Step(state)
 
-    def _observed(self, state: Watched, event: e.SessionObserved) -> Step[Watched]:
+    def _observed(self, state: Watched, event: e.SessionObserved, place: rows.Place) -> Step[Watched]:
         seen = self._policy.observed(state, event, self._source)
-        written = [rows.evidence_row(event)]
+        written = [rows.evidence_row(event, place)]
         if seen.detector is not None and seen.decision is not None:
-            written.append(rows.detector_row(event, seen.detector, seen.decision))
+            written.append(rows.detector_row(event, seen.detector, seen.decision, place))
         return Step(seen.state, events=seen.events, rows=tuple(written))
 
     def _tick(self, state: Watched, event: e.Tick, at: datetime) -> Step[Watched]:
@@ -153,10 +153,14 @@ class RecordFold:
             case e.DeadLetter() as event:
                 return Step(None, rows=(rows.dead_letter_row(event),))
             case event:
-                return Step(None, rows=(rows.record_row(event),))
+                return Step(None, rows=(rows.record_row(event, _place(delivery)),))
 
     def timer(self, key: str, state: BaseModel, tick: Delivery) -> Step[BaseModel]:
         return Step(None)
+
+
+def _place(delivery: Delivery) -> rows.Place:
+    return delivery.partition, delivery.offset
 
 
 def _current(trigger: TriggerState, run: UUID) -> bool:

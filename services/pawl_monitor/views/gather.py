@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import ceil, floor
 from typing import Any
 
 from pawl_monitor import datasets, metrics
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.triggers import TriggerDecision, TriggerState, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
-from pawl_monitor.reader import Reader
+from pawl_monitor.reader import HOUR_SECONDS, Reader
 from pawl_monitor.texts import Texts
 from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
@@ -120,6 +121,9 @@ class Gather:
         start, end, rated = span
         buckets = max(FEWEST, min(MOST, rated // PER_BUCKET))
         width = max((end - start) / buckets, 1.0)
+        if width > HOUR_SECONDS:  # whole hours, as the rollups have them
+            width, start = ceil(width / HOUR_SECONDS) * HOUR_SECONDS, floor(start / HOUR_SECONDS) * HOUR_SECONDS
+            buckets = floor((end - start) / width) + 1
         rows = self.reader.series(model, start, width, buckets)
         records = self.reader.records(model, (e.RetrainRequested.TYPE, e.DeploymentChanged.TYPE))
         return Chart(

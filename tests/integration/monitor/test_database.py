@@ -50,7 +50,7 @@ def stored(events: list[InteractionScored]) -> DuckDbStore:
     connection = open_database(None)
     store = DuckDbStore(connection)
     store.open()
-    store.commit(Commit(rows=[row for event in events for row in rows.interaction_rows(event)]))
+    store.commit(Commit(rows=[row for event in events for row in rows.interaction_rows(event, (0, 0))]))
     return store
 
 
