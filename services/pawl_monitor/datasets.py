@@ -88,8 +88,12 @@ def collect(cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -
 
 
 def usable(lines: Sequence[Line]) -> Usable:
-    """What the trigger policy weighs."""
-    count = Counter((line["split"], line["kind"], line["label"]) for line in lines)
+    """What the trigger policy weighs: rows that the trainer will not leave out.
+
+    It leaves out liked answers that were cut at the token limit, which would teach never to end (45 of 48 in one run).
+    """
+    kept = [line for line in lines if line["finished"] or line["split"] == "heldout" or line["label"] is not True]
+    count = Counter((line["split"], line["kind"], line["label"]) for line in kept)
     return Usable(
         pairs=count["train", "pair", None],
         up=count["train", "binary", True],

@@ -24,7 +24,7 @@ class Plan:
     kind: Kind = "shift"
     before: int = 240  # the detector learns its reference from the first 200 of these
     after: int = 220
-    without_shift: int = 600  # how long --no-shift looks for a false alarm
+    control: int = 600  # how long a control run looks for what must not happen
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,15 @@ def close(state: State, now: float) -> State:
 def _rated(plan: Plan, state: State, now: float) -> tuple[State, Orders]:
     if state.phase == "before":
         if plan.kind == "no-shift":
-            return replace(state, finished=state.rated >= plan.without_shift), ()
+            return replace(state, finished=state.rated >= plan.control), ()
         if state.rated >= plan.before:
             taste = "short" if plan.kind == "shift" else "random"
             return _enter(replace(_mark(state, now, "taste changes"), shifted=now), "detect", now), ({"taste": taste},)
     if state.phase == "after" and state.rated >= plan.after:
         return replace(state, finished=True), ()
-    return state, ()
+    # noise in which there is nothing to train on: no run is asked for, however long one waits
+    idle = plan.kind == "bad-data" and state.phase in ("detect", "collect") and state.rated >= plan.control
+    return replace(state, finished=idle), ()
 
 
 def _alarm(state: State, now: float, alarm: e.DriftDetected) -> tuple[State, Orders]:

@@ -69,7 +69,7 @@ def judge(plan: Plan, state: State, measured: Measured) -> Outcome:
             state.early_alarms == 0, "no alarm was raised", f"{state.early_alarms} false alarm(s) were raised"
         )
     if plan.kind == "bad-data":
-        reason = state.rejections[-1] if state.rejections else "no candidate got that far"
+        reason = state.rejections[-1] if state.rejections else f"no run went further than phase {state.phase!r}"
         return _control(
             not state.promoted, f"nothing was promoted ({reason})", "a candidate trained on noise was promoted"
         )

@@ -138,7 +138,7 @@ class Demo:
 
     def _show(self) -> None:
         plan, state = self._options.plan, self.state
-        goal = {"before": plan.before if plan.kind != "no-shift" else plan.without_shift, "after": plan.after}
+        goal = {"before": plan.before if plan.kind != "no-shift" else plan.control, "after": plan.after}
         fraction = state.rated / goal[state.phase] if state.phase in goal else self._fraction
         recent = [visit for visit in self.visits[-120:] if visit.ended >= state.since]
         now = approval(recent)

@@ -12,7 +12,7 @@ from pawl_shared import events as e
 
 BASE, ADAPTER, OTHER = "a" * 64, "b" * 64, "c" * 64
 ROOT = UUID(int=7)
-PLAN = Plan(before=3, after=2, without_shift=5)
+PLAN = Plan(before=3, after=2, control=5)
 
 
 def event(cls: type[e.Event], name: str, **fields: object) -> e.Event:
@@ -122,6 +122,8 @@ def test_the_control_with_bad_data_ends_at_the_first_refusal_and_fails_at_a_prom
     assert refused.finished
     assert {"taste": "random"} in orders
     assert judge(plan, refused, measure(refused, [], None)).expected
+    idle, _ = run(plan, [*ROUND[:5], *[Rated("regular")] * plan.control])
+    assert (idle.phase, idle.finished) == ("collect", True)
     promoted, _ = run(plan, ROUND[:9])
     outcome = judge(plan, promoted, measure(promoted, [], None))
     assert (promoted.finished, outcome.expected, outcome.exit_code) == (True, False, 3)
