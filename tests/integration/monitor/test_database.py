@@ -1,5 +1,6 @@
 """The monitor's DuckDB: migrations, and data sets from its tables."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.events import FeedbackReceived, InteractionScored
-from pawl_shared.sealing import MemoryKeys, Opener
+from pawl_shared.sealed_events import all_sealed
+from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.stores.port import Commit
 
@@ -54,8 +56,13 @@ def stored(events: list[InteractionScored]) -> DuckDbStore:
     return store
 
 
-def lines_of(events: list[InteractionScored]) -> list[datasets.Line]:
-    return datasets.collect(stored(events)._con, REQUEST, Texts(Opener(MemoryKeys())))
+def lines_of(events: list[InteractionScored], erased: Sequence[str] = ()) -> list[datasets.Line]:
+    """What the events, sealed as the edge does, come to once the keys of some owners are lost."""
+    keys = MemoryKeys()
+    store = stored(all_sealed(events, KeyRing(keys)))
+    for owner in erased:
+        keys.erase(owner)
+    return datasets.collect(store._con, REQUEST, Texts(Opener(keys)))
 
 
 def said(event: InteractionScored, **changes: object) -> InteractionScored:
@@ -69,6 +76,15 @@ def test_the_latest_statement_of_a_kind_wins() -> None:
     down = said(up, id="00000000-0000-0000-0000-000000000001", value=0.0, time=START + timedelta(seconds=9))
     (line,) = lines_of([answer, up, down])
     assert (line["kind"], line["label"], line["completion"]) == ("binary", False, answer.inference.answer)
+
+
+def test_an_erased_text_is_left_out_and_a_plain_one_of_before_is_read() -> None:
+    events = [event for number in range(1, 4) for event in interaction(number, START, reward=0.0, correction="Short.")]
+    everything, kept = lines_of(events), lines_of(events, ["default/subject/user 2"])
+    assert len(everything) == 6
+    assert kept == [line for line in everything if line["subject"] != "user 2"]
+    plain = datasets.collect(stored(events)._con, REQUEST, Texts(Opener(MemoryKeys())))
+    assert plain == everything
 
 
 def test_corrections_become_pairs_unless_they_change_nothing() -> None:
