@@ -3,6 +3,8 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +14,11 @@ import pytest
 from support.tiny_model import write_random_tiny
 
 from pawl_cli.stack import Options, Stack
-from pawl_shared.bus import Message
+from pawl_shared.bus import Message, Record
 from pawl_shared.codec import decode
 from pawl_shared.events import DeadLetter
-from pawl_shared.topics import DEAD_LETTERS, TOPICS
+from pawl_shared.sealing import PREFIX
+from pawl_shared.topics import DEAD_LETTERS, EVIDENCE, KEYS, TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -44,13 +47,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     assert mine == []
 
 
-def ask(stack: Stack, text: str) -> Any:
+def ask(stack: Stack, text: str, user: str = "ada") -> Any:
     client = openai.OpenAI(base_url=f"{stack.urls['inference']}/v1", api_key="none", max_retries=5)
     return client.chat.completions.create(
         model="assistant",
         messages=[{"role": "user", "content": text}],
         max_tokens=8,
-        user="ada",
+        user=user,
         metadata={"session_id": uuid.uuid4().hex},
     )
 
@@ -74,6 +77,72 @@ def test_an_answer_and_what_was_thought_of_it_reach_the_monitor(stack: Stack) ->
         "the correction did not reach the monitor",
     )
     assert found["answer"] == answer.choices[0].message.content
+
+
+def at_rest(folder: Path) -> dict[Path, bytes]:
+    """What lies on disk but for indexes, which Kafka allots 10 MB each, and what is gone before it is read."""
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and path.suffix not in (".index", ".timeindex"):
+                found[path] = path.read_bytes()
+    return found
+
+
+def without_texts(found: dict[str, Any]) -> dict[str, Any]:
+    said = [{name: value for name, value in event.items() if name != "text"} for event in found["feedback_events"]]
+    rest = {name: value for name, value in found.items() if name not in ("messages", "answer")}
+    return rest | {"feedback_events": said}
+
+
+def test_no_text_lies_open_on_disk_and_losing_the_key_erases_it_and_nothing_else(stack: Stack) -> None:
+    asked, corrected, commented = (f"{word} {uuid.uuid4().hex}" for word in ("asked", "corrected", "commented"))
+    answer = ask(stack, asked, user=uuid.uuid4().hex)
+    feedback = {
+        "inference_id": answer.id,
+        "token": answer.metadata["feedback_token"],
+        "thumb": "down",
+        "correction": corrected,
+        "comment": commented,
+    }
+    assert httpx.post(f"{stack.urls['inference']}/v1/feedback", json=feedback, timeout=30).status_code == 202
+
+    def complete() -> dict[str, Any] | None:
+        found = interaction(stack, answer.id)
+        return found if found and all(text in str(found) for text in (asked, corrected, commented)) else None
+
+    def evidence() -> list[Record]:
+        session = str(before["session"]).encode()
+        return [record for record in stack.bus.read(EVIDENCE.name) if record and session in (record.value or b"")]
+
+    before = until(complete, "the feedback did not reach the monitor")
+    observed = until(evidence, "the session was not observed")
+    data = stack.options.data
+    files = at_rest(data)
+    assert [
+        path for path, content in files.items() for text in (asked, corrected, commented) if text.encode() in content
+    ] == []
+    for part in ("kafka", "inference", "monitor"):  # the same search finds what stands there sealed
+        assert any(PREFIX.encode() in content for path, content in files.items() if path.is_relative_to(data / part)), (
+            part
+        )
+    producer = stack.bus.producer("test")
+    keys = {
+        record.key
+        for record in stack.bus.read(KEYS.name)
+        if record and before["subject"].encode() in (record.key or b"")
+    }
+    for key in keys:
+        producer.send(Message(KEYS.name, key, None)).result(30)
+    producer.close()
+    after = until(
+        lambda: (found := interaction(stack, answer.id)) and found["answer"] == "[erased]" and found,
+        "nothing was erased",
+    )
+    texts = [after["messages"][0]["content"], *(event["text"] for event in after["feedback_events"] if event["text"])]
+    assert texts == ["[erased]"] * 3
+    assert without_texts(after) == without_texts(before)
+    assert evidence() == observed
 
 
 def test_a_malformed_record_on_any_topic_ends_in_dead_letters_and_nothing_stops(stack: Stack) -> None:
