@@ -12,6 +12,7 @@ from pawl_inference.deployments import Artifacts, Deployments, EngineFactory
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.feedback import FeedbackHandler
+from pawl_inference.feedback_sender import FeedbackSender
 from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder, pack, pack_message
 from pawl_inference.journal import Journal
@@ -69,7 +70,9 @@ def build(
         TextRing(TopicKeys(key_follower, masters, keep, source=source, clock=clock))
         for keep in (_into(journal), posts.publish)
     )
-    feedback = FeedbackHandler(tokens, feedback_ring, posts, source=source, timeout=timeout, clock=clock, rng=rng)
+    sender = FeedbackSender(posts, timeout)
+    metrics.FEEDBACK_WAITING.set_function(lambda: sender.waiting)
+    feedback = FeedbackHandler(tokens, feedback_ring, sender, source=source, clock=clock, rng=rng)
     chat = ChatHandler(
         ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime),
         table,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from random import Random
+from uuid import UUID
 
 from pawl_inference import errors, metrics
 from pawl_inference.domain.feedback import FeedbackItem, Receipt, to_events
-from pawl_inference.publisher import Publisher
+from pawl_inference.feedback_sender import FeedbackSender
 from pawl_inference.schemas import FeedbackAccepted, FeedbackBatch
 from pawl_shared import codec, sealing
-from pawl_shared.bus import Partition
+from pawl_shared.bus import Message
 from pawl_shared.clock import Clock
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
@@ -24,6 +23,9 @@ from pawl_shared.tokens import KeyRing, TokenError, mark
 MAX_KEY = 255
 # Repeats come within seconds or minutes; at 1,000 posts a second this remembers ten.
 _REMEMBERED = 10_000
+# Making and sending one takes 0.1 ms: more of them would keep answers waiting, so they go by a thread.
+MANY = 200
+_EVENT_BYTES = 1_000
 
 
 class FeedbackHandler:
@@ -33,30 +35,26 @@ class FeedbackHandler:
         self,
         tokens: KeyRing,
         texts: sealing.KeyRing,
-        publisher: Publisher,
+        sender: FeedbackSender,
         *,
         source: str,
-        timeout: float,
         clock: Clock,
         rng: Random,
     ) -> None:
         self._tokens = tokens
         self._texts = texts
-        self._publisher = publisher
+        self._sender = sender
         self._source = source
-        self._timeout = timeout
         self._clock = clock
         self._rng = rng
-        self._seen: OrderedDict[str, datetime] = OrderedDict()
-        # send() waits where too many are outstanding: four threads may wait, more callers queue behind them.
-        self._senders = ThreadPoolExecutor(4, "feedback-sender")
+        self._seen: OrderedDict[tuple[str, UUID], datetime] = OrderedDict()
 
     async def post(self, body: FeedbackItem | FeedbackBatch, idempotency_key: str | None) -> FeedbackAccepted:
         """Publish what a post says. Raises ApiError: 400, 403, or 503 when the broker did not take it in time."""
         if idempotency_key is not None and not 1 <= len(idempotency_key) <= MAX_KEY:
             raise errors.invalid("Idempotency-Key", f"Idempotency-Key needs 1 to {MAX_KEY} characters.")
-        receipt = Receipt(self._received(idempotency_key), self._source, idempotency_key)
         items = body.events if isinstance(body, FeedbackBatch) else [body]
+        receipt = Receipt(self._received(idempotency_key, items[0].inference_id), self._source, idempotency_key)
         made: list[FeedbackReceived] = []
         for index, item in enumerate(items):
             try:
@@ -65,42 +63,38 @@ class FeedbackHandler:
                 where = f"events[{index}]: " if isinstance(body, FeedbackBatch) else ""
                 raise errors.forbidden(f"{where}{error}") from error
         await self._publish(made)
-        for event in made:
-            metrics.FEEDBACK.labels(event.kind).inc()
+        for kind, count in Counter(event.kind for event in made).items():
+            metrics.FEEDBACK.labels(kind).inc(count)
         return FeedbackAccepted(accepted=len(made), ids=[str(event.id) for event in made])
 
     def close(self) -> None:
         """Disconnect."""
-        self._senders.shutdown(wait=False, cancel_futures=True)
-        self._publisher.close()
+        self._sender.close()
 
-    def _received(self, idempotency_key: str | None) -> datetime:
-        """A repeat keeps the time of the first post: duplicates are found by time bucket and id."""
+    def _received(self, idempotency_key: str | None, answer: UUID) -> datetime:
+        """A repeat keeps the time of the first post: duplicates are found by time bucket and id. Apps number their
+        posts in their own ways, so a key stands for the answer it came with."""
         now = self._clock.now()
         if idempotency_key is None:
             return now
-        first = self._seen.setdefault(idempotency_key, now)
+        first = self._seen.setdefault((idempotency_key, answer), now)
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
         return first
 
     async def _publish(self, made: Sequence[FeedbackReceived]) -> None:
-        loop = asyncio.get_running_loop()
+        texts = sum(len(event.text) for event in made if event.text is not None)
+        # A key that is made for a correction or comment is acknowledged by the broker before anything is sent.
+        slow = texts > 0 or len(made) > MANY
+        size = 2 * texts + _EVENT_BYTES * len(made)
         try:
-            async with asyncio.timeout(self._timeout):
-                sent = await loop.run_in_executor(self._senders, self._send, made)
-                await asyncio.gather(*(asyncio.wrap_future(future) for future in sent))
+            await self._sender.publish(lambda: self._messages(made), len(made), size, slow=slow)
         except BusError as error:
-            loop.run_in_executor(self._senders, self._publisher.reset)
-            raise self._refused(str(error)) from error
-        except TimeoutError as error:
-            raise self._refused(f"no acknowledgement for {self._timeout:.0f} s") from error
+            raise errors.unavailable(
+                f"The feedback is not known to be stored ({error}); post it again, with the same Idempotency-Key, so "
+                "that it counts once in any case.",
+                "broker_unavailable",
+            ) from error
 
-    def _send(self, made: Sequence[FeedbackReceived]) -> list[Future[Partition]]:
-        """A key that is made for a correction or comment is acknowledged by the broker before anything is sent."""
-        messages = [mark(self._tokens, codec.encode(event)) for event in all_sealed(made, self._texts)]
-        return [self._publisher.send(message) for message in messages]
-
-    def _refused(self, reason: str) -> errors.ApiError:
-        text = f"The feedback was not stored ({reason}); post it again with the same Idempotency-Key."
-        return errors.unavailable(text, "broker_unavailable")
+    def _messages(self, made: Sequence[FeedbackReceived]) -> list[Message]:
+        return [mark(self._tokens, codec.encode(event)) for event in all_sealed(made, self._texts)]

@@ -20,6 +20,7 @@ ERRORS = Counter(
     "pawl_inference_errors", "Requests that were refused or failed, by what the client was told", ["status", "code"]
 )
 FEEDBACK = Counter("pawl_inference_feedback", "Statements about answers that the broker has acknowledged", ["kind"])
+FEEDBACK_WAITING = Gauge("pawl_inference_feedback_waiting", "Statements that wait for the broker's acknowledgement")
 FORWARDED = Counter("pawl_inference_journal_forwarded", "Journal records that the broker has acknowledged")
 BACKLOG = Gauge("pawl_inference_journal_backlog", "Journal records that wait for the broker")
 JOURNAL_BYTES = Gauge("pawl_inference_journal_bytes", "Size of the journal on disk")

@@ -30,6 +30,11 @@ class Publisher:
             producer = self._producer = self._producer or self._bus.producer(self._name)
         return producer.send(message)
 
+    def ready(self, topic: str) -> bool:
+        """Whether `send` would answer at once: connected, and where the topic lies is known."""
+        producer = self._producer
+        return producer is not None and producer.ready(topic)
+
     def publish(self, messages: Sequence[Message]) -> None:
         """Send in order and wait for every acknowledgement. Raises BusError when one is missing."""
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from pawl_inference import errors, presentation
@@ -19,13 +20,13 @@ from pawl_inference.domain.assignment import UnknownModelError, model_id, route_
 from pawl_inference.edge import Edge, respond
 from pawl_inference.errors import ApiError
 from pawl_inference.feedback import FeedbackHandler
+from pawl_inference.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
 from pawl_inference.routing import RouteTable
 from pawl_inference.schemas import (
     ChatCompletion,
     ChatRequest,
     Error,
     FeedbackAccepted,
-    FeedbackPost,
     Model,
     ModelList,
 )
@@ -126,14 +127,21 @@ def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:
     @app.post(
         "/v1/feedback",
         status_code=202,
+        response_model=FeedbackAccepted,
         responses=_responses(400, 401, 403, 413, 415, 503),
         summary="Say what somebody thought of an answer; accepted when the broker has it",
+        openapi_extra=FEEDBACK_REQUEST,
     )
-    async def post_feedback(
-        body: FeedbackPost,
-        idempotency_key: Annotated[str | None, Header(description="a repeat with the same key counts once")] = None,
-    ) -> FeedbackAccepted:
-        return await feedback.post(body, idempotency_key)
+    async def post_feedback(request: Request) -> Response:
+        # Parsed here: FastAPI's own way from a body to a model and back takes as long as all the rest together.
+        try:
+            body = FEEDBACK_POST.validate_json(await request.body())
+        except ValidationError as error:
+            return respond(
+                errors.from_validation([dict(each) for each in error.errors(include_url=False, include_input=False)])
+            )
+        accepted = await feedback.post(body, request.headers.get("idempotency-key"))
+        return Response(accepted.model_dump_json(), 202, media_type="application/json")
 
 
 def _add_health(app: FastAPI, health: Health) -> None:
@@ -183,6 +191,7 @@ def _describe(app: FastAPI) -> None:
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
+    described["components"]["schemas"] |= FEEDBACK_SCHEMAS
     answer = described["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
     answer["description"] = "The answer; with `stream: true` as chat.completion.chunk events that end with [DONE]"
     answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}

@@ -8,11 +8,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
     StrictBool,
     StrictInt,
-    Tag,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -133,12 +131,6 @@ class FeedbackBatch(_Body):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     events: list[FeedbackItem] = Field(min_length=1, max_length=1000)
-
-
-FeedbackPost = Annotated[
-    Annotated[FeedbackItem, Tag("item")] | Annotated[FeedbackBatch, Tag("batch")],
-    Discriminator(lambda body: "batch" if isinstance(body, dict) and "events" in body else "item"),
-]
 
 
 class FeedbackAccepted(_Body):

@@ -82,6 +82,9 @@ class Producer(Protocol):
         The future raises BusError when the broker did not take the message.
         """
 
+    def ready(self, topic: str) -> bool:
+        """Whether send() would answer at once, as long as few sends are outstanding. Never waits."""
+
     def flush(self, timeout: float = 60.0) -> None:
         """Wait until everything sent so far is acknowledged. Raises BusError otherwise."""
 

@@ -255,6 +255,10 @@ class _KafkaProducer:
             sent.add_errback(failed)
         return future
 
+    def ready(self, topic: str) -> bool:
+        # partitions_for() of the client would fetch what it does not know
+        return self._producer._metadata.partitions_for_topic(topic) is not None
+
     def flush(self, timeout: float = 60.0) -> None:
         try:
             self._producer.flush(timeout=timeout)

@@ -115,6 +115,9 @@ class _MemoryProducer:
             future.set_exception(error)
         return future
 
+    def ready(self, topic: str) -> bool:
+        return True
+
     def flush(self, timeout: float = 60.0) -> None:
         """Everything is sent at once."""
 

@@ -52,6 +52,13 @@ def consume(bus: Bus, topic: str, count: int, group: str, starts: dict[Partition
     return got
 
 
+def test_a_producer_that_has_sent_to_a_topic_is_ready_for_it(bus: Bus, topic: str) -> None:
+    producer = bus.producer("test")
+    producer.send(Message(topic, b"k", b"v")).result(10)
+    assert producer.ready(topic)
+    producer.close()
+
+
 def test_a_record_arrives_as_it_was_sent(bus: Bus, topic: str) -> None:
     headers = (("ce_id", b"1"), ("traceparent", b"\xff\x00"))
     send(bus, Message(topic, b"k", b"v", headers))
