@@ -12,6 +12,7 @@ from pawl_shared import events as e
 from pawl_shared.stores.port import Row
 
 Place = tuple[int, int]
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def interaction_rows(event: e.InteractionScored, place: Place) -> list[Row]:

@@ -30,8 +30,7 @@ class Message:
     headers: Headers = ()
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What is read. `appended` is the broker's LogAppendTime: the only `now` that folds know."""
 
     topic: str

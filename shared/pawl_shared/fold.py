@@ -1,11 +1,13 @@
-"""What services give to the runner: pure folds over events."""
+"""What services give to the runner: pure folds over events.
+
+What is made once an event is a named tuple: a frozen dataclass takes three times as long to make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -15,8 +17,7 @@ from pawl_shared.stores.port import Effect, Row
 S = TypeVar("S", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An event with its place. `at` is the broker's time of its arrival, the only `now` that folds know."""
 
     event: Event
@@ -27,8 +28,7 @@ class Delivery:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True)
-class Step(Generic[S]):
+class Step(NamedTuple, Generic[S]):
     """What a fold answers. `due`: when timer() is to be called for this key, by the time of a Tick."""
 
     state: S | None

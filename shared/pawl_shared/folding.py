@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from pawl_shared import metrics
 from pawl_shared.bus import Partition, Record
-from pawl_shared.codec import decode, encode, event_type, header
+from pawl_shared.codec import decode_traced, encode, event_type
 from pawl_shared.dead_letter import dead_letter, is_retry
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import DeadLetter, Event, Tick
@@ -38,12 +38,19 @@ class Batch:
     events: list[tuple[Event, str | None]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
 
-    def take(self, other: Batch) -> None:
-        """Add what one record has changed."""
-        self.states |= other.states
-        self.rows += other.rows
-        self.events += other.events
-        self.effects += other.effects
+    def mark(self) -> tuple[int, int, int]:
+        """Where the lists end now."""
+        return len(self.rows), len(self.events), len(self.effects)
+
+    def undo(self, mark: tuple[int, int, int], states: Sequence[tuple[StateKey, Known | None]]) -> None:
+        """Take back what came after a mark; `states` are those that were replaced since, with what they were."""
+        rows, events, effects = mark
+        del self.rows[rows:], self.events[events:], self.effects[effects:]
+        for place, known in reversed(states):
+            if known is None:
+                del self.states[place]
+            else:
+                self.states[place] = known
 
     def commit(self) -> Commit:
         """As the store takes it."""
@@ -55,6 +62,18 @@ class Batch:
             messages=[encode(event, trace) for event, trace in self.events],
             effects=self.effects,
         )
+
+
+NOTHING = Known(None)
+_Target = tuple[Fold[Any], Sequence[StateKey]]
+
+
+class _Reading(NamedTuple):
+    """A record that could be read, and the states that each fold has for it."""
+
+    delivery: Delivery
+    seen: Seen
+    targets: list[_Target] | None
 
 
 class Folding:
@@ -70,101 +89,119 @@ class Folding:
         self, service: str, source: str, store: TransactionalStore, folds: Sequence[Fold[Any]], log: Any
     ) -> None:
         self._service, self._source, self._store, self._folds, self._log = service, source, store, tuple(folds), log
+        self._by_topic = {t: [f for f in folds if t in f.topics] for fold in folds for t in fold.topics}
         self._before: dict[StateKey, Known] = {}  # what the store holds of what this batch concerns
+        self._replaced: list[tuple[StateKey, Known | None]] = []  # states of the batch, before the present record
+        self._outcomes: Counter[tuple[str, str]] = Counter()
 
     def fold(self, records: Sequence[Record]) -> Batch:
         """What these records change, in the order that they have here. What cannot be handled becomes a dead letter."""
         batch, self._before = Batch(), {}
-        deliveries = [self._decode(record, batch) for record in records]
-        readable = [delivery for delivery in deliveries if delivery is not None]
+        readings = [self._read(record, batch) for record in records]
+        readable = [reading for reading in readings if reading is not None]
         fresh = self._fresh(readable)
         self._load(readable)
-        for delivery, record in zip(deliveries, records, strict=True):
-            if delivery is not None:
-                self._deliver(delivery, record, fresh, batch)
+        for reading, record in zip(readings, records, strict=True):
+            if reading is not None:
+                self._deliver(reading, record, fresh, batch)
             part = Partition(record.topic, record.partition)
             batch.offsets[part] = max(batch.offsets.get(part, 0), record.offset + 1)
+        self._count()
         return batch
 
-    def _decode(self, record: Record, batch: Batch) -> Delivery | None:
+    def _read(self, record: Record, batch: Batch) -> _Reading | None:
         if is_retry(record):
             metrics.RETRIES.labels(self._service, record.topic).inc()
         try:
-            event = decode(record)
-            trace = header(record.headers, "traceparent")
+            event, trace = decode_traced(record)
         except DecodeError as error:
             self._bury(record, str(error), batch)
             return None
-        return Delivery(event, record.appended, record.topic, record.partition, record.offset, trace)
+        delivery = Delivery(event, record.appended, record.topic, record.partition, record.offset, trace)
+        return _Reading(delivery, _seen(event), self._targets(delivery))
 
-    def _fresh(self, deliveries: Sequence[Delivery]) -> set[Seen]:
-        ids = [_seen(delivery.event) for delivery in deliveries]
+    def _targets(self, delivery: Delivery) -> list[_Target] | None:
+        """The states that an event concerns; none where a fold cannot say: its step will, and be buried."""
+        try:
+            folds = self._by_topic.get(delivery.topic, ())
+            return [(fold, [StateKey(fold.name, key) for key in fold.keys(delivery.event)]) for fold in folds]
+        except Exception:
+            return None
+
+    def _fresh(self, readings: Sequence[_Reading]) -> set[Seen]:
+        ids = [reading.seen for reading in readings]
         return set(ids) - self._store.seen(ids) if ids else set()
 
-    def _deliver(self, delivery: Delivery, record: Record, fresh: set[Seen], batch: Batch) -> None:
-        seen = _seen(delivery.event)
-        if seen not in fresh or seen in batch.seen:
-            metrics.RECORDS.labels(self._service, record.topic, "duplicate").inc()
+    def _deliver(self, reading: _Reading, record: Record, fresh: set[Seen], batch: Batch) -> None:
+        if reading.seen not in fresh or reading.seen in batch.seen:
+            self._outcomes[record.topic, "duplicate"] += 1
             return
-        changes = Batch()
+        mark = batch.mark()
+        self._replaced.clear()
         try:
-            for fold in self._folds:
-                if delivery.topic in fold.topics:
-                    self._step(fold, delivery, batch, changes)
+            targets = reading.targets
+            if targets is None:  # fails again, and says why
+                targets = [(f, [StateKey(f.name, k) for k in f.keys(reading.delivery.event)]) for f in self._folds]
+            for fold, places in targets:
+                self._step(fold, places, reading.delivery, batch)
         except Exception as error:  # a fold that fails on one event must not stop the others
+            batch.undo(mark, self._replaced)
             self._log.exception("a fold failed", topic=record.topic, offset=record.offset)
             self._bury(record, f"{type(error).__name__}: {error}", batch)
             return
-        metrics.RECORDS.labels(self._service, record.topic, "handled").inc()
-        batch.seen[seen] = None
-        batch.take(changes)
+        self._outcomes[record.topic, "handled"] += 1
+        batch.seen[reading.seen] = None
 
-    def _load(self, deliveries: Sequence[Delivery]) -> None:
-        """The states that a batch concerns, in one query; a fold that cannot name its keys is found out by its step."""
-        places: dict[StateKey, Fold[Any]] = {}
-        for delivery in deliveries:
-            for fold in self._folds:
-                if delivery.topic in fold.topics:
-                    with contextlib.suppress(Exception):
-                        places |= {StateKey(fold.name, key): fold for key in fold.keys(delivery.event)}
+    def _count(self) -> None:
+        """Once a batch, since a labelled counter costs as much as parsing a small event."""
+        for (topic, outcome), number in self._outcomes.items():
+            metrics.RECORDS.labels(self._service, topic, outcome).inc(number)
+        self._outcomes.clear()
+
+    def _load(self, readings: Sequence[_Reading]) -> None:
+        """The states that a batch concerns, in one query."""
+        targets = (target for reading in readings for target in reading.targets or ())
+        places = {place: fold for fold, keys in targets for place in keys}
         stored = self._store.load(list(places)) if places else {}
         self._before |= {place: _known(places[place], found) for place, found in stored.items()}
 
-    def _step(self, fold: Fold[Any], delivery: Delivery, batch: Batch, changes: Batch) -> None:
-        for key in fold.keys(delivery.event):
-            state = self._current(StateKey(fold.name, key), batch, changes).state
-            self._apply(StateKey(fold.name, key), delivery, batch, changes, fold.step(key, state, delivery))
+    def _step(self, fold: Fold[Any], places: Sequence[StateKey], delivery: Delivery, batch: Batch) -> None:
+        for place in places:
+            state = self._current(place, batch).state
+            self._apply(place, delivery, batch, fold.step(place.key, state, delivery))
         if isinstance(delivery.event, Tick):
-            for key in self._due(fold, delivery.at, batch, changes):
-                state = self._current(StateKey(fold.name, key), batch, changes).state
-                self._apply(StateKey(fold.name, key), delivery, batch, changes, fold.timer(key, state, delivery))
+            for place in self._due(fold, delivery.at, batch):
+                state = self._current(place, batch).state
+                self._apply(place, delivery, batch, fold.timer(place.key, state, delivery))
 
-    def _due(self, fold: Fold[Any], now: datetime, batch: Batch, changes: Batch) -> list[str]:
+    def _due(self, fold: Fold[Any], now: datetime, batch: Batch) -> list[StateKey]:
         """What is due, as stored or as this batch has changed it; the earliest first, however it was cut in batches."""
-        changed = {p.key: known.due for p, known in (batch.states | changes.states).items() if p.fold == fold.name}
+        changed = {p.key: known.due for p, known in batch.states.items() if p.fold == fold.name}
         places = [StateKey(fold.name, key) for key in self._store.due(fold.name, now) if key not in changed]
         unknown = [place for place in places if place not in self._before]
         found = self._store.load(unknown) if unknown else {}
         self._before |= {place: _known(fold, stored) for place, stored in found.items()}
         stored_due = {place.key: self._before[place].due for place in places if place in self._before}
         due = [(at, key) for key, at in (stored_due | changed).items() if at is not None and at <= now]
-        return [key for _, key in sorted(due)]
+        return [StateKey(fold.name, key) for _, key in sorted(due)]
 
-    def _current(self, place: StateKey, batch: Batch, changes: Batch) -> Known:
-        nothing = Known(None)
-        return changes.states.get(place) or batch.states.get(place) or self._before.get(place, nothing)
+    def _current(self, place: StateKey, batch: Batch) -> Known:
+        return batch.states.get(place) or self._before.get(place, NOTHING)
 
-    def _apply(self, place: StateKey, delivery: Delivery, batch: Batch, changes: Batch, step: Step[Any]) -> None:
-        known = Known(step.state, step.due)
-        # Most Ticks change nothing; writing that would be most of an idle service's work.
-        if known != self._current(place, batch, changes):
-            changes.states[place] = known
-        changes.rows += step.rows
-        changes.events += [(event, delivery.traceparent) for event in step.events]
-        changes.effects += step.effects
+    def _apply(self, place: StateKey, delivery: Delivery, batch: Batch, step: Step[Any]) -> None:
+        known, current = Known(step.state, step.due), self._current(place, batch)
+        # Most Ticks change nothing; writing that would be most of an idle service's work. Other events mostly do, and
+        # comparing two states costs as much as half the fold.
+        same = known == current if isinstance(delivery.event, Tick) else known.state is current.state is None
+        if not same:
+            self._replaced.append((place, batch.states.get(place)))
+            batch.states[place] = known
+        batch.rows += step.rows
+        batch.events += [(event, delivery.traceparent) for event in step.events]
+        batch.effects += step.effects
 
     def _bury(self, record: Record, reason: str, batch: Batch) -> None:
-        metrics.RECORDS.labels(self._service, record.topic, "dead").inc()
+        self._outcomes[record.topic, "dead"] += 1
         if event_type(record) == DeadLetter.TYPE:  # burying it again would never end
             self._log.error("a dead letter could not be handled", offset=record.offset, reason=reason)
             return
@@ -174,7 +211,7 @@ class Folding:
 
 
 def _seen(event: Event) -> Seen:
-    return Seen(event.time.astimezone(UTC).replace(minute=0, second=0, microsecond=0), event.id)
+    return Seen(event.time.replace(minute=0, second=0, microsecond=0), event.id)  # events' times are UTC
 
 
 def _known(fold: Fold[Any], stored: StoredState) -> Known:

@@ -132,13 +132,14 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
 
 def statistics_of(inference: InferenceLogged) -> dict[str, float]:
     """Numbers about one answer that say nothing of its content."""
+    words = float(inference.words)
     return {
-        "words": float(inference.words),
+        "words": words,
         "tokens": float(inference.answer_tokens),
         "seconds": inference.total_seconds,
         "first_token_seconds": inference.first_token_seconds,
         "cut": float(inference.finish_reason == "length"),
-        "empty": float(not inference.words),
+        "empty": float(not words),
     }
 
 

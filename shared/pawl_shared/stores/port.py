@@ -34,8 +34,7 @@ class Seen(NamedTuple):
     id: UUID
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row for one of the store's own tables (only stores that have tables take rows)."""
 
     table: str

@@ -13,20 +13,23 @@ from pawl_shared import codec
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import Event, FeedbackReceived
 
-ENVELOPE = {"id": "0198c0de-0000-7000-8000-000000000001", "time": "2026-01-01T00:00:00Z", "source": 'a"\\\n☃'}
+ENVELOPE = {"id": "0198c0de-0000-7000-8000-000000000001", "time": "2026-01-01T00:00:00Z"}
 GOOD = {"inference_id": ENVELOPE["id"], "model": "m", "session": "s", "kind": "thumb", "value": 1}
 
 
-def outcome(decode: Any, value: bytes) -> Event | str:
+def outcome(decode: Any, value: bytes, envelope: dict[str, Any]) -> Event | str:
     try:
-        found: Event = decode(FeedbackReceived, value, ENVELOPE)
+        found: Event = decode(FeedbackReceived, value, envelope)
     except DecodeError as error:
         return str(error)
     return found
 
 
-def same(value: bytes) -> Event | str:
-    quick, slow = outcome(codec._validate, value), outcome(codec._validate_slowly, value)
+def same(value: bytes, source: str = "test") -> Event | str:
+    envelope = ENVELOPE | {"source": source}
+    headers = {f"ce_{name}": text.encode() for name, text in envelope.items()}
+    quick = outcome(codec._validate, value, headers)
+    slow = outcome(codec._validate_slowly, value, envelope)
     assert quick == slow
     return quick
 
@@ -52,9 +55,29 @@ def test_the_quick_way_is_taken() -> None:
     value = json.dumps(GOOD).encode()
     found = same(value)
     assert isinstance(found, FeedbackReceived)
-    assert (found.source, found.time) == (ENVELOPE["source"], datetime(2026, 1, 1, tzinfo=UTC))
+    assert (found.source, found.time) == ("test", datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(ValidationError):  # it fails here only because the envelope is missing
         FeedbackReceived.model_validate_json(value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "a b/c",
+        'a"',
+        'a","model":"x',
+        'a","cause":"0198c0de-0000-7000-8000-000000000002',
+        "a\\",
+        "a\\u0041",
+        "a\n",
+        "\u2603",
+        '"',
+        "\x7f",
+    ],
+)
+def test_any_source_ends_alike(source: str) -> None:
+    same(json.dumps(GOOD).encode(), source)
 
 
 TEXTS = st.text('a1-"\\{}[],:\x00\u2603', max_size=6)
