@@ -56,22 +56,23 @@ def opened(event: E, opener: Opener) -> E:
     return _with_texts(event, lambda _, place, text: opener.open(text, place))
 
 
-def rewritten(event: E, ring: KeyRing, change: Callable[[str], str]) -> E:
-    """Open, change, seal again: for whoever scrubs. What is plain is sealed as well; what was erased stays as it is.
+def resealed(original: E, changed: E, ring: KeyRing) -> E:
+    """What somebody made of `opened(original)`, sealed again: for whoever scrubs. Plain texts are sealed as well.
 
-    A sealed text that `change` leaves alone keeps its envelope.
+    A text that was not changed keeps its envelope, and so does one that could not be opened: no key is made for
+    somebody who was erased.
 
     Raises what `KeyRing.seal` raises.
     """
+    before: dict[str, str] = {}
+    _with_texts(original, lambda _, place, text: before.setdefault(place, text))
 
     def anew(owner: str, place: str, text: str) -> str:
-        plain = ring.open(text, place)
-        if isinstance(plain, Unavailable):
-            return text
-        new = change(plain)
-        return text if new == plain and is_sealed(text) else ring.seal(owner, new, place)
+        old = before[place]
+        kept = isinstance(text, Unavailable) or (is_sealed(old) and ring.open(old, place) == text)
+        return old if kept else ring.seal(owner, text, place)
 
-    return _with_texts(event, anew)
+    return _with_texts(changed, anew)
 
 
 def _with_texts(event: E, change: _Change) -> E:

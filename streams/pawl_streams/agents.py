@@ -9,7 +9,6 @@ then be joined again in another order, and a later revision could say less than 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +18,7 @@ from pawl_shared.codec import decode, encode, header
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import BusError, DecodeError
 from pawl_shared.events import Event, FeedbackReceived, InferenceLogged
-from pawl_shared.sealed_events import rewritten
+from pawl_shared.sealed_events import opened, resealed
 from pawl_shared.sealing import KeyRing
 from pawl_streams.feedback_join import Answer, answer_key, join
 from pawl_streams.metrics import JOINS
@@ -66,7 +65,7 @@ def define_agents(app: Any, policy: RewardPolicy, source: str, ring: KeyRing) ->
                 await publish(dead_letter(record, SERVICE, source, str(error)), None)
                 continue
             key = answer_key(arrival)
-            arrival = await text_rewritten(arrival, ring, str)
+            arrival = await sealed_again(arrival, ring)
             known = Answer.model_validate(answers[key])
             answer, revision = join(known, arrival, policy, source)
             if answer != known:
@@ -77,16 +76,16 @@ def define_agents(app: Any, policy: RewardPolicy, source: str, ring: KeyRing) ->
             metrics.RECORDS.labels(SERVICE, record.topic, outcome).inc()
 
 
-async def text_rewritten(
-    arrival: InferenceLogged | FeedbackReceived, ring: KeyRing, change: Callable[[str], str]
+async def sealed_again(
+    arrival: InferenceLogged | FeedbackReceived, ring: KeyRing
 ) -> InferenceLogged | FeedbackReceived:
-    """The event with its texts opened, changed and sealed again; nowhere else in this service is text open.
+    """The event with every text sealed. Nowhere else in this service is text open.
 
     In a thread, since a key may have to be waited for; without end, since an exception here would lose the record.
     """
     while True:
         try:
-            return await asyncio.to_thread(rewritten, arrival, ring, change)
+            return await asyncio.to_thread(lambda: resealed(arrival, opened(arrival, ring), ring))
         except BusError as error:
             logging.get(f"pawl.{SERVICE}").warning("waiting for a key", reason=str(error))
             await asyncio.sleep(KEY_RETRY_SECONDS)

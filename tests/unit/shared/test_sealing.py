@@ -18,7 +18,7 @@ from pawl_shared.errors import ConfigurationError, KeysUnreadableError
 from pawl_shared.key_topic import KeyFollower, TopicKeys
 from pawl_shared.master_keys import MasterKeys
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealed_events import all_sealed, opened, owner_of, rewritten, sealed
+from pawl_shared.sealed_events import all_sealed, opened, owner_of, resealed, sealed
 from pawl_shared.sealing import ERASED, UNREADABLE, KeyRing, MemoryKeys, is_sealed
 from pawl_shared.settings import PawlSettings
 from pawl_shared.topics import KEYS
@@ -104,18 +104,23 @@ def test_texts_of_one_subject_have_one_key_and_of_two_sessions_two() -> None:
     assert [keys.current(owner) is None for owner in owners] == [False, False, True, False]
 
 
+def scrubbed(event: e.InferenceLogged) -> e.InferenceLogged:
+    turns = (turn.model_copy(update={"content": turn.content.replace("sky", "<sky>")}) for turn in event.messages)
+    return event.model_copy(update={"messages": tuple(turns)})
+
+
 def test_rewriting_changes_seals_and_leaves_the_erased_alone() -> None:
     keys = MemoryKeys()
     ring = KeyRing(keys)
     event = sealed(INFERENCE, ring)
-    scrubbed = rewritten(event, ring, lambda text: text.replace("sky", "<sky>"))
-    assert opened(scrubbed, ring).messages[0].content == "Why is the <sky> blue? \u2603"
-    assert scrubbed.answer == event.answer, "what did not change keeps its envelope"
-    plain = rewritten(FEEDBACK, ring, str)
+    again = resealed(event, scrubbed(opened(event, ring)), ring)
+    assert opened(again, ring).messages[0].content == "Why is the <sky> blue? \u2603"
+    assert again.answer == event.answer, "what did not change keeps its envelope"
+    plain = resealed(FEEDBACK, opened(FEEDBACK, ring), ring)
     assert is_sealed(plain.text or "")
     assert opened(plain, ring).text == FEEDBACK.text
     keys.erase(owner_of(event))
-    assert rewritten(event, ring, str.upper) == event
+    assert resealed(event, opened(event, ring), ring) == event
     assert keys.current(owner_of(event)) is None, "no key is made for somebody who was erased"
 
 
