@@ -148,7 +148,7 @@ class KeyFollower(FoundKeys):
             return
         if not isinstance(event, DataKeyCreated):
             return
-        if not self.erased(event.id.hex):
+        if not self.erased(_key_id(record)):
             self._take(event)
         elif self._revived:
             # Left alone, compaction would keep the later record, which is this one.
