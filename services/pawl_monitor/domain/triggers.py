@@ -34,6 +34,8 @@ class Occasion(Frozen):
     alarm: UUID | None
     since: datetime = Field(description="older feedback is left out of the snapshot")
     sentence: str
+    cause: UUID | None = Field(default=None, description="the alarm or the person's command")
+    time: datetime | None = Field(default=None, description="of that event")
 
 
 class TriggerState(Frozen):

@@ -121,7 +121,13 @@ class WatchPolicy:
         if state.trigger.occasion is not None:
             return state
         why = f": {command.why}" if command.why else ""
-        occasion = Occasion(alarm=None, since=at - self.horizon, sentence=f"{command.who} asked for it{why}")
+        occasion = Occasion(
+            alarm=None,
+            since=at - self.horizon,
+            sentence=f"{command.who} asked for it{why}",
+            cause=command.id,
+            time=command.time,
+        )
         return state.model_copy(update={"trigger": state.trigger.model_copy(update={"occasion": occasion})})
 
     def _progress(self, trigger: TriggerState, event: DeploymentChanged, at: datetime) -> TriggerState:
@@ -183,7 +189,9 @@ class WatchPolicy:
         if state.champion is not None and state.champion.version != event.version:
             return new, (*superseded, detected)  # it was replaced already: nothing to train for
         sentence = f"approval fell; data since {change.since:%Y-%m-%d %H:%M:%S} UTC"
-        occasion = Occasion(alarm=detected.id, since=change.since, sentence=sentence)
+        occasion = Occasion(
+            alarm=detected.id, since=change.since, sentence=sentence, cause=detected.id, time=detected.time
+        )
         trigger = state.trigger.model_copy(update={"occasion": occasion})
         return new.model_copy(update={"trigger": trigger}), (*superseded, detected)
 

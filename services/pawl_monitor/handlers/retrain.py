@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -46,7 +47,8 @@ class StoredFeedback:
 class WeighFeedback:
     """Handles effects of kind `weigh`. Ends in RetrainRequested, or in nothing when there is not enough yet.
 
-    The request's id comes from the occasion and the number of the attempt: were it asked for twice, it is one run.
+    The request's id and time come from the occasion and the number of the attempt: were it asked for twice, as after a
+    crash, it is one run.
     """
 
     def __init__(self, feedback: Feedback, policy: TriggerPolicy, heldout_share: float, source: str) -> None:
@@ -73,9 +75,9 @@ class WeighFeedback:
         return (
             RetrainRequested(
                 id=identity,
-                time=weighing.now,
+                time=request_time(weighing),
                 source=self._source,
-                cause=occasion.alarm,
+                cause=occasion.cause or occasion.alarm,
                 model=weighing.model,
                 alarm=occasion.alarm,
                 dataset=digest,
@@ -94,6 +96,17 @@ def request_id(weighing: Weighing) -> UUID:
     place = (weighing.model, str(occasion.alarm or occasion.since), weighing.trigger.attempts)
     cause = occasion.alarm or uuid5(NAMESPACE_OID, "/".join(map(str, place)))
     return derived_id(cause, f"{RetrainRequested.TYPE}/{weighing.trigger.attempts}")
+
+
+def request_time(weighing: Weighing) -> datetime:
+    """The time of that request: since when it could be asked for, the same for every weighing of one attempt.
+
+    The moment of the weighing would be another one after a restart, and readers tell copies by their id and hour.
+    """
+    occasion, ended = weighing.trigger.occasion, weighing.trigger.ended
+    if occasion is None or occasion.time is None:  # state of before occasions had a time
+        return weighing.now
+    return max(occasion.time, ended) if ended else occasion.time
 
 
 def request_of(weighing: Weighing, heldout_share: float) -> datasets.Request:
