@@ -139,6 +139,12 @@ class Evaluate:
             if context.cancelled.is_set():
                 raise
             return [self._rejected(order, None, None, (f"the candidate could not be evaluated: {error}",))]
+        except Exception as error:  # without a verdict the loop would wait for this run for ever
+            if context.cancelled.is_set():
+                raise
+            self._log.exception("an evaluation failed in the service", adapter=order.trained.adapter)
+            reason = f"the candidate could not be evaluated: {type(error).__name__}: {error} (see the validator's log)"
+            return [self._rejected(order, None, None, (reason,))]
         finally:
             metrics.FRACTION.set(0)
         metrics.EVALUATION_SECONDS.observe(self._clock.monotonic() - began)

@@ -166,3 +166,15 @@ def test_a_registered_base_is_announced(tmp_path: Path, store: ArtifactStore) ->
     assert isinstance(event, e.ModelRegistered)
     assert (event.version, event.kind, event.cause) == (BASE, "base", command.id)
     assert "base" not in health.obstacles
+
+
+def test_an_evaluation_that_the_service_itself_cannot_finish_is_a_verdict_too(
+    tmp_path: Path, store: ArtifactStore
+) -> None:
+    def full(folder: Path, spec: Any) -> dict[str, Any]:
+        raise OSError("no space left on device")
+
+    events, _ = evaluated(tmp_path, store, full)
+    (rejected,) = events
+    assert isinstance(rejected, e.CandidateRejected)
+    assert "no space left on device" in rejected.reasons[0]
