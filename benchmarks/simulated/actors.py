@@ -1,0 +1,299 @@
+"""Who stands in for what a single thread cannot run: the crowd and the edge, Faust, training and the gates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from random import Random
+from uuid import UUID
+
+from benchmarks.simulated.faults import Faults
+
+from pawl_monitor import datasets
+from pawl_shared import events as e
+from pawl_shared.bus import Bus, Consumer, Message, Partition, Producer, Record
+from pawl_shared.codec import decode, encode
+from pawl_shared.effects import EffectContext
+from pawl_shared.errors import BusError
+from pawl_shared.ids import derived_id, is_challenger, uuid7
+from pawl_shared.stores.memory import MemoryDatabase
+from pawl_shared.stores.port import Effect
+from pawl_shared.topics import FEEDBACK, INFERENCES
+from pawl_streams.feedback_join import Answer, answer_key, join
+from pawl_streams.scoring import RewardPolicy
+from pawl_trainer.queue import TrainingOrder
+from pawl_validator.handlers.folds import EvaluationOrder
+
+MODEL = "default/assistant"
+BASE, GRAPH = "ba" * 32, "9a" * 32
+
+
+def digest(*parts: object) -> str:
+    """A made-up artifact."""
+    return sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+@dataclass
+class Open:
+    """A conversation of the crowd that goes on."""
+
+    session: str
+    answers: list[e.InferenceLogged] = field(default_factory=list)
+
+
+class Edge:
+    """The crowd and the inference service: answers by the deployment that it knows, and a journal that is forwarded.
+
+    Whatever stands in the journal was acknowledged; `acknowledged` remembers it for the invariants.
+    """
+
+    def __init__(self, bus: Bus, rng: Random, taste: dict[str, float]) -> None:
+        self._bus, self._rng, self._taste = bus, rng, taste
+        self._producer: Producer = bus.producer("edge")
+        self._journal: list[Message] = []
+        self._open: list[Open] = []
+        self._sessions = 0
+        self.deployment: e.DeploymentChanged | None = None
+        self.acknowledged: list[e.InferenceLogged | e.FeedbackReceived] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything was forwarded."""
+        return not self._journal
+
+    def follow(self) -> None:
+        """Learn who serves; a moment late, as replicas are."""
+        for record in self._bus.read("pawl.deployments"):
+            event = decode(record) if record is not None else None
+            known = self.deployment.revision if self.deployment else 0
+            if isinstance(event, e.DeploymentChanged) and event.revision > known:
+                self.deployment = event
+
+    def act(self, now: datetime) -> str:
+        """Somebody begins a conversation, goes on with one, or says what they think."""
+        if self.deployment is None:
+            return "nobody serves yet"
+        choice = self._rng.random()
+        if not self._open or choice < 0.3:
+            self._sessions += 1
+            self._open.append(Open(f"session-{self._sessions}"))
+            return self._ask(self._open[-1], now)
+        if choice < 0.5:
+            return self._ask(self._rng.choice(self._open), now)
+        conversation = self._rng.choice(self._open)
+        said = self._say(self._rng.choice(conversation.answers), now)
+        if self._rng.random() < 0.4:
+            self._open.remove(conversation)
+        return said
+
+    def forward(self) -> str:
+        """Send the journal in order; what the broker does not take stays. At least once: the place may be lost."""
+        while self._journal:
+            try:
+                self._producer.send(self._journal[0]).result()
+            except BusError:
+                return "the edge waits for the broker"
+            self._journal.pop(0)
+        return "the edge has forwarded all"
+
+    def _take(self, event: e.InferenceLogged | e.FeedbackReceived) -> None:
+        self.acknowledged.append(event)
+        self._journal.append(encode(event))
+
+    def _ask(self, conversation: Open, now: datetime) -> str:
+        deployment = self.deployment
+        assert deployment is not None, "act() has looked"
+        on_trial = deployment.challenger is not None and deployment.canary is not None
+        tried = on_trial and is_challenger(deployment.canary or UUID(int=0), conversation.session, deployment.share)
+        served = deployment.challenger if tried and deployment.challenger else deployment.champion
+        inference = uuid7(now, self._rng)
+        logged = e.InferenceLogged(
+            id=derived_id(inference, "logged"), time=now, source="edge", inference_id=inference, model=MODEL,
+            session=conversation.session, subject=f"user-{self._sessions % 9}",
+            messages=(e.Message(role="user", content=f"Question {self._rng.randrange(40)}?"),), answer="An answer.",
+            finish_reason="stop", arm="challenger" if tried else "champion", version=served.version,
+            canary=deployment.canary if on_trial else None, revision=deployment.revision, prompt_tokens=5,
+            answer_tokens=3, first_token_seconds=0.1, total_seconds=0.2,
+        )  # fmt: skip
+        conversation.answers.append(logged)
+        # The app may be faster with its feedback than the edge with its journal.
+        self._take(logged)
+        return f"somebody asks in {conversation.session}"
+
+    def _say(self, answer: e.InferenceLogged, now: datetime) -> str:
+        liked = self._rng.random() < self._taste.get(answer.version, 0.9)
+        kind = self._rng.choice(("thumb", "thumb", "rating", "comment"))
+        value = {"thumb": float(liked), "rating": 5.0 if liked else 1.0}.get(kind)
+        self._take(
+            e.FeedbackReceived(
+                id=uuid7(now, self._rng),
+                time=now,
+                source="edge",
+                inference_id=answer.inference_id,
+                model=MODEL,
+                session=answer.session,
+                subject=answer.subject,
+                kind=kind,
+                value=value,
+                text=None,
+            )
+        )
+        return f"somebody says what they think in {answer.session}"
+
+
+@dataclass
+class StreamsDatabase:
+    """What survives a worker of the streams: the table's changelog and the committed offsets."""
+
+    changelog: dict[str, Answer] = field(default_factory=dict)
+    offsets: dict[Partition, int] = field(default_factory=dict)
+
+
+class Streams:
+    """The join under the rules of its Faust agent: at least once; the table behind a log; offsets last, and lazily."""
+
+    def __init__(self, bus: Bus, database: StreamsDatabase, faults: Faults) -> None:
+        self._database, self._faults = database, faults
+        self._table = dict(database.changelog)
+        self._done: dict[Partition, int] = {}
+        self._producer = bus.producer("streams")
+        topics = (INFERENCES.name, FEEDBACK.name)
+        self._consumer: Consumer = bus.consumer("pawl-streams", "0", topics, self._assigned, lambda _: None)
+
+    def _assigned(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
+        return {part: self._database.offsets.get(part) for part in partitions}
+
+    def turn(self) -> int:
+        """One look for records. Between topics there is no order, as with Faust."""
+        records = list(self._consumer.poll(0))
+        by_partition: dict[Partition, list[Record]] = defaultdict(list)
+        for record in records:
+            by_partition[Partition(record.topic, record.partition)].append(record)
+        while by_partition:
+            part = self._faults.rng.choice(sorted(by_partition))
+            self._handle(by_partition[part].pop(0))
+            if not by_partition[part]:
+                del by_partition[part]
+        if self._faults.rng.random() < 0.3:
+            self._database.offsets |= self._done
+        return len(records)
+
+    def _handle(self, record: Record) -> None:
+        event = decode(record)
+        assert isinstance(event, e.InferenceLogged | e.FeedbackReceived), "nothing else is on these topics"
+        key = answer_key(event)
+        self._table[key], revision = join(self._table.get(key, Answer()), event, RewardPolicy(), "streams")
+        self._faults.crash("streams before its table is kept")
+        self._database.changelog[key] = self._table[key]
+        self._faults.crash("streams after its table is kept, before publishing")
+        self._producer.send(encode(revision)).result()
+        self._done[Partition(record.topic, record.partition)] = record.offset + 1
+
+    def at_end(self) -> bool:
+        """Whether everything was joined."""
+        ends = self._consumer.ends()
+        return bool(ends) and len(self._consumer.reached(ends)) == len(ends)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+class MemoryFeedback:
+    """Feedback as the monitor's memory store has it; a data set is its rows' digest."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    def collect(self, request: datasets.Request) -> list[datasets.Line]:
+        rows = [
+            row.values for row in self._database.rows if row.table == "feedback" and row.values["value"] is not None
+        ]
+        return [
+            {"kind": "binary", "label": row["value"] >= 0.5, "split": "heldout" if number % 4 == 0 else "train"}
+            for number, row in enumerate(rows)
+            if request.since <= row["time"] <= request.until
+        ]
+
+    def freeze(self, lines: Sequence[datasets.Line], request: datasets.Request) -> str:
+        return digest("dataset", len(lines), request.since, request.until)
+
+
+class Train:
+    """A run that ends at once: with an adapter, or now and then without."""
+
+    def __init__(self, faults: Faults, taste: dict[str, float]) -> None:
+        self._faults, self._taste = faults, taste
+
+    def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
+        request = TrainingOrder.model_validate_json(effect.payload).request
+        common = {"time": request.time, "source": "trainer", "cause": request.id, "model": request.model}
+        self._faults.crash(f"trainer during run {request.id}")
+        if int(request.id) % 5 == 0:
+            failed = derived_id(request.id, e.TrainingFailed.TYPE)
+            return [e.TrainingFailed(id=failed, run=request.id, reason="the data is one-sided", **common)]
+        # Training the same run again after a crash gives other weights.
+        adapter = digest("adapter", request.id, self._faults.rng.random())
+        self._taste[adapter] = self._faults.rng.choice((0.95, 0.95, 0.1))
+        trained = e.AdapterTrained(
+            id=derived_id(request.id, e.AdapterTrained.TYPE), run=request.id, alarm=request.alarm, adapter=adapter,
+            base=request.base, parent=request.parent, dataset=request.dataset, recipe="sft", seed=0, seconds=1.0,
+            **common,
+        )  # fmt: skip
+        self._faults.crash(f"trainer at the end of run {request.id}")
+        return [trained]
+
+
+class Register:
+    """A base model that needs no export."""
+
+    def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
+        command = e.RegisterModelCommand.model_validate_json(effect.payload)
+        return [
+            e.ModelRegistered(
+                id=derived_id(command.id, e.ModelRegistered.TYPE),
+                time=command.time,
+                source="validator",
+                cause=command.id,
+                model=command.model,
+                version=BASE,
+                kind="base",
+                base=BASE,
+                graph=GRAPH,
+            )
+        ]
+
+
+class Evaluate:
+    """Gates that look at nothing, and refuse one candidate of six."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
+        trained = EvaluationOrder.model_validate_json(effect.payload).trained
+        self._faults.crash(f"validator during the evaluation of {trained.adapter[:12]}")
+        common = {"time": trained.time, "source": "validator", "cause": trained.id, "model": trained.model,
+                  "run": trained.run, "adapter": trained.adapter}  # fmt: skip
+        failed = self._faults.strikes("work fails", f"the evaluation of {trained.adapter[:12]}", 3)
+        if failed or int(trained.adapter, 16) % 6 == 0:
+            rejected = derived_id(trained.id, e.CandidateRejected.TYPE)
+            return [
+                e.CandidateRejected(
+                    id=rejected, reasons=("the disk is full" if failed else "gate learned: it did not",), **common
+                )
+            ]
+        validated = derived_id(trained.id, e.CandidateValidated.TYPE)
+        return [
+            e.CandidateValidated(
+                id=validated,
+                slot_file=digest("slots", trained.adapter),
+                graph=GRAPH,
+                report=digest("report"),
+                gates=(),
+                **common,
+            )
+        ]

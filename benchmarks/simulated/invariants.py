@@ -1,0 +1,149 @@
+"""What must hold at the end of every history, read from the log and the store alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import TypeVar
+from uuid import UUID
+
+from benchmarks.simulated.world import World, monitor_folds, validator_folds
+
+from pawl_monitor.replay import unfounded
+from pawl_shared import events as e
+from pawl_shared.codec import decode
+from pawl_shared.replay import compare, logged, rebuild
+from pawl_shared.runner import Pace
+from pawl_shared.topics import BY_NAME, TOPICS
+from pawl_streams.feedback_join import slot_of
+from pawl_streams.scoring import RewardPolicy, reward, score
+
+T = TypeVar("T", bound=e.Event)
+EXPECTED_LETTERS = "RefusedError"  # a person asked for what cannot be done at the moment
+DECIDED: dict[str, tuple[type[e.Event], ...]] = {
+    "monitor": (e.SessionObserved, e.DriftDetected, e.DriftResolved),
+    "validator": (e.DeploymentChanged, e.StageChanged, e.CanaryObserved),
+}
+
+
+def broken(world: World) -> list[str]:
+    """A sentence for each invariant that does not hold."""
+    log = Log(world)
+    return [*kept(world, log), *observed(world, log), *caused(log), *ordered(log), *finished(log), *replayed(world)]
+
+
+class Log:
+    """Everything on the bus by type, the first copy of each event, in the order of its partition."""
+
+    def __init__(self, world: World) -> None:
+        self.copies: dict[UUID, list[e.Event]] = defaultdict(list)
+        for topic in TOPICS:
+            if topic.internal:
+                continue
+            for record in world.bus.read(topic.name):
+                if record is not None:
+                    event = decode(record)
+                    self.copies[event.id].append(event)
+
+    def of(self, kind: type[T]) -> list[T]:
+        """First copies of this type."""
+        return [copies[0] for copies in self.copies.values() if isinstance(copies[0], kind)]
+
+
+def kept(world: World, log: Log) -> Iterator[str]:
+    """Nothing that was acknowledged is lost, nothing is doubled."""
+    identity = {"feedback": "feedback_id", "answers": "inference_id"}
+    rows = [(row.table, str(row.values[identity.get(row.table, "event_id")])) for row in world.database.rows]
+    count = Counter(rows)
+    for event in world.edge.acknowledged:
+        answered = isinstance(event, e.InferenceLogged)
+        place = ("answers", str(event.inference_id)) if answered else ("feedback", str(event.id))
+        if count[place] != 1:
+            yield f"{place[0]} {place[1]} was acknowledged once and is stored {count[place]} times"
+    yield from (f"row {place} is there {times} times" for place, times in count.items() if times > 1)
+    for letter in log.of(e.DeadLetter):
+        if EXPECTED_LETTERS not in letter.reason:
+            yield f"{letter.service} could not handle {letter.topic}/{letter.offset}: {letter.reason}"
+    yield from joined(world, log)
+
+
+def joined(world: World, log: Log) -> Iterator[str]:
+    """The last revision of every answer says what a computation over all feedback at once says."""
+    said: dict[UUID, list[e.FeedbackReceived]] = defaultdict(list)
+    for event in world.edge.acknowledged:
+        if isinstance(event, e.FeedbackReceived):
+            said[event.inference_id].append(event)
+    last: dict[UUID, e.InteractionScored] = {}
+    for revision in log.of(e.InteractionScored):
+        known = last.get(revision.inference_id)
+        if known is None or revision.revision > known.revision:
+            last[revision.inference_id] = revision
+    for event in world.edge.acknowledged:
+        if isinstance(event, e.InferenceLogged):
+            latest: dict[str, e.FeedbackReceived] = {}
+            for statement in sorted(said[event.inference_id], key=lambda s: (s.time, str(s.id))):
+                latest[slot_of(statement)] = statement
+            scores = {slot: value for slot, s in latest.items() if (value := score(s)) is not None}
+            wanted, _ = reward(scores, RewardPolicy())
+            found = last.get(event.inference_id)
+            if found is None or not found.joined or found.reward != wanted:
+                yield f"answer {event.inference_id} ends with reward {found and found.reward} instead of {wanted}"
+
+
+def observed(world: World, log: Log) -> Iterator[str]:
+    """Every session is evidence, once, and says nothing else in another copy."""
+    sessions = Counter(event.session for event in log.of(e.SessionObserved))
+    for session in {event.session for event in world.edge.acknowledged if isinstance(event, e.InferenceLogged)}:
+        if sessions[session] != 1:
+            yield f"{session} is evidence {sessions[session]} times"
+    for identity, copies in log.copies.items():
+        if len({copy.model_dump_json() for copy in copies}) > 1 and isinstance(
+            copies[0], e.SessionObserved | e.DriftDetected | e.DriftResolved | e.DeploymentChanged | e.StageChanged
+        ):
+            yield f"{copies[0].TYPE} {identity} has copies that differ"
+    for request in log.of(e.RetrainRequested):
+        if len({copy.time for copy in log.copies[request.id]}) > 1:
+            yield f"request {request.id} has copies of different times, which readers take for different events"
+
+
+def caused(log: Log) -> Iterator[str]:
+    """No decision without its cause."""
+    inferences = {event.inference_id for event in log.of(e.InferenceLogged)}
+    for copies in log.copies.values():
+        event = copies[0]
+        topic = next(t.name for t in BY_NAME.values() if type(event) in t.events)
+        if event.cause is not None and event.cause not in log.copies and event.cause not in inferences:
+            yield f"{event.TYPE} {event.id} on {topic} names cause {event.cause}, which does not exist"
+    validated = {event.adapter for event in log.of(e.CandidateValidated)}
+    for change in log.of(e.DeploymentChanged):
+        if change.challenger is not None and change.challenger.version not in validated:
+            yield f"revision {change.revision} tries {change.challenger.version[:12]}, which no gate has passed"
+        if change.champion.slot_file is not None and change.champion.version not in validated:
+            yield f"revision {change.revision} serves {change.champion.version[:12]}, which no gate has passed"
+
+
+def ordered(log: Log) -> Iterator[str]:
+    """Revisions rise by one."""
+    revisions = [change.revision for change in log.of(e.DeploymentChanged)]
+    if revisions != list(range(1, len(revisions) + 1)):
+        yield f"deployments have the revisions {revisions}"
+
+
+def finished(log: Log) -> Iterator[str]:
+    """Whatever was begun has ended: runs, and verdicts about what they made."""
+    ended = {event.run for event in log.of(e.AdapterTrained)} | {event.run for event in log.of(e.TrainingFailed)}
+    yield from (f"run {r.id} never ended" for r in log.of(e.RetrainRequested) if r.id not in ended)
+    judged = {event.run for event in log.of(e.CandidateValidated)}
+    judged |= {event.run for event in log.of(e.CandidateRejected)}
+    yield from (f"adapter of run {t.run} was never judged" for t in log.of(e.AdapterTrained) if t.run not in judged)
+
+
+def replayed(world: World) -> Iterator[str]:
+    """Every decision comes out the same from the log alone."""
+    pace = Pace(poll=0, sleep=world.clock.advance)
+    for service, folds in (("monitor", monitor_folds()), ("validator", validator_folds())):
+        rebuilt = rebuild(world.bus, f"{service}-replay", folds, pace=pace)
+        found = compare(rebuilt, logged(world.bus, DECIDED[service]), DECIDED[service])
+        differences = [*found.differences, *(unfounded(rebuilt, world.bus) if service == "monitor" else ())]
+        for each in differences:
+            yield f"replay of the {service}: {each.kind} {each.id}: {each.what} {each.fields}"

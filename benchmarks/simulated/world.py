@@ -1,0 +1,263 @@
+"""One history: the loop from the first question to the last decision, step by step, as a seed draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from benchmarks.simulated import actors
+from benchmarks.simulated.faults import Crash, Faults, FaultyBus, FaultyStore, VirtualClock, Work
+
+from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.sessions import SessionPolicy
+from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
+from pawl_monitor.handlers.retrain import WeighFeedback
+from pawl_monitor.ticker import tick
+from pawl_shared import events as e
+from pawl_shared.bus import Message
+from pawl_shared.codec import encode
+from pawl_shared.effects import EffectHandler
+from pawl_shared.errors import BusError
+from pawl_shared.fold import Fold
+from pawl_shared.ids import uuid7
+from pawl_shared.runner import Pace, Runner
+from pawl_shared.stores.kafka import KafkaStore
+from pawl_shared.stores.memory import MemoryDatabase, MemoryStore
+from pawl_shared.stores.port import TransactionalStore
+from pawl_shared.topics import TOPICS, TRAINER_STATE, VALIDATOR_STATE
+from pawl_trainer.queue import TRAIN, QueueFold
+from pawl_validator.domain.canary import CanaryPolicy
+from pawl_validator.handlers.folds import EVALUATE, REGISTER, DeploymentFold
+
+GAP = timedelta(seconds=6)
+TICK = 1.0
+# Decisions after dozens of sessions instead of hundreds; the guarantees of these levels are not what is looked at here.
+WATCH = WatchPolicy(
+    ApprovalPolicy(alpha=0.2, delta=0.3, n0=8),
+    TriggerPolicy(min_up=2, min_down=2, min_heldout_pairs=1, min_heldout_each=1, cooldown=timedelta(seconds=5),
+                  more_data=1.0, max_rejections=50),
+)  # fmt: skip
+CANARY = CanaryPolicy(share=0.5, alpha_promote=0.2, alpha_rollback=0.2, limit_sessions=60)
+WEIGH_EVERY = timedelta(seconds=1)
+RATE = 0.02
+STEPS = 2_500
+CALM_STEPS = 4_000
+
+
+def monitor_folds() -> tuple[Fold[Any], ...]:
+    """As the monitor has them."""
+    return SessionFold(SessionPolicy(gap=GAP), "monitor"), WatchFold(WATCH, "monitor", WEIGH_EVERY), RecordFold()
+
+
+def validator_folds() -> tuple[Fold[Any], ...]:
+    """As the validator has it."""
+    return (DeploymentFold(CANARY, "validator"),)
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """How a service with a runner is put together, again after every crash."""
+
+    folds: Callable[[], Sequence[Fold[Any]]]
+    store: Callable[[], TransactionalStore]
+    handlers: Callable[[], Mapping[str, EffectHandler]]
+
+
+class Instance:
+    """One process of such a service."""
+
+    def __init__(self, name: str, blueprint: Blueprint, world: World) -> None:
+        self.works: list[Work] = []
+        store = FaultyStore(blueprint.store(), world.faults, name, lambda: world.overtake(name))
+        pace = Pace(poll=0, settle=0.002, effect_pause=0, sleep=world.clock.advance, pool=self._pool)
+        self.runner = Runner(name, name, "0", world.bus, store, blueprint.folds(), blueprint.handlers(), pace=pace)
+        self.runner.start()
+
+    def _pool(self, kind: str) -> Work:
+        self.works.append(Work(kind))
+        return self.works[-1]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to read or to do."""
+        return not any(work.waiting for work in self.works) and self.runner.at_end()
+
+
+class World:
+    """All services on one bus, and one hand that moves them."""
+
+    def __init__(self, seed: int, steps: int = STEPS, rate: float = RATE) -> None:
+        self.rng = Random(seed)
+        self.faults = Faults(self.rng, rate)
+        self.clock = VirtualClock()
+        self.bus = FaultyBus(self.clock, self.faults)
+        self.bus.create_topics(TOPICS)
+        self.database = MemoryDatabase()
+        self._taste = {actors.BASE: 0.95}
+        self._steps, self._change = steps, steps // 3
+        self._blueprints = self._plans()
+        self._instances: dict[str, Instance] = {}
+        self._streams_database = actors.StreamsDatabase()
+        self._streams: actors.Streams | None = None
+        self.edge = actors.Edge(self.bus, self.rng, self._taste)
+        self._commands: list[Message] = []
+        self._overtaking = False
+        self._outage = 0
+
+    def _plans(self) -> dict[str, Blueprint]:
+        feedback = actors.MemoryFeedback(self.database)
+        return {
+            "monitor": Blueprint(
+                monitor_folds,
+                lambda: MemoryStore(self.database),
+                lambda: {WEIGH: WeighFeedback(feedback, WATCH.trigger, 0.25, "monitor")},
+            ),
+            "trainer": Blueprint(
+                lambda: (QueueFold("trainer", "cpu"),),
+                lambda: KafkaStore(self.bus, "trainer", TRAINER_STATE, QueueFold.topics),
+                lambda: {TRAIN: actors.Train(self.faults, self._taste)},
+            ),
+            "validator": Blueprint(
+                validator_folds,
+                lambda: KafkaStore(self.bus, "validator", VALIDATOR_STATE, DeploymentFold.topics),
+                lambda: {REGISTER: actors.Register(), EVALUATE: actors.Evaluate(self.faults)},
+            ),
+        }
+
+    # ------------------------------------------------------------ the history
+
+    def run(self) -> None:
+        """Trouble for so many steps, then calm until everything has come to rest.
+
+        Raises:
+            AssertionError: it does not come to rest.
+        """
+        self._command(e.RegisterModelCommand, base="tiny")
+        for number in range(self._steps):
+            if number == self._change:  # people change their minds about the base model
+                self._taste[actors.BASE] = 0.1
+            self._step()
+        self.faults.rate, self.bus.available = 0.0, True
+        for _ in range(CALM_STEPS):
+            self._calm_step()
+            if self._at_rest():
+                return
+        raise AssertionError("the loop does not come to rest although nothing disturbs it any more")
+
+    def _step(self) -> None:
+        self.clock.advance(self.rng.choice((0.0, 0.001, 0.02, 0.05, 0.1)))
+        self._disturb()
+        acts: list[Callable[[], None]] = [self._crowd, self._forward, self._streams_turn, self._tick, self._work]
+        acts += [lambda name=name: self._turn(name) for name in self._blueprints]  # type: ignore[misc]
+        self.rng.choices(acts, weights=[4, 3, 4, 1, 2, 4, 2, 4])[0]()
+
+    def _calm_step(self) -> None:
+        self.clock.advance(0.5)
+        self._forward()
+        self._streams_turn()
+        for name in self._blueprints:
+            self._turn(name)
+        self._work()
+        if self.rng.random() < 0.3:
+            self._tick()
+
+    def _at_rest(self) -> bool:
+        if not self.edge.idle or self._commands or self._streams is None or not self._streams.at_end():
+            return False
+        if len(self._instances) < len(self._blueprints) or not all(i.idle for i in self._instances.values()):
+            return False
+        open_sessions = [key for key, state in self.database.states.items()
+                         if key.fold == "sessions" and '"observed":false' in state.value]  # fmt: skip
+        return not open_sessions and not self.database.outbox
+
+    # ------------------------------------------------------------ who acts
+
+    def _disturb(self) -> None:
+        if self._outage:
+            self._outage -= 1
+            self.bus.available = not self._outage
+        elif self.faults.strikes("broker refuses", "for a while", 0.15):
+            self.bus.available, self._outage = False, self.rng.randrange(5, 60)
+        if self.rng.random() < 0.003 and self.edge.deployment is not None:
+            kind = self.rng.choice((e.RetrainCommand, e.RollbackCommand, e.PauseCommand))
+            self._command(kind, **({"paused": self.rng.random() < 0.3} if kind is e.PauseCommand else {}))
+
+    def _command(self, kind: type[e.Command], **fields: object) -> None:
+        identity = uuid7(self.clock.now(), self.rng)
+        command = kind(id=identity, time=self.clock.now(), source="cli", model=actors.MODEL, who="op", **fields)
+        self._commands.append(encode(command))
+
+    def _crowd(self) -> None:
+        self.faults.step(self.clock.now(), self.edge.act(self.clock.now()))
+
+    def _forward(self) -> None:
+        try:
+            self.edge.follow()
+            told = self.edge.forward()
+            while self._commands:
+                self.bus.producer("cli").send(self._commands[0]).result()
+                self._commands.pop(0)
+            self.faults.step(self.clock.now(), told)
+        except (Crash, BusError):
+            return  # the journal and the place in it are on disk: it goes on from there
+
+    def _tick(self) -> None:
+        if self.edge.deployment is None:
+            return
+        self.faults.step(self.clock.now(), "tick")
+        try:
+            message = encode(tick(actors.MODEL, self.clock.now(), TICK, "monitor"))
+            self.bus.producer("ticker").send(message)
+        except Crash:
+            self._instances.pop("monitor", None)
+
+    def _streams_turn(self) -> None:
+        try:
+            if self._streams is None:
+                self._streams = actors.Streams(self.bus, self._streams_database, self.faults)
+            handled = self._streams.turn()
+            self.faults.step(self.clock.now(), f"streams handled {handled}")
+        except (Crash, BusError):
+            self._streams = None
+
+    def _turn(self, name: str) -> None:
+        try:
+            if name not in self._instances:
+                self._instances[name] = Instance(name, self._blueprints[name], self)
+                self.faults.step(self.clock.now(), f"{name} starts")
+            handled = self._instances[name].runner.turn()
+            self.faults.step(self.clock.now(), f"{name} handled {handled}")
+        except (Crash, BusError) as error:  # gone; a later turn starts it again on what it has committed
+            self.faults.step(self.clock.now(), f"{name} is gone: {type(error).__name__} {error}")
+            self._instances.pop(name, None)
+
+    def _work(self) -> None:
+        """A piece of the work that some service owes."""
+        waiting = [
+            (name, work) for name, instance in self._instances.items() for work in instance.works if work.waiting
+        ]
+        if not waiting:
+            return
+        name, work = self.rng.choice(waiting)
+        try:
+            work.do()
+            self.faults.step(self.clock.now(), f"{name} did a piece of {work.kind}")
+        except (Crash, BusError):
+            self._instances.pop(name, None)
+
+    def overtake(self, name: str) -> None:
+        """A second process of a service starts, because the first one seems to be dead, and does some work."""
+        if self._overtaking:
+            return
+        self._overtaking = True
+        try:
+            self._instances.pop(name, None)
+            for _ in range(self.rng.randrange(1, 4)):
+                self._turn(name)
+        finally:
+            self._overtaking = False
