@@ -213,7 +213,12 @@ class MemoryFeedback:
             row.values for row in self._database.rows if row.table == "feedback" and row.values["value"] is not None
         ]
         return [
-            {"kind": "binary", "label": row["value"] >= 0.5, "split": "heldout" if number % 4 == 0 else "train"}
+            {
+                "kind": "binary",
+                "label": row["value"] >= 0.5,
+                "split": "heldout" if number % 4 == 0 else "train",
+                "finished": True,
+            }
             for number, row in enumerate(rows)
             if request.since <= row["time"] <= request.until
         ]

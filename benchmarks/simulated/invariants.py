@@ -29,7 +29,15 @@ DECIDED: dict[str, tuple[type[e.Event], ...]] = {
 def broken(world: World) -> list[str]:
     """A sentence for each invariant that does not hold."""
     log = Log(world)
-    return [*kept(world, log), *observed(world, log), *caused(log), *ordered(log), *finished(log), *replayed(world)]
+    return [
+        *world.bugs,
+        *kept(world, log),
+        *observed(world, log),
+        *caused(log),
+        *ordered(log),
+        *finished(log),
+        *replayed(world),
+    ]
 
 
 class Log:

@@ -21,14 +21,14 @@ from pawl_monitor.ticker import tick
 from pawl_shared import events as e
 from pawl_shared.bus import Message
 from pawl_shared.codec import encode
-from pawl_shared.effects import EffectHandler
+from pawl_shared.effects import EffectContext, EffectHandler
 from pawl_shared.errors import BusError
 from pawl_shared.fold import Fold
 from pawl_shared.ids import uuid7
 from pawl_shared.runner import Pace, Runner
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.memory import MemoryDatabase, MemoryStore
-from pawl_shared.stores.port import TransactionalStore
+from pawl_shared.stores.port import Effect, TransactionalStore
 from pawl_shared.topics import TOPICS, TRAINER_STATE, VALIDATOR_STATE
 from pawl_trainer.queue import TRAIN, QueueFold
 from pawl_validator.domain.canary import CanaryPolicy
@@ -75,7 +75,8 @@ class Instance:
         self.works: list[Work] = []
         store = FaultyStore(blueprint.store(), world.faults, name, lambda: world.overtake(name))
         pace = Pace(poll=0, settle=0.002, effect_pause=0, sleep=world.clock.advance, pool=self._pool)
-        self.runner = Runner(name, name, "0", world.bus, store, blueprint.folds(), blueprint.handlers(), pace=pace)
+        handlers = {kind: world.watched(handler) for kind, handler in blueprint.handlers().items()}
+        self.runner = Runner(name, name, "0", world.bus, store, blueprint.folds(), handlers, pace=pace)
         self.runner.start()
 
     def _pool(self, kind: str) -> Work:
@@ -108,6 +109,7 @@ class World:
         self._commands: list[Message] = []
         self._overtaking = False
         self._outage = 0
+        self.bugs: list[str] = []
 
     def _plans(self) -> dict[str, Blueprint]:
         feedback = actors.MemoryFeedback(self.database)
@@ -249,6 +251,18 @@ class World:
             self.faults.step(self.clock.now(), f"{name} did a piece of {work.kind}")
         except (Crash, BusError):
             self._instances.pop(name, None)
+
+    def watched(self, handler: EffectHandler) -> EffectHandler:
+        """The handler, whose exceptions are remembered: a runner would only log them and try again."""
+
+        def work(effect: Effect, context: EffectContext) -> Sequence[e.Event]:
+            try:
+                return handler(effect, context)
+            except Exception as error:
+                self.bugs.append(f"work of kind {effect.kind} failed: {error!r}")
+                raise
+
+        return work
 
     def overtake(self, name: str) -> None:
         """A second process of a service starts, because the first one seems to be dead, and does some work."""

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
-from pawl_shared.bus import Consumer, OnAssigned, OnRevoked, Record
+from pawl_shared.bus import Consumer, OnAssigned, OnRevoked, Partition, Record
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import INTERACTIONS
 
@@ -33,6 +33,15 @@ class HeldConsumer:
     def poll(self, timeout: float) -> Sequence[Record]:
         self._gate.wait()
         return self._consumer.poll(timeout)
+
+    def hold(self, partitions: Collection[Partition]) -> None:
+        self._consumer.hold(partitions)
+
+    def ends(self) -> Mapping[Partition, int]:
+        return self._consumer.ends()
+
+    def reached(self, ends: Mapping[Partition, int]) -> Collection[Partition]:
+        return self._consumer.reached(ends)
 
     def lag(self) -> int:
         return self._consumer.lag()
