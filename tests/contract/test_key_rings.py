@@ -1,9 +1,11 @@
 """One suite for every place where data keys live: memory, the topic on the memory bus, the topic on Kafka."""
 
+import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from support.inference import eventually
@@ -15,7 +17,7 @@ from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
 from pawl_shared.master_keys import MasterKeys
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealing import ERASED, PREFIX, UNREADABLE, KeyRing, MemoryKeys, is_sealed
+from pawl_shared.sealing import ERASED, PREFIX, UNREADABLE, DataKey, KeyRing, MemoryKeys, is_sealed
 from pawl_shared.topics import KEYS
 
 
@@ -117,6 +119,15 @@ def test_a_text_that_was_moved_or_damaged_is_unreadable(place: Place, owner: str
     assert ring.open(envelope, "there") is UNREADABLE
     for damaged in ("", "A", "not base64!", content[:-8], content[4:], "é"):
         assert ring.open(f"{head}:{damaged}", "here") is UNREADABLE
+
+
+def test_what_was_once_sealed_can_be_opened_for_ever() -> None:
+    stored = json.loads((Path(__file__).parent / "samples" / "sealed-text.v1.json").read_text())
+    masters = MasterKeys(bytes.fromhex(stored["master"]))
+    owner, _, key_id = stored["name"].rpartition("/")
+    keys = MemoryKeys()
+    keys.add([DataKey(owner, key_id, masters.unwrap(stored["name"], stored["wrapped"], stored["master_id"]))])
+    assert KeyRing(keys).open(stored["envelope"], stored["place"]) == stored["text"]
 
 
 def test_nothing_is_sealed_with_a_key_that_was_not_kept(owner: str) -> None:
