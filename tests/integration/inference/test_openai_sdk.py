@@ -164,5 +164,5 @@ def test_metrics_and_health_are_served(live: Live) -> None:
 
 def test_the_keys_are_private(live: Live) -> None:
     keys = list(Path(live.world.folder / "data" / "keys").iterdir())
-    assert {key.name for key in keys} == {"feedback-token.key", "subject.key"}
+    assert {key.name for key in keys} == {"feedback-token.key", "master.keys", "subject.key"}
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
