@@ -4,6 +4,7 @@ import logging
 
 import typer
 
+from pawl_cli.commands.backup import backup, restore
 from pawl_cli.commands.dead_letters import dead_letters_app
 from pawl_cli.commands.demo import demo
 from pawl_cli.commands.explain import explain
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (up, demo, status, explain, kafka):
+for command in (up, demo, status, explain, backup, restore, kafka):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")

@@ -1,10 +1,16 @@
 """The monitor's JSON API, as far as the command line asks it."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from pawl_shared.errors import PawlError
+
+# A browser does not send it across sites, so that no page can make a monitor copy its database again and again.
+BACKUP_HEADER = {"X-Pawl-Backup": "1"}
 
 
 class MonitorError(PawlError):
@@ -24,6 +30,30 @@ class MonitorClient:
     def interaction(self, inference_id: str) -> dict[str, Any]:
         """One answer with its feedback and lineage. Raises MonitorError, also when it is not known (yet)."""
         return self._get(f"/api/interactions/{inference_id}")
+
+    def offsets(self) -> dict[str, dict[str, int]]:
+        """By topic and partition, the next offset that the monitor would read. Raises MonitorError."""
+        return self._get("/api/offsets")
+
+    def copy_database(self, target: Path, progress: Callable[[float], None]) -> dict[str, dict[str, int]]:
+        """Write a copy of the monitor's database, and answer the offsets up to which it knows. Raises MonitorError."""
+        try:
+            with httpx.stream("POST", f"{self.url}/api/backup", headers=BACKUP_HEADER, timeout=600) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise MonitorError(f"the monitor made no copy ({response.status_code}): {response.text[:300]}")
+                size, done = int(response.headers["content-length"]), 0
+                with target.open("wb") as file:
+                    for piece in response.iter_bytes(1 << 20):
+                        file.write(piece)
+                        done += len(piece)
+                        progress(done / size)
+        except httpx.HTTPError as error:
+            raise MonitorError(f"the monitor at {self.url} did not send its database whole ({error}): again") from error
+        if done != size:
+            raise MonitorError(f"the monitor sent {done} of {size} bytes: try again")
+        offsets: dict[str, dict[str, int]] = json.loads(response.headers["x-pawl-offsets"])
+        return offsets
 
     def _get(self, path: str, **parameters: str) -> dict[str, Any]:
         try:

@@ -75,7 +75,7 @@ def build(
         pace=Pace(gather=settings.gather_seconds),
     )
     gather = Gather(reader, texts, policy, settings.heldout_share)
-    asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock)
+    asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock, settings.database.parent)
     return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from pawl_monitor import backup
 from pawl_monitor.as_of import MomentError, moment_of
 from pawl_monitor.console.pages import STATIC, Pages
 from pawl_monitor.live import Feed, Frames
@@ -42,8 +46,11 @@ Model = Annotated[str, Query(description="tenant/route, e.g. default/assistant; 
 Fact = dict[str, Any]
 
 
-def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock: Clock) -> FastAPI:
-    """The application. `app.state.feed` is its live feed, to be closed before the server stops."""
+def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock: Clock, folder: Path) -> FastAPI:
+    """The application. `app.state.feed` is its live feed, to be closed before the server stops.
+
+    `folder` is where copies of the database lie while they are sent.
+    """
     app = FastAPI(title="Pawl monitor", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.feed = Feed(lambda model: render(gather, pages, clock, model))
     app.middleware("http")(_secure)
@@ -51,6 +58,7 @@ def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock
     _add_probes(app, health, gather)
     _add_console(app, gather, pages, clock)
     _add_api(app, gather, lineage, clock)
+    _add_backup(app, gather, folder)
     return app
 
 
@@ -135,6 +143,11 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
             "versions": gather.reader.summary(chosen(model), moment),
         }
 
+    @app.get("/api/offsets", summary="By topic and partition: the next offset to read")
+    def offsets() -> Fact:
+        with gather.reader.cursor() as cursor:
+            return backup.offsets_of(cursor)
+
     @app.get("/api/alarms", summary="Alarms with their explanation, the latest first")
     def alarms(model: Model = "") -> list[Alarm]:
         return gather.alarms(chosen(model))
@@ -182,6 +195,25 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
     @app.get("/api/dead-letters", summary="What could not be read or handled, the latest first")
     def dead_letters() -> list[Fact]:
         return gather.reader.dead_letters()
+
+
+def _add_backup(app: FastAPI, gather: Gather, folder: Path) -> None:
+    @app.post("/api/backup", summary="A copy of the database; its offsets are in the header X-Pawl-Offsets")
+    def copy_database(x_pawl_backup: Annotated[str, Header(description="must be 1")] = "") -> StreamingResponse:
+        if x_pawl_backup != "1":
+            raise HTTPException(403, "send the header X-Pawl-Backup: 1, as `pawl backup` does")
+        resources = ExitStack()
+        cursor = resources.enter_context(gather.reader.cursor())
+        path, offsets = resources.enter_context(backup.copied(cursor, folder))
+        file = resources.enter_context(path.open("rb"))
+
+        def pieces() -> Iterator[bytes]:
+            with resources:
+                while piece := file.read(1 << 20):
+                    yield piece
+
+        headers = {"Content-Length": str(path.stat().st_size), "X-Pawl-Offsets": json.dumps(offsets)}
+        return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
 
 
 def _known(models: list[str], model: str) -> str:
