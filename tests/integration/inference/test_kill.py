@@ -13,10 +13,12 @@ import httpx
 import pytest
 from support.http_service import free_port, ready
 from support.inference import World, eventually
+from support.sealing import ring_of
 
 from pawl_shared import codec
 from pawl_shared.events import InferenceLogged
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.sealed_events import opened
 from pawl_shared.topics import INFERENCES, TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -49,7 +51,7 @@ def deploy(world: World, bus: KafkaBus, model: str) -> None:
     producer.close()
 
 
-def test_no_answer_is_lost(kafka: str, tmp_path: Path) -> None:
+def test_no_answer_is_lost_and_each_can_be_read(kafka: str, tmp_path: Path) -> None:
     world, bus, port = World(tmp_path), KafkaBus(kafka), free_port()
     bus.create_topics(TOPICS)
     # A broker that is reused keeps its topics: a model of its own keeps this run apart.
@@ -64,10 +66,17 @@ def test_no_answer_is_lost(kafka: str, tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
     with child(world, kafka, port):
-        eventually(lambda: set(answered) <= logged(bus, name), timeout=30)
+        eventually(lambda: set(answered) <= set(logged(bus, name)), timeout=30)
+    # each request is a session with a key of its own, and every key is there
+    ring = ring_of(bus, world.folder / "data")
+    asked = {key: opened(event, ring).messages[0].content for key, event in logged(bus, name).items()}
+    assert {key: asked[key] for key in answered} == {
+        key: f"question {number % 40}" for number, key in enumerate(answered)
+    }
 
 
-def logged(bus: KafkaBus, name: str) -> set[str]:
+def logged(bus: KafkaBus, name: str) -> dict[str, InferenceLogged]:
     records = [record for record in bus.read(INFERENCES.name) if record is not None]
     events = [codec.decode(record) for record in records]
-    return {str(e.inference_id) for e in events if isinstance(e, InferenceLogged) and e.model == f"default/{name}"}
+    mine = (e for e in events if isinstance(e, InferenceLogged) and e.model == f"default/{name}")
+    return {str(event.inference_id): event for event in mine}
