@@ -78,7 +78,11 @@ class Request:
 
 
 def collect(cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -> list[Line]:
-    """The rows of the snapshot, in order. Left out: feedback that says nothing to learn from, and erased texts."""
+    """The rows of the snapshot, in order. Left out: feedback that says nothing to learn from, and erased texts.
+
+    Raises:
+        KeysUnreadableError: the keys of sealed texts cannot be read now.
+    """
     values = {"model": request.model, "since": request.since, "until": request.until}
     result = cursor.execute(FEEDBACK_SQL, values)
     names = [column[0] for column in result.description]

@@ -32,7 +32,11 @@ class Texts:
         return answer | {"messages": messages, "answer": answered, "feedback_events": said}
 
     def feedback(self, rows: Sequence[Fact]) -> Iterator[Fact]:
-        """Feedback beside its answers (see datasets.FEEDBACK_SQL), in order, without the rows that miss a text."""
+        """Feedback beside its answers (see datasets.FEEDBACK_SQL), in order, without the rows that miss a text.
+
+        Raises:
+            KeysUnreadableError: a data set of what happens to be readable would be another one than asked for.
+        """
         for start in range(0, len(rows), CHUNK):
             parsed = [self._parsed(row) for row in rows[start : start + CHUNK]]
             self._opener.load(text for row in parsed for text in _texts(row))

@@ -84,6 +84,7 @@ class KeyFollower(FoundKeys):
         self._erased: Recent[str, bool] = Recent(remembered)  # False: not on the topic when it was read to its end
         self._locked: Recent[str, str] = Recent(remembered)  # why a key cannot be unwrapped
         self._rounds = 0
+        self._gave_up = -1  # at which round somebody last waited in vain
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="key-follower", daemon=True)
 
@@ -186,10 +187,12 @@ class KeyFollower(FoundKeys):
         False: it was reached, but keys were pushed out on the way."""
         with self._changed:
             target = self._rounds + 2
-            self._changed.wait_for(
-                lambda: self._rounds >= target or not self._missing(key_ids) or self._stop.is_set(), PATIENCE
-            )
+            if self._rounds > self._gave_up:  # else nobody waits a second time for a broker that is away
+                self._changed.wait_for(
+                    lambda: self._rounds >= target or not self._missing(key_ids) or self._stop.is_set(), PATIENCE
+                )
             if self._rounds < target and self._missing(key_ids):
+                self._gave_up = self._rounds
                 raise KeysUnreadableError(f"{KEYS.name} could not be read to its end within {PATIENCE:.0f} s")
             return not self._by_id.overflowed
 

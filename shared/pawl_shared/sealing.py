@@ -96,7 +96,7 @@ class MemoryKeys(Keys):
 
 
 class Opener:
-    """Opens envelopes. Never raises: what cannot be opened is a marker, so that no consumer stops at it."""
+    """Opens envelopes; `open` never raises: what cannot be opened is a marker, so that no consumer stops at it."""
 
     def __init__(self, keys: FoundKeys) -> None:
         self._found = keys
@@ -120,12 +120,12 @@ class Opener:
         return UNREADABLE
 
     def load(self, texts: Iterable[str]) -> None:
-        """Have the keys of all these envelopes at hand; whoever opens many texts calls it first. Never raises."""
-        ids = {text[len(PREFIX) :].partition(":")[0] for text in texts if text.startswith(PREFIX)}
-        try:
-            self._found.load(ids)
-        except KeysUnreadableError as error:
-            log.warning("keys cannot be read now", keys=len(ids), reason=str(error))
+        """Have the keys of all these envelopes at hand; whoever opens many texts calls it first.
+
+        Raises:
+            KeysUnreadableError: not now, so that nobody takes for missing what only cannot be read yet.
+        """
+        self._found.load({text[len(PREFIX) :].partition(":")[0] for text in texts if text.startswith(PREFIX)})
 
 
 class KeyRing(Opener):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pawl_monitor import datasets, metrics
 from pawl_monitor.domain.intervals import Estimate, estimate
-from pawl_monitor.domain.triggers import TriggerDecision, TriggerState, Usable
+from pawl_monitor.domain.triggers import Reason, TriggerDecision, TriggerState, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.reader import HOUR_SECONDS, Reader
 from pawl_monitor.texts import Texts
@@ -18,6 +18,7 @@ from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
 from pawl_monitor.views.runs import RUN_TYPES, Run, runs_of
 from pawl_monitor.views.story import story_of
 from pawl_shared import events as e
+from pawl_shared.errors import KeysUnreadableError
 
 Fact = dict[str, Any]
 RECENT = timedelta(minutes=1)
@@ -99,8 +100,12 @@ class Gather:
         request = datasets.Request(
             model=model, since=trigger.occasion.since, until=now, base="", heldout_share=self._heldout_share
         )
-        with self.reader.cursor() as cursor:
-            usable = datasets.usable(datasets.collect(cursor, request, self._texts))
+        try:
+            with self.reader.cursor() as cursor:
+                usable = datasets.usable(datasets.collect(cursor, request, self._texts))
+        except KeysUnreadableError as error:
+            reason = Reason(name="keys", holds=False, sentence=f"texts stay sealed: {error}")
+            return TriggerDecision(fire=False, reasons=(reason,)), Usable()
         return self._policy.trigger.decide(trigger, usable, now), usable
 
     def measure(self) -> None:

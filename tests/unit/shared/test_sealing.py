@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.inference import eventually
 from support.samples import FEEDBACK, INFERENCE, SAMPLES
 
 from pawl_shared import events as e
@@ -19,7 +20,7 @@ from pawl_shared.key_topic import KeyFollower, TopicKeys
 from pawl_shared.master_keys import MasterKeys
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.sealed_events import all_sealed, opened, owner_of, resealed, sealed
-from pawl_shared.sealing import ERASED, UNREADABLE, KeyRing, MemoryKeys, is_sealed
+from pawl_shared.sealing import ERASED, UNREADABLE, KeyRing, MemoryKeys, Opener, is_sealed
 from pawl_shared.settings import PawlSettings
 from pawl_shared.topics import KEYS
 
@@ -153,6 +154,25 @@ def test_text_under_a_foreign_master_key_is_unreadable_and_not_erased() -> None:
         assert record is not None
         follower.note(record)
     assert foreign.open(envelope, "here") is UNREADABLE
+
+
+def test_without_a_broker_texts_are_unreadable_and_nobody_takes_them_for_erased(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pawl_shared.key_topic.PATIENCE", 0.01)
+    bus, keys = MemoryBus(), MemoryKeys()
+    envelope = KeyRing(keys).seal("o", "text", "here")
+    follower = KeyFollower(bus, MasterKeys(b"1" * 32))  # its topic is not there
+    follower.start()
+    opener = Opener(follower)
+    with pytest.raises(KeysUnreadableError, match=KEYS.name):
+        opener.load([envelope, "plain"])
+    monkeypatch.setattr("pawl_shared.key_topic.PATIENCE", 1e6)  # nobody waits a second time
+    assert opener.open(envelope, "here") is UNREADABLE
+    assert opener.open("plain", "here") == "plain"
+    bus.create_topics([KEYS])
+    eventually(lambda: opener.open(envelope, "here") is ERASED)
+    follower.stop()
 
 
 def test_a_key_that_comes_back_after_its_tombstone_stays_erased_and_is_erased_again() -> None:
