@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import secrets
 import socket
@@ -27,6 +26,7 @@ from uuid import UUID
 
 import uvicorn
 from benchmarks.harness import Benchmark, Run, Target, main
+from benchmarks.support.http_load import HOST, Connection, request
 from fastapi import FastAPI, Request
 
 from pawl_cli.embedded_kafka import EmbeddedKafka
@@ -41,7 +41,6 @@ SINGLES = 600  # posts a round
 BATCHES, BATCH = 24, 100  # posts a round, statements a post
 BATCH_CONNECTIONS = 8
 READY_SECONDS = 120.0
-HOST = "127.0.0.1"
 
 
 # ---------------------------------------------------------------- the peer
@@ -53,8 +52,8 @@ def bare(port: int, kafka: str) -> None:
     app = FastAPI()
 
     @app.post("/v1/feedback", status_code=202)
-    async def post(request: Request) -> dict[str, int]:
-        body = await request.body()
+    async def post(posted: Request) -> dict[str, int]:
+        body = await posted.body()
         await asyncio.wrap_future(producer.send(Message(FEEDBACK.name, None, body)))
         return {"accepted": 1}
 
@@ -75,10 +74,10 @@ class Posts:
         self._ring, self._rng, self._count = KeyRing.of(key), Random(1), itertools.count()
 
     def single(self) -> bytes:
-        return _request(self._item())
+        return request("/v1/feedback", self._item())
 
     def batch(self) -> bytes:
-        return _request({"events": [self._item() for _ in range(BATCH)]})
+        return request("/v1/feedback", {"events": [self._item() for _ in range(BATCH)]})
 
     def _item(self) -> dict[str, object]:
         now = datetime.now(UTC)
@@ -88,26 +87,17 @@ class Posts:
         return {"inference_id": str(answer), "token": token, "thumb": "up"}
 
 
-def _request(body: object) -> bytes:
-    content = json.dumps(body).encode()
-    head = f"POST /v1/feedback HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
-
-
 async def post_all(port: int, requests: list[bytes], connections: int) -> None:
     """Every request once, over so many kept connections. Raises RuntimeError for any answer but 202."""
     left = iter(requests)
 
     async def work() -> None:
-        reader, writer = await asyncio.open_connection(HOST, port)
-        with contextlib.closing(writer):
-            for request in left:
-                writer.write(request)
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                content = await reader.readexactly(length)
-                if not head.startswith(b"HTTP/1.1 202"):
-                    raise RuntimeError(f"{head[:40]!r}: {content[:500]!r}")
+        connection = await Connection.to(port)
+        with contextlib.closing(connection):
+            for content in left:
+                answered = await connection.exchange(content)
+                if answered.status != 202:
+                    raise RuntimeError(f"{answered.status}: {answered.body[:500]!r}")
 
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):

@@ -87,8 +87,10 @@ def from_validation(errors: list[dict[str, Any]]) -> ApiError:
     )
     path = _path(first)
     param = _dotted(path) or None
+    if first.get("type") == "missing" and param is None:
+        return ApiError(400, "We could not parse the JSON body of your request: it is empty.", "invalid_json")
     if first.get("type") == "missing":
-        return ApiError(400, f"Missing required parameter: '{param or 'body'}'.", "missing_required_parameter", param)
+        return ApiError(400, f"Missing required parameter: '{param}'.", "missing_required_parameter", param)
     if first.get("type") == "extra_forbidden":
         return ApiError(400, f"Unknown parameter: '{param}'.", "unknown_parameter", param)
     message = str(first.get("msg", "it is not valid")).removeprefix("Value error, ")

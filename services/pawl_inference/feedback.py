@@ -9,7 +9,7 @@ from random import Random
 from uuid import UUID
 
 from pawl_inference import errors, metrics
-from pawl_inference.domain.feedback import FeedbackItem, Receipt, to_events
+from pawl_inference.domain.feedback import ComparisonError, FeedbackItem, Receipt, to_events
 from pawl_inference.feedback_sender import FeedbackSender
 from pawl_inference.schemas import FeedbackAccepted, FeedbackBatch
 from pawl_shared import codec, sealing
@@ -62,6 +62,9 @@ class FeedbackHandler:
             except TokenError as error:
                 where = f"events[{index}]: " if isinstance(body, FeedbackBatch) else ""
                 raise errors.forbidden(f"{where}{error}") from error
+            except ComparisonError as error:
+                param = f"events[{index}].comparison" if isinstance(body, FeedbackBatch) else "comparison"
+                raise errors.invalid(param, f"Invalid value for '{param}': {error}.") from error
         await self._publish(made)
         for kind, count in Counter(event.kind for event in made).items():
             metrics.FEEDBACK.labels(kind).inc(count)

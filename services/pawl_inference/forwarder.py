@@ -6,19 +6,24 @@ import base64
 import json
 import threading
 import time
+from datetime import UTC, datetime
 
 from pawl_inference import metrics
 from pawl_inference.journal import Journal
 from pawl_inference.publisher import Publisher
 from pawl_shared import codec, logging
-from pawl_shared.bus import Message
+from pawl_shared import metrics as shared_metrics
+from pawl_shared.bus import Message, Record
+from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import BusError
 from pawl_shared.events import Event
-from pawl_shared.topics import KEYS
+from pawl_shared.topics import KEYS, MAX_RECORD_BYTES
 
 log = logging.get(__name__)
 BATCH = 500
 _MAX_DELAY = 5.0
+_SPARE = 4096  # for the key and what the protocol adds
+SERVICE = "inference"
 
 
 def pack(event: Event) -> bytes:
@@ -42,6 +47,19 @@ def unpack(record: bytes) -> Message:
     head = json.loads(line)
     headers = tuple((name, base64.b64decode(content)) for name, content in head["headers"])
     return Message(head["topic"], base64.b64decode(head["key"]), value, headers)
+
+
+def _fitting(number: int, message: Message) -> Message:
+    """The message, or a dead letter about it where no record can hold it: one such must not hold up all others."""
+    if len(message.value or b"") + sum(len(n) + len(v) + 10 for n, v in message.headers) < MAX_RECORD_BYTES - _SPARE:
+        return message
+    log.error("a record is too large for the broker", topic=message.topic, record=number)
+    shared_metrics.DEAD_LETTERS.labels(SERVICE, message.topic).inc()
+    time_of = dict(message.headers).get("ce_time", b"").decode()
+    at = datetime.fromisoformat(time_of) if time_of else datetime.fromtimestamp(0, UTC)
+    record = Record(message.topic, 0, number, at, message.key, message.value, message.headers)
+    reason = f"larger than a record may be ({MAX_RECORD_BYTES} bytes); `offset` is its number in the journal"
+    return codec.encode(dead_letter(record, SERVICE, f"pawl-{SERVICE}-journal", reason))
 
 
 class Forwarder:
@@ -70,7 +88,7 @@ class Forwarder:
         """Send one batch; answers the number of its records. Raises BusError."""
         end = self._journal.end
         batch = self._journal.read(BATCH)
-        messages = [unpack(payload) for _, payload in batch]
+        messages = [_fitting(number, unpack(payload)) for number, payload in batch]
         # A key stands in the journal before what it seals; on the broker it is acknowledged before that is sent.
         self._publisher.publish([message for message in messages if message.topic == KEYS.name])
         self._publisher.publish([message for message in messages if message.topic != KEYS.name])

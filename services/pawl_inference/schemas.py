@@ -20,6 +20,10 @@ from pawl_inference.domain.parameters import refused
 from pawl_shared.events import Finite
 
 MAX_STOPS = 4
+# A message takes some 150 bytes in the log, sealed and with its names: so many empty ones still fit into a record.
+MAX_MESSAGES = 2_048
+# Counts are kept as 32-bit numbers; no context comes near it.
+MAX_TOKENS = 2**31 - 1
 
 
 def _unicode(text: str) -> str:
@@ -75,13 +79,13 @@ class ChatRequest(_Body):
     """A conversation to go on. OpenAI's other parameters get a 400 that names them, unless they ask for nothing."""
 
     model: Name = Field(description="a route (`assistant`), or one version of it (`assistant@<digest prefix>`)")
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Finite, Field(gt=0, le=1)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
-    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = None
     n: Literal[1] | None = Field(default=None, description="number of answers")
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None

@@ -20,6 +20,10 @@ MAX_TEXT = 65_536
 MetricName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
+class ComparisonError(ValueError):
+    """Two answers that cannot be compared."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,7 +90,8 @@ class _Statement:
 def to_events(ring: KeyRing, item: FeedbackItem, receipt: Receipt, rng: Random) -> tuple[FeedbackReceived, ...]:
     """One event for each statement of an item; a comparison becomes a won and a lost one.
 
-    Raises TokenError when a token does not give the right to rate the answer that it is sent with.
+    Raises TokenError when a token does not give the right to rate the answer that it is sent with, and ComparisonError
+    when its two answers cannot be compared.
     """
     grant = _granted(ring, item.token, item.inference_id, item.choice, receipt.now)
     made = [_event(grant, statement, receipt, rng) for statement in _statements(item)]
@@ -94,9 +99,9 @@ def to_events(ring: KeyRing, item: FeedbackItem, receipt: Receipt, rng: Random) 
         other = item.comparison
         lost = _granted(ring, other.token, other.over, other.choice, receipt.now)
         if (lost.model, lost.inference_id, lost.choice) == (grant.model, grant.inference_id, grant.choice):
-            raise TokenError("an answer cannot be compared with itself")
+            raise ComparisonError("an answer cannot be compared with itself")
         if lost.model != grant.model:
-            raise TokenError(f"answers of two models cannot be compared: {grant.model} and {lost.model}")
+            raise ComparisonError(f"answers of two models cannot be compared: {grant.model} and {lost.model}")
         made.append(_event(grant, _Statement("comparison", value=1.0), receipt, rng, lost))
         made.append(_event(lost, _Statement("comparison", value=0.0), receipt, rng, grant))
     return tuple(made)

@@ -17,6 +17,7 @@ from pawl_shared.bus import Message, Partition
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
 from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.topics import DEAD_LETTERS
 
 EVENT = FeedbackReceived(
     id=UUID(int=1),
@@ -126,3 +127,16 @@ def test_numbers_that_were_damaged_on_disk_do_not_stop_the_rest(tmp_path: Path) 
         forwarder.forward()
     assert [codec.header(message.headers, "ce_id") for message in bus.sent] == [str(UUID(int=0)), str(UUID(int=2))]
     journal.close()
+
+
+def test_a_record_that_no_broker_takes_becomes_a_dead_letter_and_the_rest_goes_on(journal: Journal) -> None:
+    large = EVENT.model_copy(update={"text": "x" * (2 << 20)})
+    for event in (large, EVENT):
+        journal.append(pack(event))
+    bus = BadBus()
+    assert Forwarder(journal, Publisher(bus, "test", 1.0)).forward() == 2
+    dead, sent = bus.sent
+    assert sent == codec.encode(EVENT)
+    assert dead.topic == DEAD_LETTERS.name
+    assert b"larger than a record may be" in (dead.value or b"")
+    assert journal.backlog == 0
