@@ -12,9 +12,10 @@ begun after the commit, begun again after a restart, and ends in events with der
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,9 +118,11 @@ class Runner:
 
     def turn(self) -> int:
         """Read once, handle what is in order, commit what effects ended in; answers how many records were handled."""
-        consumer, records = self._started(), self._read()
-        for start in range(0, len(records), FULL_BATCH):
-            self.handle(records[start : start + FULL_BATCH])
+        consumer = self._started()
+        with _without_collector():
+            records = self._read()
+            for start in range(0, len(records), FULL_BATCH):
+                self.handle(records[start : start + FULL_BATCH])
         self._finish_effects()
         metrics.LAG.labels(self.service).set(consumer.lag())
         return len(records)
@@ -224,3 +227,16 @@ class Runner:
         assert self._producer is not None, "start() has made it"
         for event in events:
             self._producer.send(encode(event))
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """A full batch makes some 200,000 objects that all die with it; looking through them for cycles again and again
+    took half of its time (184 us an event instead of 93). What there is of cycles is collected between two turns."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

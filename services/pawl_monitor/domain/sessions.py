@@ -65,17 +65,17 @@ class SessionPolicy:
 
     def step(self, state: Session | None, event: InteractionScored, at: datetime) -> tuple[Session, datetime]:
         """Take in one revision of one answer that arrived `at`; answers the state and when its timer is due."""
-        state = state or Session(model=event.model, session=event.session, ended=event.time, arrived=at)
-        if state.observed:
+        if state is not None and state.observed:
             return state, state.arrived + self.remembered
+        known = {} if state is None else state.answers
         key = f"{event.inference_id}/{event.choice}"
         # Made anew, since model_copy() costs four times as much, and this is done once an event.
         new = Session(
-            model=state.model,
-            session=state.session,
-            answers={**state.answers, key: _revise(state.answers.get(key), event)},
-            ended=max(state.ended, event.time),
-            arrived=max(state.arrived, at),
+            model=event.model,
+            session=event.session,
+            answers={**known, key: _revise(known.get(key), event)},
+            ended=event.time if state is None else max(state.ended, event.time),
+            arrived=at if state is None else max(state.arrived, at),
         )
         return new, new.arrived + self.gap
 
