@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -60,7 +60,7 @@ class _Recorder(MemoryStore):
         self.rebuilt.records += len(commit.seen)
         for message in commit.messages:
             place = Record(message.topic, 0, 0, datetime.min.replace(tzinfo=UTC), message.key, message.value)
-            self.rebuilt.events.append(decode(replace(place, headers=message.headers)))
+            self.rebuilt.events.append(decode(place._replace(headers=message.headers)))
 
 
 class _Replayer(Runner):
