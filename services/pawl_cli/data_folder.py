@@ -21,6 +21,7 @@ class RunningNote:
     pid: int
     kafka: str = ""
     urls: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services were given
 
 
 class DataFolder:

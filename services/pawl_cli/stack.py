@@ -81,7 +81,7 @@ class Stack:
         self.bus.create_topics(TOPICS)
         self._register()
         self._start_services(servers)
-        self._folder.write_note(RunningNote(pid=os.getpid(), kafka=servers, urls=self.urls))
+        self._folder.write_note(RunningNote(os.getpid(), servers, self.urls, dict(self.options.environment)))
         self._wait_until_ready(progress)
 
     def poll(self) -> list[Happening]:

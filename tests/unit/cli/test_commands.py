@@ -11,7 +11,7 @@ from pawl_cli.__main__ import app
 from pawl_cli.data_folder import DataFolder, RunningNote, read_note
 
 runner = CliRunner()
-COMMANDS = [["up"], ["demo"], ["status"], ["explain"], ["kafka"], ["topics", "apply"]]
+COMMANDS = [["up"], ["demo"], ["status"], ["explain"], ["replay"], ["kafka"], ["topics", "apply"]]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
@@ -28,7 +28,7 @@ def test_help_has_an_example(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["explain", "x"], ["topics", "apply"], ["dead-letters", "list"]], ids=" ".join
+    "command", [["status"], ["replay"], ["explain", "x"], ["topics", "apply"], ["dead-letters", "list"]], ids=" ".join
 )
 def test_without_a_running_pawl_the_error_says_how_to_start_one(command: list[str], tmp_path: Path) -> None:
     result = runner.invoke(app, [*command, "--data", str(tmp_path)])

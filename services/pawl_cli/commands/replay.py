@@ -1,0 +1,47 @@
+"""`pawl replay`: every decision made again from the log, and compared."""
+
+import typer
+from rich.console import Console
+
+from pawl_cli import replay as replays
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Servers, errors, print_json, running, told
+
+DIFFERENT = 3
+ADVICE = (
+    "Settings or a version of Pawl that were changed since decide differently, too: "
+    "give the PAWL_* settings of that time."
+)
+
+
+def replay(data: Data = DEFAULT_DATA, kafka: Servers = "", json: AsJson = False) -> None:
+    """Decide everything again from the log alone, and compare: alarms, requests for training, canaries, deployments.
+
+    Whether there was enough feedback for a run is not decided again, as its text is not kept for ever; that there was
+    an occasion for it is. Nothing is published, and nothing that runs is disturbed.
+
+    Exit status: 0 the same, 1 it could not be done, 3 something came out differently.
+
+    Example:  pawl replay --data ./pawl-data
+    """
+    with told():
+        environment = {"PAWL_KAFKA_BOOTSTRAP_SERVERS": kafka, "PAWL_DATA_DIR": str(data.expanduser().absolute())}
+        if not kafka:
+            note = running(data)
+            environment |= note.environment | {"PAWL_KAFKA_BOOTSTRAP_SERVERS": note.kafka}
+        with errors.status("reading the log") as status:
+
+            def progress(service: str, records: int) -> None:
+                status.update(f"{service}: {records:,} records")
+
+            reports = [replays.run(service, environment, progress) for service in replays.SERVICES]
+        same = all(report["same"] for report in reports)
+        if json:
+            print_json({"same": same, "services": reports})
+        else:
+            console = Console(highlight=False)
+            for report in reports:
+                for line in replays.lines_of(report):
+                    console.print(line, markup=False)
+            if not same:
+                console.print(ADVICE)
+        raise typer.Exit(0 if same else DIFFERENT)

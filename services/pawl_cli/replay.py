@@ -1,0 +1,66 @@
+"""Replays of the services, each in a process of its own: the services know how they decide, this package does not."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pawl_shared.errors import PawlError
+
+SERVICES = ("monitor", "validator")
+MODULE = "pawl_{}.replay"
+
+Progress = Callable[[str, int], None]
+
+
+class ReplayError(PawlError):
+    """A replay could not be done; the message says of which service and why."""
+
+
+def run(service: str, environment: Mapping[str, str], progress: Progress) -> dict[str, Any]:
+    """The report of one service's replay. Raises ReplayError.
+
+    Args:
+        environment: PAWL_* settings, the same as those under which the decisions were made.
+        progress: told the service and how many records it has read.
+    """
+    command = [sys.executable, "-m", MODULE.format(service)]
+    child = subprocess.Popen(  # noqa: S603 - our own module
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    report: dict[str, Any] = {}
+    try:
+        for line in _lines(child):
+            if "same" in line or "error" in line:
+                report = line
+            else:
+                progress(service, line["records"])
+        _, errors = child.communicate()
+    finally:
+        child.kill()
+    if "same" not in report:
+        said = errors.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+        raise ReplayError(f"the {service} cannot be replayed: {report.get('error', said[0])}")
+    return report
+
+
+def _lines(child: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
+    assert child.stdout is not None, "it was asked for"
+    for line in child.stdout:
+        if line.startswith("{"):
+            yield json.loads(line)
+
+
+def lines_of(report: dict[str, Any]) -> Iterator[str]:
+    """A report, for people."""
+    decisions = ", ".join(f"{count:,} {kind}" for kind, count in report["decisions"].items() if count)
+    verdict = "the same" if report["same"] else f"{report['different']} DIFFERENT"
+    yield f"{report['service']:<10} {report['records']:,} records; {decisions or 'no decisions'}: {verdict}"
+    for difference in report["differences"]:
+        yield f"  {difference['type']} {difference['id']}: {difference['what']}"
+        for name, on_log, again in difference["fields"]:
+            yield f"    {name}: on the log {on_log!r}, in the replay {again!r}"
+    if len(report["differences"]) < report["different"]:
+        yield f"  and {report['different'] - len(report['differences'])} more"

@@ -1,0 +1,117 @@
+"""`pawl replay` on a real log: a validator decides on Kafka, and its decisions come out the same or do not."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from uuid import NAMESPACE_OID, uuid5
+
+import pytest
+from benchmarks.simulated.actors import BASE, MODEL, Evaluate, Register
+from benchmarks.simulated.faults import Faults
+from support.samples import SAMPLES
+from typer.testing import CliRunner
+
+from pawl_cli.__main__ import app
+from pawl_cli.embedded_kafka import EmbeddedKafka
+from pawl_shared import events as e
+from pawl_shared.codec import decode, encode
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.topics import DEPLOYMENTS, TOPICS
+from pawl_validator.app import build
+from pawl_validator.handlers.folds import EVALUATE, REGISTER
+from pawl_validator.settings import ValidatorSettings
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ADAPTER = f"{7:064x}"
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One of its own: what other tests leave on a shared one are decisions without their causes."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as kafka:
+        yield kafka.bootstrap_servers
+
+
+def sample(kind: type[e.Event]) -> e.Event:
+    return next(event for event in SAMPLES if isinstance(event, kind))
+
+
+def publish(bus: KafkaBus, *events: e.Event) -> None:
+    producer = bus.producer("test")
+    for event in events:
+        producer.send(encode(event)).result(30)
+    producer.close()
+
+
+def deployments(bus: KafkaBus) -> list[e.DeploymentChanged]:
+    events = [decode(record) for record in bus.read(DEPLOYMENTS.name) if record is not None]
+    return [event for event in events if isinstance(event, e.DeploymentChanged)]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up, "did not happen"
+        time.sleep(0.1)
+
+
+def session(number: int, canary: e.DeploymentChanged) -> e.SessionObserved:
+    tried = number % 2 == 0
+    served = canary.challenger if tried and canary.challenger else canary.champion
+    time_of = START + timedelta(seconds=number)
+    return e.SessionObserved(
+        id=uuid5(NAMESPACE_OID, f"session {number}"), time=time_of, source="test", model=MODEL, session=str(number),
+        arm="challenger" if tried else "champion", version=served.version, canary=canary.canary,
+        revision=canary.revision, reward=float(tried), answers=1, rated=1, started=time_of, ended=time_of,
+    )  # fmt: skip
+
+
+def decide(servers: str, folder: Path) -> None:
+    """Register a base, try an adapter, and promote it."""
+    bus = KafkaBus(servers)
+    bus.create_topics(TOPICS)
+    settings = ValidatorSettings(kafka_bootstrap_servers=servers, data_dir=folder, http_port=0, canary_share=0.5)
+    handlers = {REGISTER: Register(), EVALUATE: Evaluate(Faults(Random(1), 0))}
+    stop = threading.Event()
+    validator = threading.Thread(target=build(settings, bus=bus, handlers=handlers).run, args=[stop])
+    validator.start()
+    try:
+        register = sample(e.RegisterModelCommand).model_copy(update={"model": MODEL})
+        trained = sample(e.AdapterTrained).model_copy(update={"model": MODEL, "adapter": ADAPTER, "base": BASE})
+        publish(bus, register)
+        until(lambda: len(deployments(bus)) == 1)
+        publish(bus, trained)
+        until(lambda: len(deployments(bus)) == 2)
+        publish(bus, *(session(number, deployments(bus)[1]) for number in range(120)))
+        until(lambda: len(deployments(bus)) == 3)
+    finally:
+        stop.set()
+        validator.join(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_decisions_come_out_the_same_and_a_forged_one_does_not(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAWL_CANARY_SHARE", "0.5")
+    decide(broker, tmp_path)
+    words = ["replay", "--kafka-bootstrap-servers", broker, "--data", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    monitor, validator = json.loads(result.stdout)["services"]
+    assert validator["decisions"]["pawl.deployment.changed.v1"] == 3
+    assert monitor["records"] >= 120
+
+    bus = KafkaBus(broker)
+    promoted = deployments(bus)[-1]
+    forged = promoted.model_copy(update={"id": uuid5(promoted.id, "forged"), "revision": 4, "change": "rolled-back"})
+    publish(bus, forged)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 3, result.output
+    (difference,) = json.loads(result.stdout)["services"][1]["differences"]
+    assert difference["id"] == str(forged.id)
