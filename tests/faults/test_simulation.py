@@ -5,8 +5,7 @@ from benchmarks.simulated.history import history
 
 from pawl_shared.arrivals import Arrivals
 from pawl_shared.bus import Record
-from pawl_shared.folding import Folding
-from pawl_shared.stores.port import Seen
+from pawl_shared.stores.memory import MemoryStore
 
 
 @pytest.mark.parametrize("seed", [1, 6])
@@ -26,7 +25,7 @@ class TestTheInvariantsCanFail:
     """Each of these breaks one thing that exactly once rests upon, and is found out."""
 
     def test_without_deduplication(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Folding, "_fresh", lambda self, deliveries: {_any(d.event) for d in deliveries})
+        monkeypatch.setattr(MemoryStore, "seen", lambda self, ids: set())
         assert any("stored 2 times" in sentence or "is there" in sentence for sentence in history(1, steps=600).broken)
 
     def test_without_the_order_of_arrival(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,9 +37,3 @@ class TestTheInvariantsCanFail:
 
         monkeypatch.setattr(Arrivals, "release", at_once)
         assert any("replay" in sentence for sentence in history(0, steps=1_200).broken)
-
-
-def _any(event: object) -> Seen:
-    from pawl_shared.folding import _seen
-
-    return _seen(event)  # type: ignore[arg-type]

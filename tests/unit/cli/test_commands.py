@@ -11,7 +11,17 @@ from pawl_cli.__main__ import app
 from pawl_cli.data_folder import DataFolder, RunningNote, read_note
 
 runner = CliRunner()
-COMMANDS = [["up"], ["demo"], ["status"], ["explain"], ["replay"], ["kafka"], ["topics", "apply"]]
+COMMANDS = [
+    ["up"],
+    ["demo"],
+    ["status"],
+    ["explain"],
+    ["replay"],
+    ["backup"],
+    ["restore"],
+    ["kafka"],
+    ["topics", "apply"],
+]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
