@@ -10,11 +10,13 @@ from pydantic_core import PydanticUndefined
 from pawl_inference.settings import InferenceSettings
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared.settings import PawlSettings
+from pawl_streams.settings import StreamsSettings
 from pawl_trainer.settings import TrainerSettings
 from pawl_validator.settings import ValidatorSettings
 
 SERVICES: dict[str, type[PawlSettings]] = {
     "inference": InferenceSettings,
+    "streams": StreamsSettings,
     "monitor": MonitorSettings,
     "trainer": TrainerSettings,
     "validator": ValidatorSettings,
@@ -45,7 +47,7 @@ def rows(settings: type[PawlSettings], shared: bool) -> Iterator[str]:
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, "\n## All services (streams has no others)\n\n", *rows(PawlSettings, shared=True)]
+    parts = [HEAD, "\n## All services\n\n", *rows(PawlSettings, shared=True)]
     for service, settings in SERVICES.items():
         parts += [f"\n## {service}\n\n", *rows(settings, shared=False)]
     return "".join(parts)

@@ -110,7 +110,8 @@ class InferenceLogged(Event):
 
 
 class FeedbackReceived(Event):
-    """One statement about one answer. A comparison arrives as two of them, one won and one lost."""
+    """One statement about one answer. A comparison arrives as two of them, one won and one lost; an outcome is said of
+    one answer and counts for its whole session."""
 
     TYPE = "pawl.feedback.received.v1"
     KEY = "session"
@@ -120,15 +121,21 @@ class FeedbackReceived(Event):
     model: str
     session: str
     subject: str | None = None
-    kind: Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric"]
-    name: str = Field(default="", max_length=100, description="of the signal or metric")
-    value: Finite | None = Field(default=None, description="thumb and comparison: 1 or 0; rating: 1-5; else a number")
+    kind: Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric", "outcome"]
+    name: str = Field(default="", max_length=100, description="of the signal, metric or outcome")
+    value: Finite | None = Field(
+        default=None, description="thumb, comparison: 1 or 0; rating: 1-5; outcome: from 0 to 1; else a number"
+    )
     text: SealedText | None = Field(default=None, description="the correction or comment, sealed like the answer")
     other_inference_id: UUID | None = Field(default=None, description="the answer it was compared with")
+    via: Literal["edge", "kafka"] = Field(
+        default="edge", description="who checked its token: inference, or streams for what was sent straight to Kafka"
+    )
 
 
 class InteractionScored(Event):
-    """A revision of what is known of one answer: text with its first revision, feedback with the later ones."""
+    """A revision of what is known of one answer: text with its first revision, feedback with the later ones. Revisions
+    of one number say the same of it. One without text and feedback: what was said of the session changed its reward."""
 
     TYPE = "pawl.interaction.scored.v1"
     KEY = "session"
@@ -137,12 +144,21 @@ class InteractionScored(Event):
     choice: int = Field(default=0, ge=0)
     model: str
     session: str
-    revision: int = Field(ge=0, description="counts the arrivals that were joined so far, from 1")
+    revision: int = Field(ge=0, description="grows with what is known of the answer; 0: came too late to count")
     inference: InferenceLogged | None = Field(default=None, description="in the revision of its arrival")
     feedback: FeedbackReceived | None = Field(default=None, description="the feedback of this revision")
     reward: Fraction | None = Field(default=None, description="of all feedback so far, by policy; none without any")
     rated: bool = False
     joined: bool = Field(default=True, description="false: feedback whose inference is not known (yet)")
+    reason: str = Field(default="", description="why it is not joined")
+    language: str | None = Field(default=None, description="of the last prompt, ISO 639; with the inference")
+    answer_language: str | None = Field(default=None, description="of the answer; none: nobody can tell")
+    statistics: dict[str, Finite] = Field(
+        default_factory=dict, description="of the inference's texts: turns, words and characters of prompt and answer"
+    )
+    scrubbed: dict[str, int] = Field(
+        default_factory=dict, description="personal data that was replaced in this revision's texts, by kind"
+    )
 
 
 # ---------------------------------------------------------------- evidence: no text

@@ -13,13 +13,18 @@ from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
-from pawl_shared.sealing import KeyRing
+from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health, serve_health
-from pawl_shared.settings import PawlSettings
+from pawl_shared.tokens import key_ring
 from pawl_shared.topics import TOPICS, Topic
-from pawl_streams.agents import SERVICE, define_agents
+from pawl_streams import policy
+from pawl_streams.agents import define_agents
+from pawl_streams.fold import Fold
+from pawl_streams.language import Identify, load_identifier
+from pawl_streams.lateness import Window
 from pawl_streams.lossless_faust import LosslessApp
-from pawl_streams.scoring import RewardPolicy
+from pawl_streams.records import SERVICE
+from pawl_streams.settings import StreamsSettings
 
 CHANGELOG = Topic("pawl-streams-answers-changelog", "Faust's table of answers", (), 8, compacted=True, internal=True)
 
@@ -60,13 +65,15 @@ class StreamsService:
             await app.stop()
 
 
-def build(settings: PawlSettings, policy: RewardPolicy | None = None) -> StreamsService:
-    """The only place where the service is put together."""
+def build(settings: StreamsSettings, identify: Identify | None = None) -> StreamsService:
+    """The only place where the service is put together. Raises ConfigurationError: a key or the policy is wrong."""
     source = f"pawl/{SERVICE}/{settings.instance}"
     bus = KafkaBus(settings.kafka_bootstrap_servers)
     masters = master_keys.of_settings(settings)
     keys = KeyFollower(bus, masters)
-    ring = KeyRing(TopicKeys(keys, masters, acknowledged(bus, f"{source}-keys"), source=source, clock=SystemClock()))
+    texts = TextRing(TopicKeys(keys, masters, acknowledged(bus, f"{source}-keys"), source=source, clock=SystemClock()))
+    policies, tokens = policy.load(settings.streams_policy), key_ring(settings)
+    fold = Fold(source, identify or load_identifier(), policies, Window(settings.join_window, settings.join_lag))
 
     def make_app() -> Any:
         data = settings.data_dir / SERVICE / settings.instance
@@ -88,7 +95,7 @@ def build(settings: PawlSettings, policy: RewardPolicy | None = None) -> Streams
             web_enabled=False,
             autodiscover=False,
         )
-        define_agents(app, policy or RewardPolicy(), source, ring)
+        define_agents(app, fold, tokens, texts)
         return app
 
     return StreamsService(make_app, bus, keys, Health(SERVICE), settings.http_host, settings.http_port)

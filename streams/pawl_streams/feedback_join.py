@@ -1,36 +1,48 @@
 """Feedback meets its answer, in either order. Pure: the same events in any order, with any repeats, end in one state.
 
-The state of an answer holds ids and scores only; texts travel in the revisions and are joined in the monitor's store.
+The state of an answer holds ids, scores and a sketch; texts travel in the revisions and are joined in the monitor's
+store. It is bounded: of each slot (a kind, or a kind and name) only the latest statement is kept, of the slots at most
+MAX_SLOTS with the latest, and what weighs nothing leaves no trace. No list of ids that were seen is needed: taking in a
+statement twice changes nothing, and its revision has the same id again, so whoever reads it has seen it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.ids import derived_id
-from pawl_streams.scoring import RewardPolicy, reward, score
+from pawl_streams import scoring
+from pawl_streams.policy import RewardPolicy
+
+MAX_SLOTS = 64
+WAITING = "its answer is not known (yet)"
 
 
 class Statement(BaseModel):
-    """The latest statement in a slot."""
+    """The latest statement in a slot: a score, or the sketch of a correction."""
 
     model_config = ConfigDict(frozen=True)
 
-    time: str
+    time: datetime
     id: str
-    score: float | None
+    score: float = 0.0
+    sketch: str = ""
+    share: float = 1.0
 
 
 class Answer(BaseModel):
-    """What is known of one answer."""
+    """What is known of one answer. `revision` counts its changes."""
 
     model_config = ConfigDict(frozen=True)
 
     known: bool = False
-    seen: frozenset[str] = frozenset()
+    revision: int = 0
+    sketch: str = ""
     statements: Mapping[str, Statement] = {}
 
 
@@ -40,7 +52,7 @@ def slot_of(feedback: FeedbackReceived) -> str:
     return f"{feedback.kind}/{qualifier}" if qualifier else feedback.kind
 
 
-def answer_key(event: InferenceLogged | FeedbackReceived) -> str:
+def answer_key(event: InferenceLogged | FeedbackReceived | InteractionScored) -> str:
     """The answer that an event is about."""
     return f"{event.inference_id}/{event.choice}"
 
@@ -48,23 +60,16 @@ def answer_key(event: InferenceLogged | FeedbackReceived) -> str:
 def join(
     answer: Answer, event: InferenceLogged | FeedbackReceived, policy: RewardPolicy, source: str
 ) -> tuple[Answer, InteractionScored]:
-    """The answer's next state and the revision to publish.
+    """The answer's next state, and the revision to publish.
 
-    What was seen before changes nothing and is answered all the same, as a crash may have come between keeping it and
-    publishing: the revision has the id that it had then, so whoever has read it drops it.
+    The state has to be stored before the revision is published: a crash in between repeats the event, whose revision
+    then tells of all that is stored, under the same id. In the other order a revision could be out that no state knows.
     """
-    identity = str(event.id)
-    statements = dict(answer.statements)
-    if isinstance(event, FeedbackReceived):
-        new = Statement(time=event.time.isoformat(), id=identity, score=score(event))
-        old = statements.get(slot_of(event))
-        # Later wins; at the same instant the greater id, so that the order of arrival does not matter.
-        if identity not in answer.seen and (old is None or (old.time, old.id) < (new.time, new.id)):
-            statements[slot_of(event)] = new
-    known = answer.known or isinstance(event, InferenceLogged)
-    new_answer = Answer(known=known, seen=answer.seen | {identity}, statements=statements)
-    value, rated = reward({slot: s.score for slot, s in statements.items() if s.score is not None}, policy)
-    return new_answer, InteractionScored(
+    if isinstance(event, InferenceLogged):
+        new = revised(answer, known=True, sketch=scoring.sketch(event.answer) if policy.unchanged < 1 else "")
+    else:
+        new = _stated(answer, event, policy)
+    return new, InteractionScored(
         id=derived_id(event.id, "scored"),
         time=event.time,
         source=source,
@@ -73,10 +78,50 @@ def join(
         choice=event.choice,
         model=event.model,
         session=event.session,
-        revision=len(new_answer.seen),
         inference=event if isinstance(event, InferenceLogged) else None,
         feedback=event if isinstance(event, FeedbackReceived) else None,
-        reward=value,
-        rated=rated,
-        joined=known,
+        **standing(new, policy),
     )
+
+
+def standing(answer: Answer, policy: RewardPolicy) -> dict[str, object]:
+    """The fields of a revision that tell where an answer stands."""
+    scores = [(slot, _score(answer, slot, said, policy), said.share) for slot, said in answer.statements.items()]
+    value, rated = scoring.reward(scores, policy)
+    reason = "" if answer.known else WAITING
+    return {"revision": answer.revision, "reward": value, "rated": rated, "joined": answer.known, "reason": reason}
+
+
+def revised(answer: Answer, **changes: object) -> Answer:
+    """The answer with these changes; another revision if they are any."""
+    new = answer.model_copy(update=changes)
+    return answer if new == answer else new.model_copy(update={"revision": answer.revision + 1})
+
+
+def _stated(answer: Answer, event: FeedbackReceived, policy: RewardPolicy) -> Answer:
+    weight, value = policy.of(event.kind, event.name), scoring.score(event, policy)
+    # What is said of a session comes to its answers by `outcomes`.
+    if weight is None or event.kind == "outcome" or (value is None and event.kind != "correction"):
+        return answer
+    words = scoring.sketch(event.text or "") if event.kind == "correction" and policy.unchanged < 1 else ""
+    statement = Statement(time=event.time, id=str(event.id), score=value or 0.0, sketch=words)
+    return revised(answer, statements=with_latest(answer.statements, slot_of(event), statement, MAX_SLOTS))
+
+
+S = TypeVar("S", bound=Statement)
+
+
+def with_latest(statements: Mapping[str, S], slot: str, new: S, limit: int) -> dict[str, S]:
+    """The slots with one more statement. Later wins; at the same instant the greater id, so that the order of arrival
+    does not matter; beyond `limit` the slot of the oldest statement goes, which no order of arrival could keep."""
+    old = statements.get(slot)
+    if old is not None and (old.time, old.id) >= (new.time, new.id):
+        return dict(statements)
+    kept = sorted({**statements, slot: new}.items(), key=lambda item: (item[1].time, item[1].id, item[0]))
+    return dict(sorted(kept[-limit:]))
+
+
+def _score(answer: Answer, slot: str, statement: Statement, policy: RewardPolicy) -> float:
+    if slot == "correction":
+        return scoring.correction_score(answer.sketch, statement.sketch, policy.unchanged)
+    return statement.score

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+import base64
+import zlib
+from collections.abc import Iterable
+
+from rapidfuzz.distance import Levenshtein
 
 from pawl_shared.events import FeedbackReceived
+from pawl_streams.policy import RewardPolicy, Scale
 
-# What people say weighs more than what their clicks suggest.
-EXPLICIT: Mapping[str, float] = MappingProxyType({"thumb": 1.0, "rating": 1.0, "correction": 1.0})
-IMPLICIT: Mapping[str, float] = MappingProxyType({"accepted": 0.25, "copied": 0.25, "regenerated": 0.25})
-
-
-@dataclass(frozen=True)
-class RewardPolicy:
-    """Weights by kind of feedback, and by name of implicit signal.
-
-    Comparisons carry no weight: that one answer beat another says nothing about how good either is; they become
-    preference pairs in datasets instead. Nor do comments and the app's own metrics, which have no scale of their own.
-    """
-
-    explicit: Mapping[str, float] = field(default_factory=lambda: EXPLICIT)
-    implicit: Mapping[str, float] = field(default_factory=lambda: IMPLICIT)
-
-    def weight(self, kind: str, name: str) -> float:
-        """What one statement weighs."""
-        return self.implicit.get(name, 0.0) if kind == "signal" else self.explicit.get(kind, 0.0)
+# Kinds by which a person or an app judges an answer; signals and metrics are only hints.
+EXPLICIT = frozenset(("thumb", "rating", "correction", "comparison", "outcome"))
+SKETCHED_WORDS = 256
 
 
-def score(feedback: FeedbackReceived) -> float | None:
-    """One statement on the scale from 0 (bad) to 1 (good); None: it says nothing about that.
-
-    A correction is 0: the user had to write the answer. A rating of 1 to 5 is mapped linearly.
-    """
-    value = feedback.value
-    match feedback.kind:
-        case "correction":
-            return 0.0
-        case "thumb" | "comparison" if value is not None:
-            return min(max(value, 0.0), 1.0)
-        case "rating" if value is not None:
-            return (min(max(value, 1.0), 5.0) - 1.0) / 4.0
-        case "signal" if value is not None:
-            return 1.0 - min(max(value, 0.0), 1.0) if feedback.name == "regenerated" else min(max(value, 0.0), 1.0)
-        case _:
-            return None
+def score(feedback: FeedbackReceived, policy: RewardPolicy) -> float | None:
+    """One statement on the scale from 0 (bad) to 1 (good); None: it says nothing about that, or (a correction) only
+    together with the answer. A rating of 1 to 5 is mapped linearly."""
+    value, weight = feedback.value, policy.of(feedback.kind, feedback.name)
+    if value is None or weight is None:
+        return None
+    if isinstance(weight, Scale):
+        value = (value - weight.bad) / (weight.good - weight.bad)
+    elif feedback.kind == "rating":
+        value = (value - 1.0) / 4.0
+    return min(max(value, 0.0), 1.0)
 
 
-def reward(scores: Mapping[str, float], policy: RewardPolicy) -> tuple[float | None, bool]:
-    """The weighted mean of the latest statements, and whether a person rated the answer.
+def sketch(text: str) -> str:
+    """A text's first 256 words, one byte each (base64): enough to compare two texts. One in 256 words looks like any
+    other, so that the text can hardly be read from it."""
+    words = text.split(maxsplit=SKETCHED_WORDS)[:SKETCHED_WORDS]
+    return base64.b64encode(bytes(zlib.crc32(word.encode("utf-8", "surrogatepass")) & 0xFF for word in words)).decode()
+
+
+def correction_score(answer: str, correction: str, unchanged: float) -> float:
+    """What an answer is worth that somebody corrected, from both sketches: 1 minus the share of words to be edited
+    (Levenshtein's distance over the longer length), with `unchanged` and less mapped to 0."""
+    if unchanged >= 1.0 or not answer or not correction:
+        return 0.0
+    kept = Levenshtein.normalized_similarity(base64.b64decode(answer), base64.b64decode(correction))
+    return max(0.0, (kept - unchanged) / (1.0 - unchanged))
+
+
+def reward(scores: Iterable[tuple[str, float, float]], policy: RewardPolicy) -> tuple[float | None, bool]:
+    """The weighted mean of the latest statements, and whether anybody judged the answer.
 
     Args:
-        scores: by slot, `kind` or `kind/name`.
+        scores: slot (`kind` or `kind/name`), score in [0, 1], share of the slot's weight.
     """
-    total = weight_sum = 0.0
+    total = weights = 0.0
     rated = False
-    for slot, value in scores.items():
+    for slot, value, share in sorted(scores):  # sorted: a sum of floats depends on their order
         kind, _, name = slot.partition("/")
-        weight = policy.weight(kind, name)
-        total += weight * value
-        weight_sum += weight
-        rated = rated or (kind in policy.explicit and weight > 0)
-    return (total / weight_sum if weight_sum > 0 else None), rated
+        weight = policy.of(kind, name)
+        if weight is None:
+            continue
+        total += weight.weight * share * (0.5 + weight.trust * (value - 0.5))
+        weights += weight.weight * share
+        rated = rated or kind in EXPLICIT
+    return (min(max(total / weights, 0.0), 1.0) if weights > 0 else None), rated

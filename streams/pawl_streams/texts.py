@@ -1,0 +1,64 @@
+"""What is done to the texts of an event before anything is stored: counted, their language told, scrubbed. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pawl_shared.events import FeedbackReceived, InferenceLogged
+from pawl_streams.language import Identify
+from pawl_streams.policy import ScrubPolicy
+from pawl_streams.scrub import scrub
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an event's texts without reading them; the names are those of InteractionScored."""
+
+    language: str | None = None
+    answer_language: str | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    scrubbed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """For a revision."""
+        return {**self.__dict__, "statistics": dict(self.statistics), "scrubbed": dict(self.scrubbed)}
+
+
+def prepare(
+    event: InferenceLogged | FeedbackReceived, policy: ScrubPolicy, identify: Identify
+) -> tuple[InferenceLogged | FeedbackReceived, Facts]:
+    """The event as it may be stored, and what is known of its texts."""
+    counts: Counter[str] = Counter()
+
+    def clean(text: str) -> str:
+        new, found = scrub(text, policy)
+        counts.update(found)
+        return new
+
+    if isinstance(event, FeedbackReceived):
+        event = event.model_copy(update={"text": clean(event.text)}) if event.text else event
+        return event, Facts(scrubbed=dict(counts))
+    update = {
+        "messages": tuple(turn.model_copy(update={"content": clean(turn.content)}) for turn in event.messages),
+        "answer": clean(event.answer),
+        "metadata": {name: clean(value) for name, value in event.metadata.items()},
+    }
+    prompt = next((turn.content for turn in reversed(event.messages) if turn.role == "user"), "")
+    facts = Facts(identify(prompt), identify(event.answer), _statistics(event, prompt), dict(counts))
+    return event.model_copy(update=update), facts
+
+
+def _statistics(event: InferenceLogged, prompt: str) -> dict[str, float]:
+    """Lengths: of the whole conversation that was sent, of its last prompt, and of the answer."""
+    conversation = sum(len(turn.content) for turn in event.messages)
+    return {
+        "turns": float(len(event.messages)),
+        "conversation_characters": float(conversation),
+        "prompt_words": float(len(prompt.split())),
+        "prompt_characters": float(len(prompt)),
+        "answer_words": float(len(event.answer.split())),
+        "answer_characters": float(len(event.answer)),
+    }

@@ -1,0 +1,101 @@
+"""A batch of records: what is wrong with one harms no other."""
+
+import json
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from support.samples import FEEDBACK, INFERENCE, WHEN
+
+from pawl_shared.bus import Message, Record
+from pawl_shared.codec import decode, encode
+from pawl_shared.events import DeadLetter, FeedbackReceived, InferenceLogged, InteractionScored
+from pawl_shared.ids import uuid7
+from pawl_shared.sealed_events import opened, sealed
+from pawl_shared.sealing import KeyRing as TextRing
+from pawl_shared.sealing import MemoryKeys, is_sealed
+from pawl_shared.tokens import Grant, KeyRing, is_marked, mark, sign
+from pawl_streams.fold import Fold
+from pawl_streams.records import Batch
+
+TEXTS = TextRing(MemoryKeys())
+RING = KeyRing.of(b"k" * 32)
+
+
+def record(message: Message, offset: int = 0) -> Record:
+    return Record(message.topic, 3, offset, WHEN, message.key, message.value, message.headers)
+
+
+# As the sample's own id is of a time long before the sample's.
+ANSWER = uuid7(WHEN, Random(1))
+ANSWERED = INFERENCE.model_copy(update={"inference_id": ANSWER})
+THUMB = FEEDBACK.model_copy(update={"inference_id": ANSWER, "kind": "thumb", "value": 1.0, "text": None})
+
+
+def run(*records: Record, stored: dict[str, Any] | None = None) -> tuple[Batch, list[Any]]:
+    batch = Batch(Fold("streams", lambda _: None), RING, TEXTS, (stored or {}).get)
+    for one in records:
+        batch.add(one)
+    return batch, [decode(record(message)) for message in batch.messages]
+
+
+def test_states_of_a_batch_build_on_each_other_and_on_what_is_stored() -> None:
+    first, _ = run(record(encode(ANSWERED)))
+    second, events = run(record(mark(RING, encode(THUMB))), stored=first.states)
+    together, _ = run(record(encode(ANSWERED)), record(mark(RING, encode(THUMB))))
+    key = f"{ANSWER}/0"
+    assert second.states[key] == together.states[key]
+    assert second.states[key]["partition"] == 3
+    (revision,) = events
+    assert isinstance(revision, InteractionScored)
+    assert (revision.reward, revision.joined, revision.revision) == (1.0, True, 2)
+
+
+def test_unmarked_feedback_with_a_token_comes_back_marked_and_without_one_is_a_dead_letter() -> None:
+    plain = encode(FEEDBACK)
+    grant = Grant(FEEDBACK.inference_id, 0, FEEDBACK.model, FEEDBACK.session, None, WHEN.replace(year=2027))
+    token = ("ce_feedbacktoken", sign(RING, grant).encode())
+    batch, events = run(record(plain), record(replace(plain, headers=(*plain.headers, token)), 1))
+    refused, accepted = events
+    assert isinstance(refused, DeadLetter)
+    assert "no ce_feedbacktoken" in refused.reason
+    assert isinstance(accepted, FeedbackReceived)
+    assert is_marked(RING, record(batch.messages[1]))
+    assert not batch.states
+
+
+def test_what_cannot_be_read_or_folded_is_a_dead_letter() -> None:
+    def fail(_: str) -> str | None:
+        raise ValueError("no model")
+
+    good, bad = encode(INFERENCE), replace(encode(INFERENCE), value=json.dumps({"choice": 1}).encode())
+    _, (refused, joined) = run(record(bad), record(good))
+    assert isinstance(refused, DeadLetter)
+    assert isinstance(joined, InteractionScored)
+    batch = Batch(Fold("streams", fail), RING, TEXTS, dict[str, Any]().get)
+    assert batch.add(record(good)) is None
+    letter = decode(record(batch.messages[0]))
+    assert isinstance(letter, DeadLetter)
+    assert "a bug in streams: ValueError: no model" in letter.reason
+
+
+def test_events_keep_their_trace() -> None:
+    message = encode(InferenceLogged.model_validate(INFERENCE.model_dump()))
+    batch, _ = run(record(message))
+    trace = dict(message.headers)["traceparent"].split(b"-")[1]
+    assert dict(batch.messages[0].headers)["traceparent"].split(b"-")[1] == trace
+
+
+def test_texts_are_opened_scrubbed_and_sealed_again() -> None:
+    asked = ANSWERED.model_copy(update={"answer": "Ask ada@example.org"})
+    _, (revision,) = run(record(encode(sealed(asked, TEXTS))))
+    assert isinstance(revision, InteractionScored)
+    assert revision.inference is not None
+    assert is_sealed(revision.inference.answer)
+    assert opened(revision.inference, TEXTS).answer == "Ask <email>"
+    assert revision.scrubbed == {"email": 1}
+    correction = THUMB.model_copy(update={"kind": "correction", "value": None, "text": "Call +1 415 555 2671"})
+    _, (revision,) = run(record(mark(RING, encode(correction))))
+    assert revision.feedback is not None
+    assert is_sealed(revision.feedback.text)
+    assert opened(revision.feedback, TEXTS).text == "Call <phone>"
