@@ -65,8 +65,9 @@ def define_agents(app: Any, fold: Fold, tokens: KeyRing, texts: TextRing) -> Non
     def folded(records: Sequence[Record]) -> Batch:
         batch = Batch(fold, tokens, texts, table.data.get)
         for record in records:
-            time = batch.add(record)
-            watermarks[record.partition].reached(time or record.appended, record.appended)
+            # What is no event moves no watermark: a broken record beside an old log would drop all of its states.
+            if time := batch.add(record):
+                watermarks[record.partition].reached(time, record.appended)
         return batch
 
     async def fold_all(records: Sequence[Record]) -> Batch:
