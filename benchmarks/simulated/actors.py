@@ -23,7 +23,7 @@ from pawl_shared.stores.memory import MemoryDatabase
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import FEEDBACK, INFERENCES
 from pawl_streams.feedback_join import Answer, answer_key, join
-from pawl_streams.scoring import RewardPolicy
+from pawl_streams.policy import RewardPolicy
 from pawl_trainer.queue import TrainingOrder
 from pawl_validator.handlers.folds import EvaluationOrder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,7 +16,8 @@ from pawl_shared.replay import compare, logged, rebuild
 from pawl_shared.runner import Pace
 from pawl_shared.topics import BY_NAME, TOPICS
 from pawl_streams.feedback_join import slot_of
-from pawl_streams.scoring import RewardPolicy, reward, score
+from pawl_streams.policy import RewardPolicy
+from pawl_streams.scoring import correction_score, reward, score, sketch
 
 T = TypeVar("T", bound=e.Event)
 EXPECTED_LETTERS = "RefusedError"  # a person asked for what cannot be done at the moment
@@ -91,11 +92,19 @@ def joined(world: World, log: Log) -> Iterator[str]:
             latest: dict[str, e.FeedbackReceived] = {}
             for statement in sorted(said[event.inference_id], key=lambda s: (s.time, str(s.id))):
                 latest[slot_of(statement)] = statement
-            scores = {slot: value for slot, s in latest.items() if (value := score(s)) is not None}
-            wanted, _ = reward(scores, RewardPolicy())
+            wanted, _ = reward(_scores(event, latest), RewardPolicy())
             found = last.get(event.inference_id)
             if found is None or not found.joined or found.reward != wanted:
                 yield f"answer {event.inference_id} ends with reward {found and found.reward} instead of {wanted}"
+
+
+def _scores(answer: e.InferenceLogged, latest: Mapping[str, e.FeedbackReceived]) -> Iterator[tuple[str, float, float]]:
+    policy = RewardPolicy()
+    for slot, said in latest.items():
+        if said.kind == "correction":
+            yield slot, correction_score(sketch(answer.answer), sketch(said.text or ""), policy.unchanged), 1.0
+        elif (value := score(said, policy)) is not None:
+            yield slot, value, 1.0
 
 
 def observed(world: World, log: Log) -> Iterator[str]:
