@@ -1,92 +1,87 @@
 """Histories of the whole loop under faults, and how many invariants they break: none may.
 
 Crashes around every commit, send and piece of work; records sent twice, late and unevenly delivered; a broker that
-refuses for a while; a second instance that takes over in the middle of a commit. Peer: the same histories in peace.
+refuses for a while; a second instance that takes over in the middle of a commit. Peer: the same loop in peace.
 
 Run: .venv/bin/python -m benchmarks.simulation [--quick | --seed N]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
 from collections import Counter
-from datetime import UTC, datetime
 
-from benchmarks.harness import MISSED, RESULTS, machine
+from benchmarks.harness import MISSED, RESULTS, Benchmark, Target, judge, report, show
 from benchmarks.simulated.history import Outcome, history
+from benchmarks.simulated.world import RATE
 from rich.console import Console
-from rich.table import Table
 
 FAULTS, QUICK_FAULTS = 10_000, 1_000
 PEACEFUL = 3  # histories without faults, for comparison
+BROKEN, SUFFERED = "invariants broken", "faults"
+RATES = {RATE: "histories per minute of CPU", 0.0: "histories per minute of CPU, without faults"}
 
 
-def until(faults: int, console: Console) -> tuple[list[Outcome], float]:
-    """Histories by rising seeds until there were so many faults; and the seconds that it took."""
-    outcomes: list[Outcome] = []
-    began = time.perf_counter()
-    while sum(sum(outcome.faults.values()) for outcome in outcomes) < faults:
-        outcomes.append(history(len(outcomes)))
-        if outcomes[-1].broken:
-            console.print(str(outcomes[-1]), markup=False)
-    return outcomes, time.perf_counter() - began
+def timed(seed: int, rate: float) -> tuple[Outcome, float]:
+    """A history, and how many of its kind a minute of CPU gives."""
+    began = time.process_time()
+    outcome = history(seed, rate)
+    return outcome, 60 / (time.process_time() - began)
 
 
-def report(outcomes: list[Outcome], seconds: float, peaceful: float, quick: bool) -> dict[str, object]:
-    """The content of benchmarks/results/simulation.json."""
-    kinds: Counter[str] = sum((Counter(outcome.faults) for outcome in outcomes), Counter())
-    return {
-        "name": "simulation",
-        "date": datetime.now(UTC).date().isoformat(),
-        "quick": quick,
-        "unit": "faults",
-        "machine": machine(),
-        "histories": len(outcomes),
-        "faults": kinds.total(),
-        "faults_by_kind": dict(kinds.most_common()),
+def again(seed: int, console: Console) -> int:
+    """One history, told at length."""
+    outcome = history(seed)
+    held = f"seed {seed}, {sum(outcome.faults.values())} faults: everything held"
+    console.print(str(outcome) if outcome.broken else held, markup=False)
+    return MISSED if outcome.broken else 0
+
+
+def main() -> int:
+    """Exit status: 0 everything held, MISSED something did not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_FAULTS:,} faults instead of {FAULTS:,}")
+    parser.add_argument("--seed", type=int, help="one history again; shows its last steps if it breaks something")
+    options = parser.parse_args()
+    console, wanted = Console(), QUICK_FAULTS if options.quick else FAULTS
+    if options.seed is not None:
+        return again(options.seed, console)
+    runs = [timed(seed, 0.0) for seed in range(PEACEFUL)]
+    speeds: dict[str, list[float]] = {RATES[0.0]: [speed for _, speed in runs], RATES[RATE]: []}
+    outcomes, faults = [outcome for outcome, _ in runs], Counter[str]()
+    while faults.total() < wanted:
+        outcome, speed = timed(len(outcomes) - PEACEFUL, RATE)
+        outcomes.append(outcome)
+        speeds[RATES[RATE]].append(speed)
+        faults.update(outcome.faults)
+        if outcome.broken:
+            console.print(str(outcome), markup=False)
+    return conclude(outcomes, faults, speeds, wanted, options.quick)
+
+
+def conclude(
+    outcomes: list[Outcome], faults: Counter[str], speeds: dict[str, list[float]], wanted: int, quick: bool
+) -> int:
+    """Write and show the result."""
+    targets = [Target(BROKEN, at_most=0), Target(SUFFERED, at_least=wanted)]
+    benchmark = Benchmark("simulation", "of the whole run; histories", {}, targets)
+    broken = float(sum(len(outcome.broken) for outcome in outcomes))
+    values = {BROKEN: [broken] * 2, SUFFERED: [float(faults.total())] * 2, **speeds}
+    content = report(benchmark, values, judge(targets, values), quick)
+    content |= {
+        "rounds": len(outcomes),
+        "faults_by_kind": dict(faults.most_common()),
         "deployments": sum(outcome.decisions for outcome in outcomes),
-        "seconds": seconds,
-        "histories_per_minute": 60 * len(outcomes) / seconds,
-        "histories_per_minute_without_faults": peaceful,
-        "broken_invariants": sum(len(outcome.broken) for outcome in outcomes),
         "failing_seeds": [outcome.seed for outcome in outcomes if outcome.broken],
     }
-
-
-def show(content: dict[str, object], console: Console) -> None:
-    """The report as a table."""
-    table = Table("simulation", "")
-    for name in ("histories", "faults", "faults_by_kind", "deployments", "broken_invariants", "failing_seeds"):
-        table.add_row(name.replace("_", " "), str(content[name]))
-    for name in ("histories_per_minute", "histories_per_minute_without_faults"):
-        table.add_row(name.replace("_", " "), f"{content[name]:.1f}")
-    console.print(table)
-
-
-def main(arguments: list[str]) -> int:
-    """Exit status: 0 everything held, MISSED something did not, 2 wrong options."""
-    console = Console()
-    if arguments[:1] == ["--seed"] and arguments[1:] and arguments[1].isdigit():
-        outcome = history(int(arguments[1]))
-        held = f"seed {outcome.seed}, {sum(outcome.faults.values())} faults: everything held"
-        console.print(str(outcome) if outcome.broken else held, markup=False)
-        return MISSED if outcome.broken else 0
-    if arguments not in ([], ["--quick"]):
-        console.print("usage: python -m benchmarks.simulation [--quick | --seed N]")
-        return 2
-    quick = bool(arguments)
-    began = time.perf_counter()
-    calm = [history(seed, rate=0.0) for seed in range(PEACEFUL)]
-    peaceful = 60 * len(calm) / (time.perf_counter() - began)
-    outcomes, seconds = until(QUICK_FAULTS if quick else FAULTS, console)
-    content = report([*calm, *outcomes] if any(o.broken for o in calm) else outcomes, seconds, peaceful, quick)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "simulation.json").write_text(json.dumps(content, indent=2) + "\n")
-    show(content, console)
-    return MISSED if content["broken_invariants"] else 0
+    (RESULTS / "simulation.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    show([content], Console())
+    return 0 if all(result["met"] for result in content["results"]) else MISSED
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

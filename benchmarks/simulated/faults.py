@@ -35,8 +35,9 @@ class Faults:
         self._steps: deque[str] = deque(maxlen=HISTORY)
 
     def step(self, at: datetime, what: str) -> None:
-        """Something went as it should."""
-        self._steps.append(f"{at:%H:%M:%S.%f}  {what}")
+        """Something went as it should. In the calm at the end nothing is remembered, since what broke broke before."""
+        if self.rate:
+            self._steps.append(f"{at:%H:%M:%S.%f}  {what}")
 
     def strikes(self, kind: str, where: str, weight: float = 1.0) -> bool:
         """Whether this fault happens here and now."""
