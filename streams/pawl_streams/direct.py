@@ -61,7 +61,7 @@ def admit(record: Record, ring: KeyRing) -> tuple[FeedbackReceived, ...]:
     if not other_token:
         raise DecodeError(f"a comparison needs a {OTHER_TOKEN_HEADER} header: the token of the answer that lost")
     other = _granted(ring, other_token, record.appended)
-    if other.model != grant.model or other.inference_id == grant.inference_id:
+    if other.model != grant.model or (other.inference_id, other.choice) == (grant.inference_id, grant.choice):
         raise DecodeError("a comparison needs two answers of one model")
     if said.other_inference_id != other.inference_id:
         raise DecodeError(f"{OTHER_TOKEN_HEADER} belongs to another answer than other_inference_id")

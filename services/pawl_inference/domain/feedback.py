@@ -11,11 +11,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from pawl_shared.events import FeedbackReceived, Finite
+from pawl_shared.events import FeedbackReceived, Finite, Fraction
 from pawl_shared.ids import derived_id, uuid7
 from pawl_shared.tokens import Grant, KeyRing, TokenError, verify
 
-Kind = Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric"]
+Kind = Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric", "outcome"]
 MAX_TEXT = 65_536
 MetricName = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -46,8 +46,8 @@ class Signals(_Part):
 
 
 class FeedbackItem(_Part):
-    """What somebody thought of one answer: at least one of thumb, rating, correction, comparison, comment, metrics
-    and signals."""
+    """What somebody thought of one answer: at least one of thumb, rating, correction, comparison, comment, metrics,
+    outcomes and signals."""
 
     inference_id: UUID = Field(description="the answer's `id`")
     token: str = Field(description="the answer's feedback token")
@@ -60,13 +60,19 @@ class FeedbackItem(_Part):
     comparison: Comparison | None = None
     comment: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT)
     metrics: dict[MetricName, StrictBool | Finite] = Field(default_factory=dict, max_length=32)
+    outcomes: dict[MetricName, StrictBool | Fraction] = Field(
+        default_factory=dict, max_length=16, description="how the session ended, from 0 to 1; for all of its answers"
+    )
     signals: Signals | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackItem:
         said = (self.thumb, self.rating, self.correction, self.comparison, self.comment)
-        if all(value is None for value in said) and not self.metrics and not (self.signals and _given(self.signals)):
-            raise ValueError("needs at least one of thumb, rating, correction, comparison, comment, metrics, signals")
+        named = self.metrics or self.outcomes or (self.signals and _given(self.signals))
+        if all(value is None for value in said) and not named:
+            raise ValueError(
+                "needs at least one of thumb, rating, correction, comparison, comment, metrics, outcomes, signals"
+            )
         return self
 
 
@@ -125,6 +131,8 @@ def _statements(item: FeedbackItem) -> Iterator[_Statement]:
         yield _Statement("comment", text=item.comment)
     for name, value in sorted(item.metrics.items()):
         yield _Statement("metric", name=name, value=float(value))
+    for name, value in sorted(item.outcomes.items()):
+        yield _Statement("outcome", name=name, value=float(value))
     for name, value in sorted(_given(item.signals).items() if item.signals else ()):
         yield _Statement("signal", name=name, value=float(value))
 

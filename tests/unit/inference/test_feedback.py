@@ -33,6 +33,7 @@ def test_every_statement_becomes_one_event_with_the_answers_session_and_subject(
             correction="Paris.",
             comment="too long",
             metrics={"resolved": True, "cost": 0.5},
+            outcomes={"booked": True, "polite": 0.25},
             signals={"copied": False, "dwell_seconds": 3.5},
         )
     )
@@ -43,6 +44,8 @@ def test_every_statement_becomes_one_event_with_the_answers_session_and_subject(
         ("comment", "", None, "too long"),
         ("metric", "cost", 0.5, None),
         ("metric", "resolved", 1.0, None),
+        ("outcome", "booked", 1.0, None),
+        ("outcome", "polite", 0.25, None),
         ("signal", "copied", 0.0, None),
         ("signal", "dwell_seconds", 3.5, None),
     ]
