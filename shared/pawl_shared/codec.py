@@ -120,6 +120,10 @@ def _validate(cls: type[Event], value: bytes, headers: Mapping[str, bytes]) -> E
 def _validate_slowly(cls: type[Event], value: bytes, attributes: Mapping[str, str | None]) -> Event:
     try:
         data = json.loads(value)
+        # Half a surrogate pair passes as far as here, and would fail whoever writes the text down.
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DecodeError("a text holds half a surrogate pair, which is not Unicode") from error
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the value is not JSON: {str(error)[:200]}") from error
     if not isinstance(data, dict):

@@ -6,13 +6,23 @@ the JSON value. `docs/asyncapi.yaml` is generated from this module. Adding one: 
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC it is before year 1 or after 9999") from error
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
+# No column holds more: a store that fails on one event would hold up all that follow.
+MAX_INT, MAX_LONG = 2**31 - 1, 2**63 - 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of an artifact, in hex")]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -60,7 +70,7 @@ class Interval(Value):
     point: Fraction
     low: Fraction
     high: Fraction
-    n: int = Field(ge=0, description="sessions behind it")
+    n: int = Field(ge=0, le=MAX_INT, description="sessions behind it")
 
 
 # ---------------------------------------------------------------- what happened between app and model
@@ -71,8 +81,8 @@ class Sampling(Value):
 
     temperature: Finite = 1.0
     top_p: Finite = 1.0
-    max_tokens: int | None = None
-    seed: int | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
+    seed: Annotated[int, Field(ge=-MAX_LONG - 1, le=MAX_LONG)] | None = None
     stop: tuple[str, ...] = ()
 
 
@@ -83,22 +93,22 @@ class InferenceLogged(Event):
     KEY = "session"
 
     inference_id: UUID
-    choice: int = Field(default=0, ge=0)
+    choice: int = Field(default=0, ge=0, le=MAX_INT)
     model: str
     session: str
     subject: str | None = Field(default=None, description="keyed hash of the app's user id")
     messages: tuple[Message, ...]
     answer: SealedText
-    answer_words: int | None = Field(default=None, ge=0, description="counted before the answer was sealed")
+    answer_words: int | None = Field(default=None, ge=0, le=MAX_INT, description="counted before the answer was sealed")
     finish_reason: Literal["stop", "length", "cancelled"]
     arm: Arm
     version: Digest = Field(description="base or adapter digest that answered")
     canary: UUID | None = None
-    revision: int = Field(ge=0, description="deployment revision that was applied")
+    revision: int = Field(ge=0, le=MAX_INT, description="deployment revision that was applied")
     template_version: str = Field(default="", description="digest of the chat template")
     sampling: Sampling = Sampling()
-    prompt_tokens: int = Field(ge=0)
-    answer_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, le=MAX_INT)
+    answer_tokens: int = Field(ge=0, le=MAX_INT)
     first_token_seconds: Finite = Field(ge=0)
     total_seconds: Finite = Field(ge=0)
     metadata: dict[str, str] = Field(default_factory=dict, description="the app's own tags, readable for all")
@@ -117,7 +127,7 @@ class FeedbackReceived(Event):
     KEY = "session"
 
     inference_id: UUID
-    choice: int = Field(default=0, ge=0)
+    choice: int = Field(default=0, ge=0, le=MAX_INT)
     model: str
     session: str
     subject: str | None = None
@@ -141,10 +151,12 @@ class InteractionScored(Event):
     KEY = "session"
 
     inference_id: UUID
-    choice: int = Field(default=0, ge=0)
+    choice: int = Field(default=0, ge=0, le=MAX_INT)
     model: str
     session: str
-    revision: int = Field(ge=0, description="grows with what is known of the answer; 0: came too late to count")
+    revision: int = Field(
+        ge=0, le=MAX_INT, description="grows with what is known of the answer; 0: came too late to count"
+    )
     inference: InferenceLogged | None = Field(default=None, description="in the revision of its arrival")
     feedback: FeedbackReceived | None = Field(default=None, description="the feedback of this revision")
     reward: Fraction | None = Field(default=None, description="of all feedback so far, by policy; none without any")
@@ -175,10 +187,10 @@ class SessionObserved(Event):
     arm: Arm
     version: Digest
     canary: UUID | None = None
-    revision: int = Field(ge=0)
+    revision: int = Field(ge=0, le=MAX_INT)
     reward: Fraction | None = Field(default=None, description="mean over its rated answers; none when nobody rated")
-    answers: int = Field(ge=1)
-    rated: int = Field(ge=0)
+    answers: int = Field(ge=1, le=MAX_INT)
+    rated: int = Field(ge=0, le=MAX_INT)
     statistics: dict[str, Finite] = Field(default_factory=dict, description="means over its answers, e.g. words")
     started: UtcDatetime
     ended: UtcDatetime
@@ -190,7 +202,7 @@ class Tick(Event):
     TYPE = "pawl.tick.v1"
 
     model: str
-    number: int = Field(ge=0)
+    number: int = Field(ge=0, le=MAX_INT)
 
 
 # ---------------------------------------------------------------- drift
@@ -208,7 +220,7 @@ class DriftDetected(Event):
     since: UtcDatetime = Field(description="the start that maximises the evidence")
     before: Interval
     after: Interval
-    sessions: int = Field(ge=0, description="observations since the reference began")
+    sessions: int = Field(ge=0, le=MAX_INT, description="observations since the reference began")
     evidence: Finite
     threshold: Finite
     sentence: str
@@ -250,7 +262,7 @@ class TrainingStarted(Event):
     model: str
     run: UUID = Field(description="id of its RetrainRequested")
     device: str
-    queued: int = Field(default=0, ge=0, description="runs that wait behind it")
+    queued: int = Field(default=0, ge=0, le=MAX_INT, description="runs that wait behind it")
 
 
 class TrainingProgressed(Event):
@@ -259,8 +271,8 @@ class TrainingProgressed(Event):
     model: str
     run: UUID
     phase: str
-    step: int = Field(ge=0)
-    total: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_INT)
+    total: int = Field(ge=0, le=MAX_INT)
     fraction: Fraction
     metrics: dict[str, Finite] = Field(default_factory=dict)
     eta_seconds: Finite | None = None
@@ -390,7 +402,7 @@ class DeploymentChanged(Event):
     TYPE = "pawl.deployment.changed.v1"
 
     model: str
-    revision: int = Field(ge=1)
+    revision: int = Field(ge=1, le=MAX_INT)
     champion: DeployedVersion
     challenger: DeployedVersion | None = None
     share: Fraction = 0.0
@@ -506,8 +518,8 @@ class DeadLetter(Event):
     KEY = "topic"
 
     topic: str
-    partition: int = Field(ge=0)
-    offset: int = Field(ge=0)
+    partition: int = Field(ge=0, le=MAX_INT)
+    offset: int = Field(ge=0, le=MAX_LONG)
     service: str
     reason: str = Field(max_length=2000)
     record_key: str = Field(default="", description="base64, at most 1 KiB of the original")
@@ -516,7 +528,9 @@ class DeadLetter(Event):
     nulls: tuple[Literal["key", "value"], ...] = Field(default=(), description="which of both was absent, not empty")
     truncated: bool = Field(default=False, description="not all of the record is kept here: it was too large")
     retry_of: UUID | None = Field(default=None, description="the earlier dead letter whose record was tried again")
-    attempt: int = Field(default=1, ge=1, description="how often this record has been tried, counting this time")
+    attempt: int = Field(
+        default=1, ge=1, le=MAX_INT, description="how often this record has been tried, counting this time"
+    )
 
 
 def _all() -> dict[str, type[Event]]:
