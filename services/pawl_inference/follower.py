@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable
 
 from pawl_inference.deployments import Deployments
-from pawl_inference.reports import Reports
-from pawl_shared import codec, logging
+from pawl_inference.reports import SERVICE, Reports
+from pawl_shared import codec, logging, metrics
 from pawl_shared.bus import Bus, Record
+from pawl_shared.dead_letter import is_retry
 from pawl_shared.errors import BusError, DecodeError
 from pawl_shared.events import DeploymentChanged
 from pawl_shared.service import Health
@@ -71,11 +72,14 @@ class DeploymentFollower:
                 self._stop.wait(RETRY_SECONDS)
 
     def _note(self, record: Record) -> None:
+        if is_retry(record):
+            metrics.RETRIES.labels(SERVICE, record.topic).inc()
         try:
             event = codec.decode(record)
         except DecodeError as error:
             self._reports.unreadable(record, str(error))
             return
+        metrics.RECORDS.labels(SERVICE, record.topic, "handled").inc()
         if isinstance(event, DeploymentChanged):
             self._deployments.note(event)
             self._retry_at = 0.0

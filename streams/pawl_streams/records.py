@@ -9,7 +9,7 @@ from typing import Any
 from pawl_shared import logging, metrics, topics
 from pawl_shared.bus import Message, Record
 from pawl_shared.codec import decode, encode, header
-from pawl_shared.dead_letter import dead_letter
+from pawl_shared.dead_letter import dead_letter, is_retry
 from pawl_shared.errors import DecodeError, PawlError
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.sealed_events import all_sealed, opened, resealed
@@ -41,6 +41,8 @@ class Batch:
             BusError: a key of its texts cannot be had yet.
             PawlError: nothing can be handled, such as without the master key.
         """
+        if is_retry(record):
+            metrics.RETRIES.labels(SERVICE, record.topic).inc()
         try:
             trace = header(record.headers, "traceparent")
             if record.topic == topics.FEEDBACK.name and not is_marked(self._tokens, record):
