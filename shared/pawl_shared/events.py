@@ -202,7 +202,7 @@ class Tick(Event):
     TYPE = "pawl.tick.v1"
 
     model: str
-    number: int = Field(ge=0, le=MAX_INT)
+    number: int = Field(ge=0, le=MAX_LONG, description="counts intervals since the epoch, which may be short")
 
 
 # ---------------------------------------------------------------- drift

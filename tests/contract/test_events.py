@@ -13,7 +13,7 @@ from support.samples import INFERENCE, SAMPLES
 from pawl_shared.bus import Message, Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import DecodeError
-from pawl_shared.events import ENVELOPE, EVENT_TYPES, Event
+from pawl_shared.events import ENVELOPE, EVENT_TYPES, Event, Tick
 from pawl_shared.topics import TOPICS, topic_of
 
 FILES = Path(__file__).parent / "samples"
@@ -80,6 +80,11 @@ def test_values_out_of_range_are_named(field: str, value: object) -> None:
     changed = json.loads(message.value or b"") | {field: value}
     with pytest.raises(DecodeError, match=field):
         decode(record_of(Message(message.topic, message.key, json.dumps(changed).encode(), message.headers)))
+
+
+def test_ticks_of_a_tenth_of_a_second_are_numbered_from_the_epoch_too() -> None:
+    tick = next(event for event in SAMPLES if isinstance(event, Tick))
+    assert decode(record_of(encode(Tick(**dict(tick) | {"number": 17_953_531_624})))).number == 17_953_531_624
 
 
 def test_an_event_on_the_wrong_topic_is_refused() -> None:
