@@ -86,8 +86,8 @@ def streams(kafka: str, tmp_path: Path) -> Iterator[Streams]:
 
 def publish(bus: KafkaBus, *messages: Message) -> None:
     producer = bus.producer("test")
-    for message in messages:
-        producer.send(message).result(30)
+    for sent in [producer.send(message) for message in messages]:
+        sent.result(30)
     producer.close()
 
 
@@ -112,7 +112,7 @@ def dead_letters(bus: KafkaBus) -> list[DeadLetter]:
 
 def test_any_order_repeats_late_and_broken_records_and_a_kill(kafka: str, streams: Streams) -> None:
     bus = KafkaBus(kafka)
-    answers = [inference(uuid.uuid4().hex) for _ in range(40)]
+    answers = [inference(uuid.uuid4().hex) for _ in range(20)]
     sessions = {answer.session for answer in answers}
     # Of each: two opinions of which the later counts, then one that comes after the window.
     opinions = {
@@ -126,19 +126,19 @@ def test_any_order_repeats_late_and_broken_records_and_a_kill(kafka: str, stream
     log = [message(event) for answer in answers for event in (answer, *opinions[answer.session])]
     broken = Message(FEEDBACK.name, answers[0].session.encode(), b"\x00", (("ce_type", b"nonsense"),))
     shuffled = RNG.sample(log + log, k=2 * len(log))
-    publish(bus, *shuffled[:200], broken)
-    until(lambda: len({r.id for r in revisions(bus, sessions)}) >= 40, streams)
+    publish(bus, *shuffled[:100], broken)
+    until(lambda: len({r.id for r in revisions(bus, sessions)}) >= 20, streams)
     streams.end(signal.SIGKILL)
-    publish(bus, *shuffled[200:])
+    publish(bus, *shuffled[100:])
     streams.start()
     until(lambda: len({r.id for r in revisions(bus, sessions)}) == len(log), streams)
 
     latest = {r.inference_id: r for r in sorted(revisions(bus, sessions), key=lambda r: r.revision)}
-    assert [latest[answer.inference_id].reward for answer in answers] == [n % 2 for n in range(40)]
+    assert [latest[answer.inference_id].reward for answer in answers] == [n % 2 for n in range(20)]
     assert not [r for r in latest.values() if not (r.joined and r.rated)]
     late = {opinions[session][2].id for session in sessions}
     orphans = [r for r in revisions(bus, sessions) if r.feedback and r.feedback.id in late]
-    assert len({r.id for r in orphans}) == 40
+    assert len({r.id for r in orphans}) == 20
     assert all(not r.joined and r.reward is None and "too late" in r.reason for r in orphans)
     assert any("nonsense" in letter.reason for letter in dead_letters(bus))
 
