@@ -123,6 +123,7 @@ class Bus(Protocol):
 
         Without `stop`: ends at the end of the topic as it was at the call. With it: goes on until stop() is true, and
         yields None whenever the reader stands at the end and when nothing came for `timeout` seconds.
+        Raises BusError, also in the middle, when the broker goes away.
         """
 
     def committed(self, group: str, topics: Sequence[str]) -> dict[Partition, int]:

@@ -86,7 +86,7 @@ class KafkaBus(Bus):
         return _KafkaConsumer(consumer, self._consumer(group_id=None, isolation_level="read_uncommitted"))
 
     def read(self, topic: str, stop: Callable[[], bool] | None = None, timeout: float = 0.2) -> Iterator[Record | None]:
-        with contextlib.closing(self._consumer(group_id=None)) as consumer:
+        with _broker_asked(), contextlib.closing(self._consumer(group_id=None)) as consumer:
             parts = _partitions(consumer, [topic])
             consumer.assign(parts)
             consumer.seek_to_beginning(*parts)
@@ -105,7 +105,7 @@ class KafkaBus(Bus):
                     return
 
     def committed(self, group: str, topics: Sequence[str]) -> dict[Partition, int]:
-        with contextlib.closing(self._consumer(group_id=group)) as consumer:
+        with _broker_asked(), contextlib.closing(self._consumer(group_id=group)) as consumer:
             parts = _partitions(consumer, topics)
             found = {part: consumer.committed(part) for part in parts}
             return {Partition(*part): offset for part, offset in found.items() if offset is not None}
@@ -129,6 +129,15 @@ class KafkaBus(Bus):
         except KafkaError as error:
             servers = ",".join(self._options["bootstrap_servers"])
             raise BusError(f"no Kafka broker answers at {servers}: is it running? ({error})") from error
+
+
+@contextlib.contextmanager
+def _broker_asked() -> Iterator[None]:
+    """What the client raises when the broker goes away in the middle is a BusError to everybody else."""
+    try:
+        yield
+    except KafkaError as error:
+        raise BusError(f"the broker no longer answers: {error}") from error
 
 
 def _partitions(consumer: Any, topics: Sequence[str]) -> list[TopicPartition]:
