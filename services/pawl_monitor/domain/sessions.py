@@ -89,8 +89,11 @@ class SessionPolicy:
         due = state.arrived + self.gap
         if now < due:
             return state, due, None
+        observed, forgotten = observe(state, due, source), state.arrived + self.remembered
+        if observed is None:  # feedback alone: its answer may wait in a journal for a broker that is away
+            return (None, None, None) if now >= forgotten else (state, forgotten, None)
         closed = state.model_copy(update={"answers": {}, "observed": True})
-        return closed, state.arrived + self.remembered, observe(state, due, source)
+        return closed, forgotten, observed
 
 
 def observe(state: Session, closed: datetime, source: str) -> SessionObserved | None:

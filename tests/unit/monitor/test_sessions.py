@@ -69,6 +69,21 @@ def test_feedback_without_its_inference_is_no_evidence() -> None:
     assert POLICY.close(state, state.arrived + POLICY.gap, "test")[2] is None
 
 
+def test_feedback_that_waited_long_for_its_answer_counts_all_the_same() -> None:
+    answer, thumb = interaction(1, START, reward=1.0)
+    orphan = thumb.model_copy(update={"inference": None, "joined": False})
+    state, due, observed = POLICY.close(fold([orphan]), orphan.time + 2 * POLICY.gap, "test")
+    assert (observed, due) == (None, orphan.time + POLICY.remembered)
+    state, due = POLICY.step(state, answer.model_copy(update={"revision": 3, "reward": 1.0}), START + 3 * POLICY.gap)
+    assert due == START + 4 * POLICY.gap
+    assert observe(state).reward == 1.0
+
+
+def test_feedback_whose_answer_never_comes_is_forgotten_in_time() -> None:
+    orphan = interaction(1, START, reward=1.0)[1].model_copy(update={"inference": None, "joined": False})
+    assert POLICY.close(fold([orphan]), orphan.time + POLICY.remembered, "test") == (None, None, None)
+
+
 def test_a_session_that_met_two_versions_speaks_for_the_first() -> None:
     first = interaction(1, START, reward=1.0, session="s")
     second = interaction(2, START + timedelta(seconds=5), reward=0.0, session="s", version="c" * 64, arm="challenger")
