@@ -34,7 +34,7 @@ up: setup ## Run Kafka and all services on this machine until Ctrl-C (options: m
 	@$(BIN)/pawl up $(ARGS)
 
 test: setup ## Run every test (some of them: make test ARGS="tests/unit -k canary")
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 lint: setup ## Check style, types and import directions
 	@$(BIN)/ruff check .

@@ -12,7 +12,9 @@ begun after the commit, begun again after a restart, and ends in events with der
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +47,7 @@ class Pace:
         gather: seconds from a batch's first record to its commit, in which further records join it.
         settle: seconds between reading a record and asking where the partitions end, so that the broker's clock, which
             counts milliseconds, has moved on since that record.
+        stuck: seconds that one turn may take before the process is ended.
         effect_pause: seconds before an effect that failed is tried again.
         sleep: waits.
         pool: makes what does the effects of one kind.
@@ -53,6 +56,7 @@ class Pace:
     poll: float = 0.1
     gather: float = 0.0
     settle: float = 0.002
+    stuck: float = 150.0  # sending what is owed may wait 120 s for the broker
     effect_pause: float = FIRST_PAUSE_SECONDS
     sleep: Callable[[float], None] = time.sleep
     pool: Callable[[str], Executor] = one_thread
@@ -100,8 +104,12 @@ class Runner:
             self.start()
             self._on_ready()
             while not stop.is_set():
+                # kafka-python 3.0.12 was seen to hang in poll() for ever after the group had expelled it; the process
+                # then ends with every thread's stack in its log, and its supervisor starts it again.
+                faulthandler.dump_traceback_later(self._pace.stuck, exit=True, file=sys.__stderr__ or sys.stderr)
                 self.turn()
         finally:
+            faulthandler.cancel_dump_traceback_later()
             self.close()
 
     def start(self) -> None:
