@@ -104,8 +104,8 @@ class Runner:
             self.start()
             self._on_ready()
             while not stop.is_set():
-                # kafka-python 3.0.12 was seen to hang in poll() for ever after the group had expelled it; the process
-                # then ends with every thread's stack in its log, and its supervisor starts it again.
+                # A validator was seen to make no more turns after its group had expelled it (two stacks starting at
+                # once on two cores); where it hung was not seen. Such a process ends, with all stacks in its log.
                 faulthandler.dump_traceback_later(self._pace.stuck, exit=True, file=sys.__stderr__ or sys.stderr)
                 self.turn()
         finally:
