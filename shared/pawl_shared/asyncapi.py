@@ -1,4 +1,4 @@
-"""Writes docs/asyncapi.yaml from topics.py and events.py: `python -m pawl_shared.asyncapi > docs/asyncapi.yaml`."""
+"""Writes docs/asyncapi.yaml from topics.py and events/: `python -m pawl_shared.asyncapi > docs/asyncapi.yaml`."""
 
 from __future__ import annotations
 

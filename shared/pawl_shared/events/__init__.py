@@ -1,0 +1,129 @@
+"""Every event of Pawl, once. Frozen; times are UTC; unknown fields are ignored on read, so changes can be additive.
+
+An event's envelope (id, time, source, cause) travels as CloudEvents attributes in Kafka headers; its other fields are
+the JSON value. `docs/asyncapi.yaml` is generated from this package. Adding one: docs in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+from pawl_shared.events.base import (
+    ENVELOPE,
+    MAX_INT,
+    MAX_LONG,
+    Arm,
+    Digest,
+    Event,
+    Finite,
+    Fraction,
+    Interval,
+    SealedText,
+    Stage,
+    UtcDatetime,
+    Value,
+)
+from pawl_shared.events.commands import (
+    Command,
+    PauseCommand,
+    PromoteCommand,
+    RegisterModelCommand,
+    RetrainCommand,
+    RollbackCommand,
+)
+from pawl_shared.events.dead_letters import DeadLetter, RetryDeadLettersCommand
+from pawl_shared.events.deployment import (
+    CanaryObserved,
+    DeployedVersion,
+    DeploymentChanged,
+    ModelRegistered,
+    ReplicaReported,
+    StageChanged,
+    VersionObserved,
+)
+from pawl_shared.events.evidence import (
+    DriftDetected,
+    DriftResolved,
+    SessionObserved,
+    Tick,
+)
+from pawl_shared.events.interactions import (
+    FeedbackReceived,
+    InferenceLogged,
+    InteractionScored,
+    Message,
+    Sampling,
+)
+from pawl_shared.events.keys import DataKeyCreated
+from pawl_shared.events.training import (
+    AdapterTrained,
+    CandidateRejected,
+    CandidateValidated,
+    GateResult,
+    RetrainRequested,
+    TrainingFailed,
+    TrainingProgressed,
+    TrainingStarted,
+)
+
+__all__ = [
+    "ENVELOPE",
+    "EVENT_TYPES",
+    "MAX_INT",
+    "MAX_LONG",
+    "AdapterTrained",
+    "Arm",
+    "CanaryObserved",
+    "CandidateRejected",
+    "CandidateValidated",
+    "Command",
+    "DataKeyCreated",
+    "DeadLetter",
+    "DeployedVersion",
+    "DeploymentChanged",
+    "Digest",
+    "DriftDetected",
+    "DriftResolved",
+    "Event",
+    "FeedbackReceived",
+    "Finite",
+    "Fraction",
+    "GateResult",
+    "InferenceLogged",
+    "InteractionScored",
+    "Interval",
+    "Message",
+    "ModelRegistered",
+    "PauseCommand",
+    "PromoteCommand",
+    "RegisterModelCommand",
+    "ReplicaReported",
+    "RetrainCommand",
+    "RetrainRequested",
+    "RetryDeadLettersCommand",
+    "RollbackCommand",
+    "Sampling",
+    "SealedText",
+    "SessionObserved",
+    "Stage",
+    "StageChanged",
+    "Tick",
+    "TrainingFailed",
+    "TrainingProgressed",
+    "TrainingStarted",
+    "UtcDatetime",
+    "Value",
+    "VersionObserved",
+]
+
+
+def _all() -> dict[str, type[Event]]:
+    found: dict[str, type[Event]] = {}
+    pending: list[type[Event]] = list(Event.__subclasses__())
+    while pending:
+        cls = pending.pop()
+        pending.extend(cls.__subclasses__())
+        if cls.TYPE:
+            found[cls.TYPE] = cls
+    return dict(sorted(found.items()))
+
+
+EVENT_TYPES: dict[str, type[Event]] = _all()

@@ -1,0 +1,46 @@
+"""What people and programs ask for, with who and why."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pawl_shared.events.base import Digest, Event
+
+
+class Command(Event):
+    """Somebody wants something."""
+
+    model: str
+    who: str = Field(min_length=1, max_length=200)
+    why: str = ""
+
+
+class RegisterModelCommand(Command):
+    TYPE = "pawl.command.register-model.v1"
+
+    base: str = Field(description="hub id, local folder, GGUF file, or a built-in name")
+    precision: Literal["int8", "fp32"] = "int8"
+
+
+class PromoteCommand(Command):
+    TYPE = "pawl.command.promote.v1"
+
+    version: Digest
+
+
+class RollbackCommand(Command):
+    TYPE = "pawl.command.rollback.v1"
+
+
+class RetrainCommand(Command):
+    TYPE = "pawl.command.retrain.v1"
+
+    recipe: str = "auto"
+
+
+class PauseCommand(Command):
+    TYPE = "pawl.command.pause.v1"
+
+    paused: bool = True

@@ -1,0 +1,107 @@
+"""The registry of versions, and who serves."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, Interval, Stage, Value
+
+
+class ModelRegistered(Event):
+    TYPE = "pawl.model.registered.v1"
+    KEY = "version"
+
+    model: str
+    version: Digest
+    kind: Literal["base", "adapter"]
+    name: str = ""
+    base: Digest
+    graph: Digest
+    slot_file: Digest | None = None
+    parent: Digest | None = None
+    dataset: Digest | None = None
+    run: UUID | None = None
+    alarm: UUID | None = None
+    card: Digest | None = None
+    report: Digest | None = None
+    licence: str = ""
+
+
+class StageChanged(Event):
+    TYPE = "pawl.model.stage-changed.v1"
+    KEY = "version"
+
+    model: str
+    version: Digest
+    before: Stage | None = None
+    stage: Stage
+    reasons: tuple[str, ...] = ()
+    who: str = "pawl"
+
+
+class VersionObserved(Event):
+    """How a version does live, back from the monitor."""
+
+    TYPE = "pawl.version.observed.v1"
+    KEY = "version"
+
+    model: str
+    version: Digest
+    approval: Interval
+    seconds: dict[str, Finite] = Field(default_factory=dict, description="latency quantiles")
+
+
+class DeployedVersion(Value):
+    """All that a replica needs to serve a version."""
+
+    version: Digest
+    base: Digest
+    graph: Digest
+    slot_file: Digest | None = Field(default=None, description="none: the base itself")
+
+
+class DeploymentChanged(Event):
+    TYPE = "pawl.deployment.changed.v1"
+
+    model: str
+    revision: int = Field(ge=1, le=MAX_INT)
+    champion: DeployedVersion
+    challenger: DeployedVersion | None = None
+    share: Fraction = 0.0
+    canary: UUID | None = None
+    change: Literal["registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed"]
+    reasons: tuple[str, ...] = ()
+    numbers: dict[str, Finite] = Field(default_factory=dict)
+    who: str = "pawl"
+
+
+class CanaryObserved(Event):
+    """Where a canary stands, for people who watch it; the decision itself is a DeploymentChanged."""
+
+    TYPE = "pawl.canary.observed.v1"
+    KEY = "version"
+
+    model: str
+    version: Digest = Field(description="the challenger")
+    canary: UUID
+    champion: Interval
+    challenger: Interval
+    promote_evidence: Finite
+    promote_threshold: Finite
+    rollback_evidence: Finite
+    rollback_threshold: Finite
+
+
+class ReplicaReported(Event):
+    TYPE = "pawl.replica.reported.v1"
+    KEY = "replica"
+
+    replica: str
+    applied: dict[str, int] = Field(default_factory=dict, description="deployment revision by model")
+    slots: dict[str, str] = Field(default_factory=dict, description="version by slot")
+    healthy: bool
+    problems: tuple[str, ...] = ()
+    url: str = ""

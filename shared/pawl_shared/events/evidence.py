@@ -1,0 +1,68 @@
+"""What decisions are made from, and the alarms that it raises. No text: a replay survives every erasure."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from pawl_shared.events.base import MAX_INT, MAX_LONG, Arm, Digest, Event, Finite, Fraction, Interval, UtcDatetime
+
+
+class SessionObserved(Event):
+    """One session, closed: the unit of every statistical decision."""
+
+    TYPE = "pawl.session.observed.v1"
+
+    model: str
+    session: str
+    subject: str | None = None
+    arm: Arm
+    version: Digest
+    canary: UUID | None = None
+    revision: int = Field(ge=0, le=MAX_INT)
+    reward: Fraction | None = Field(default=None, description="mean over its rated answers; none when nobody rated")
+    answers: int = Field(ge=1, le=MAX_INT)
+    rated: int = Field(ge=0, le=MAX_INT)
+    statistics: dict[str, Finite] = Field(default_factory=dict, description="means over its answers, e.g. words")
+    started: UtcDatetime
+    ended: UtcDatetime
+
+
+class Tick(Event):
+    """Time passes: idleness and schedules advance by these alone, so that a replay sees the same time."""
+
+    TYPE = "pawl.tick.v1"
+
+    model: str
+    number: int = Field(ge=0, le=MAX_LONG, description="counts intervals since the epoch, which may be short")
+
+
+class DriftDetected(Event):
+    """An alarm, explained."""
+
+    TYPE = "pawl.drift.detected.v1"
+
+    model: str
+    detector: str
+    direction: Literal["drop", "rise", "drift"]
+    version: Digest
+    since: UtcDatetime = Field(description="the start that maximises the evidence")
+    before: Interval
+    after: Interval
+    sessions: int = Field(ge=0, le=MAX_INT, description="observations since the reference began")
+    evidence: Finite
+    threshold: Finite
+    sentence: str
+
+
+class DriftResolved(Event):
+    """An alarm closed by what the new champion's evidence says."""
+
+    TYPE = "pawl.drift.resolved.v1"
+
+    model: str
+    alarm: UUID
+    now: Interval
+    sentence: str
