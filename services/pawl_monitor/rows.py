@@ -142,9 +142,7 @@ def _answer(event: e.InteractionScored, inference: e.InferenceLogged, place: Pla
             "model": inference.model,
             "session": inference.session,
             "subject": inference.subject,
-            "messages": json.dumps(
-                [{"role": m.role, "content": m.content} for m in inference.messages], ensure_ascii=False
-            ),
+            "messages": to_json([{"role": m.role, "content": m.content} for m in inference.messages]),
             "answer": inference.answer,
             "finish_reason": inference.finish_reason,
             "arm": inference.arm,

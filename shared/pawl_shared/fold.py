@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel
-
 from pawl_shared.events import Event
 from pawl_shared.stores.port import Effect, Row
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S")
 
 
 class Delivery(NamedTuple):
@@ -41,7 +39,8 @@ class Step(NamedTuple, Generic[S]):
 class Fold(Protocol[S]):
     """A pure decision: no I/O, no clock, no randomness but what the event's ids give.
 
-    `topics` are those it reads; `state` is the pydantic model of its state, kept by key.
+    `topics` are those it reads; `state` is the type of its state, kept by key: a pydantic model, or a frozen dataclass
+    with typed fields (a third of the time to make, where one is made for every event).
     """
 
     name: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from pawl_shared import metrics
 from pawl_shared.bus import Partition, Record
@@ -24,14 +24,15 @@ from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredS
 class Known(NamedTuple):
     """A state as a fold gave it; none: the key is forgotten."""
 
-    state: BaseModel | None
+    state: Any
     due: datetime | None = None
 
 
 @dataclass
 class Batch:
-    """What one batch changes, before it is committed."""
+    """What one batch changes, before it is committed. `kinds`: for each fold, how its states are written and read."""
 
+    kinds: Mapping[str, TypeAdapter[Any]]
     offsets: dict[Partition, int] = field(default_factory=dict)
     states: dict[StateKey, Known] = field(default_factory=dict)
     seen: dict[Seen, None] = field(default_factory=dict)
@@ -57,12 +58,17 @@ class Batch:
         """As the store takes it."""
         return Commit(
             offsets=self.offsets,
-            states={place: _stored(known) for place, known in self.states.items()},
+            states={place: self._stored(place, known) for place, known in self.states.items()},
             seen=list(self.seen),
             rows=self.rows,
             messages=[encode(event, trace) for event, trace in self.events],
             effects=self.effects,
         )
+
+    def _stored(self, place: StateKey, known: Known) -> StoredState | None:
+        if known.state is None:
+            return None
+        return StoredState(self.kinds[place.fold].dump_json(known.state).decode(), known.due)
 
 
 NOTHING = Known(None)
@@ -90,6 +96,7 @@ class Folding:
         self, service: str, source: str, store: TransactionalStore, folds: Sequence[Fold[Any]], log: Any
     ) -> None:
         self._service, self._source, self._store, self._folds, self._log = service, source, store, tuple(folds), log
+        self._kinds = {fold.name: TypeAdapter(fold.state) for fold in folds}
         self._by_topic = {t: [f for f in folds if t in f.topics] for fold in folds for t in fold.topics}
         self._before: dict[StateKey, Known] = {}  # what the store holds of what this batch concerns
         self._replaced: list[tuple[StateKey, Known | None]] = []  # states of the batch, before the present record
@@ -97,7 +104,7 @@ class Folding:
 
     def fold(self, records: Sequence[Record]) -> Batch:
         """What these records change, in the order that they have here. What cannot be handled becomes a dead letter."""
-        batch, self._before = Batch(), {}
+        batch, self._before = Batch(self._kinds), {}
         readings = [self._read(record, batch) for record in records]
         readable = [reading for reading in readings if reading is not None]
         fresh = self._fresh(readable)
@@ -164,7 +171,10 @@ class Folding:
         targets = (target for reading in readings for target in reading.targets or ())
         places = {place: fold for fold, keys in targets for place in keys}
         stored = self._store.load(list(places)) if places else {}
-        self._before |= {place: _known(places[place], found) for place, found in stored.items()}
+        self._before |= {place: self._known(places[place], found) for place, found in stored.items()}
+
+    def _known(self, fold: Fold[Any], stored: StoredState) -> Known:
+        return Known(self._kinds[fold.name].validate_json(stored.value), stored.due)
 
     def _step(self, fold: Fold[Any], places: Sequence[StateKey], delivery: Delivery, batch: Batch) -> None:
         for place in places:
@@ -181,7 +191,7 @@ class Folding:
         places = [StateKey(fold.name, key) for key in self._store.due(fold.name, now) if key not in changed]
         unknown = [place for place in places if place not in self._before]
         found = self._store.load(unknown) if unknown else {}
-        self._before |= {place: _known(fold, stored) for place, stored in found.items()}
+        self._before |= {place: self._known(fold, stored) for place, stored in found.items()}
         stored_due = {place.key: self._before[place].due for place in places if place in self._before}
         due = [(at, key) for key, at in (stored_due | changed).items() if at is not None and at <= now]
         return [StateKey(fold.name, key) for _, key in sorted(due)]
@@ -220,11 +230,3 @@ def _seen(event: Event) -> Seen:
 def _hour(year: int, month: int, day: int, hour: int) -> datetime:
     """One object an hour: datetimes keep their hash, and computing it takes longer than all else here."""
     return datetime(year, month, day, hour, tzinfo=UTC)  # as all events' times
-
-
-def _known(fold: Fold[Any], stored: StoredState) -> Known:
-    return Known(fold.state.model_validate_json(stored.value), stored.due)
-
-
-def _stored(known: Known) -> StoredState | None:
-    return None if known.state is None else StoredState(known.state.model_dump_json(), known.due)

@@ -87,6 +87,18 @@ def test_state_is_replaced_and_forgotten(reopen: Open) -> None:
     assert reopen().load([key]) == {}
 
 
+def test_more_states_than_are_kept_in_memory_are_found(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pawl_shared.stores.duckdb.WARM", 3)
+    keys = [StateKey("f", f"k{n}") for n in range(10)]
+    store = reopen()
+    for n, key in enumerate(keys):
+        store.commit(Commit(states={key: StoredState(str(n))}))
+    for _ in range(2):
+        found = store.load([*keys, StateKey("f", "other"), StateKey("g", "k1")])
+        assert {key: state.value for key, state in found.items()} == {key: str(n) for n, key in enumerate(keys)}
+        store = reopen()
+
+
 def test_due_answers_the_earliest_first_and_one_fold_only(reopen: Open) -> None:
     store = reopen()
     when = {"late": 3, "early": 1, "never": 9}

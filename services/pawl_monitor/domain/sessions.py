@@ -8,20 +8,17 @@ observed once; whatever comes later changes the stored data, never evidence that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
-
-from pydantic import BaseModel, ConfigDict
 
 from pawl_shared.events import Arm, InferenceLogged, InteractionScored, SessionObserved
 from pawl_shared.ids import derived_id
 
 
-class Answered(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Answered:
     """What evidence needs to know of the inference itself; no text."""
-
-    model_config = ConfigDict(frozen=True)
 
     arm: Arm
     version: str
@@ -32,26 +29,24 @@ class Answered(BaseModel):
     statistics: dict[str, float]
 
 
-class Answer(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """One answer as far as it is known: the inference may come after its feedback."""
-
-    model_config = ConfigDict(frozen=True)
 
     revision: int
     reward: float | None = None
     answered: Answered | None = None
 
 
-class Session(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Session:
     """State of one session: open while it gathers answers, then only a mark that it was observed."""
-
-    model_config = ConfigDict(frozen=True)
 
     model: str
     session: str
-    answers: dict[str, Answer] = {}
     ended: datetime
     arrived: datetime
+    answers: dict[str, Answer] = field(default_factory=dict)
     observed: bool = False
 
 
@@ -68,8 +63,7 @@ class SessionPolicy:
         if state is not None and state.observed:
             return state, state.arrived + self.remembered
         known = {} if state is None else state.answers
-        key = f"{event.inference_id}/{event.choice}"
-        # Made anew, since model_copy() costs four times as much, and this is done once an event.
+        key = f"{event.inference_id.hex}/{event.choice}"
         new = Session(
             model=event.model,
             session=event.session,
@@ -92,7 +86,7 @@ class SessionPolicy:
         observed, forgotten = observe(state, due, source), state.arrived + self.remembered
         if observed is None:  # feedback alone: its answer may wait in a journal for a broker that is away
             return (None, None, None) if now >= forgotten else (state, forgotten, None)
-        closed = state.model_copy(update={"answers": {}, "observed": True})
+        closed = replace(state, answers={}, observed=True)
         return closed, forgotten, observed
 
 
@@ -150,7 +144,7 @@ def _revise(known: Answer | None, event: InteractionScored) -> Answer:
     """The latest revision's reward wins, in whatever order revisions come; the inference is kept once it is known."""
     answered = _answered(event.inference) if event.inference else known.answered if known else None
     if known is not None and known.revision >= event.revision:
-        return known.model_copy(update={"answered": known.answered or answered})
+        return replace(known, answered=known.answered or answered)
     return Answer(revision=event.revision, reward=event.reward if event.joined else None, answered=answered)
 
 

@@ -42,15 +42,11 @@ def table_of(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]
     return pa.table({name: _array([row[name] for row in rows], types[name]) for name in rows[0]})
 
 
-def uuids(values: Sequence[UUID | str | None]) -> pa.Array[Any]:
-    """Ids, as objects or as text."""
-    content = [None if value is None else _bytes(value) for value in values]
+def uuids(values: Sequence[UUID | None]) -> pa.Array[Any]:
+    """Ids as 16 bytes each."""
+    content = [None if value is None else value.int.to_bytes(16, "big") for value in values]  # .bytes takes longer
     return pa.ExtensionArray.from_storage(pa.uuid(), pa.array(content, pa.binary(16)))
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
     return uuids(values) if kind == TYPES["UUID"] else pa.array(values, kind)
-
-
-def _bytes(value: UUID | str) -> bytes:
-    return value.bytes if isinstance(value, UUID) else UUID(value).bytes

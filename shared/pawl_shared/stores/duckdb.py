@@ -2,24 +2,29 @@
 
 The offset update compares with what this instance last wrote, so an instance that lost its partitions cannot write.
 Rows go in through Arrow: 50-100k rows/s; executemany does 400. A statement costs about as much as 50 rows of it, so
-what has nothing to do is not asked: an idle Tick is five statements.
+what has nothing to do is not asked: an idle Tick is five statements. States that were written lately and messages that
+wait are kept in memory, too: this is their only writer.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from base64 import b64decode, b64encode
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from pawl_shared.bus import Message, Partition
 from pawl_shared.errors import FencedError
 from pawl_shared.stores import arrow_columns
+from pawl_shared.stores.key_filter import Hashes, KeyFilter
 from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredState, TransactionalStore
 
 SCHEMA = """
@@ -38,7 +43,9 @@ WHERE o.topic = w.topic AND o.part = w.part AND o.next_offset = w.expected
 FIRST_SQL = "INSERT OR IGNORE INTO pawl_offsets SELECT topic, part, next FROM wanted"
 # The hour comes first: zone maps then skip everything but the hours in question, however old they are.
 SEEN_SQL = "SELECT s.hour, s.id FROM pawl_seen s JOIN wanted w ON s.hour = w.hour AND s.id = w.id"
+LOAD_SQL = "SELECT s.fold, s.key, s.value, s.due FROM pawl_state s JOIN wanted USING (fold, key)"
 NEVER = datetime.max.replace(tzinfo=UTC)
+WARM = 50_000  # states kept in memory; one of a session takes about 1 KB
 
 
 class DuckDbStore(TransactionalStore):
@@ -48,12 +55,20 @@ class DuckDbStore(TransactionalStore):
         self._con = connection
         self._expected: dict[Partition, int | None] = {}
         self._types: dict[str, dict[str, pa.DataType]] = {}
-        self._queued = True  # whether the outbox may hold something
         self._earliest: dict[str, datetime] = {}  # no timer of the fold is due before
+        self._warm: dict[StateKey, StoredState] = {}  # the latest written, oldest first
+        self._filter = KeyFilter(np.empty(0, np.uint64))
+        self._waiting: dict[int, Message] = {}
+        self._number = 0  # of the latest message
+        self._forget = 0  # messages up to this number are sent; they leave the outbox with the next commit
 
     def open(self) -> None:
         self._con.execute(SCHEMA)
-        self._queued, self._earliest = True, {}
+        self._earliest, self._warm, self._forget = {}, {}, 0
+        self._filter = KeyFilter(self._hashes("pawl_state"))
+        rows = self._con.execute("SELECT number, message FROM pawl_outbox ORDER BY number").fetchall()
+        self._waiting = {number: _message(text) for number, text in rows}
+        self._number = max(self._waiting, default=0)
 
     def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         rows = self._con.execute("SELECT topic, part, next_offset FROM pawl_offsets").fetchall()
@@ -62,11 +77,22 @@ class DuckDbStore(TransactionalStore):
         return {part: stored[part] for part in partitions if part in stored}
 
     def load(self, keys: Sequence[StateKey]) -> dict[StateKey, StoredState]:
-        wanted = pa.table({"fold": [k.fold for k in keys], "key": [k.key for k in keys]})
-        rows = self._query(
-            "SELECT s.fold, s.key, s.value, s.due FROM pawl_state s JOIN wanted USING (fold, key)", wanted
-        )
-        return {StateKey(fold, key): StoredState(value, _utc(due)) for fold, key, value, due in rows}
+        found = {key: self._warm[key] for key in keys if key in self._warm}
+        if asked := self._may_have([key for key in keys if key not in found]):
+            for fold, key, value, due in self._query(LOAD_SQL, _key_table(asked)):
+                found[StateKey(fold, key)] = StoredState(value, _utc(due))
+        return found
+
+    def _may_have(self, keys: Sequence[StateKey]) -> list[StateKey]:
+        if not keys:
+            return []
+        with self._registered(_key_table(keys)):
+            maybe = self._filter.may_hold(self._hashes("wanted"))
+        return [key for key, kept in zip(keys, maybe.tolist(), strict=True) if kept]
+
+    def _hashes(self, table: str) -> Hashes:
+        found: Hashes = self._con.execute(f"SELECT hash(fold, key) AS h FROM {table}").fetchnumpy()["h"]  # noqa: S608
+        return found
 
     def due(self, fold: str, now: datetime) -> list[str]:
         if now < self._earliest.get(fold, now):
@@ -88,49 +114,68 @@ class DuckDbStore(TransactionalStore):
         return [Effect(*row) for row in rows]
 
     def commit(self, commit: Commit) -> None:
+        numbered = dict(enumerate(commit.messages, self._number + 1))
         self._con.execute("BEGIN")
         try:
-            self._write(commit)
+            self._write(commit, numbered)
             self._con.execute("COMMIT")
         except BaseException:
             self._con.execute("ROLLBACK")
             raise
         self._expected.update(commit.offsets)
-        self._queued = self._queued or bool(commit.messages)
-        for key, state in commit.states.items():
-            if state is not None and state.due is not None and key.fold in self._earliest:
+        self._remember(commit.states)
+        self._waiting.update(numbered)
+        self._number += len(numbered)
+        self._forget = 0
+
+    def _remember(self, states: Mapping[StateKey, StoredState | None]) -> None:
+        """What was committed is known without asking from now on."""
+        for key, state in states.items():
+            self._warm.pop(key, None)
+            if state is None:
+                continue
+            self._warm[key] = state
+            if state.due is not None and key.fold in self._earliest:
                 self._earliest[key.fold] = min(self._earliest[key.fold], state.due)
+        for key in list(itertools.islice(self._warm, max(0, len(self._warm) - WARM))):
+            del self._warm[key]
 
     def outgoing(self, limit: int) -> list[tuple[int, Message]]:
-        if not self._queued:
-            return []
-        sql = "SELECT number, message FROM pawl_outbox ORDER BY number LIMIT ?"
-        found = [(number, _message(text)) for number, text in self._con.execute(sql, [limit]).fetchall()]
-        self._queued = bool(found)
-        return found
+        return list(itertools.islice(self._waiting.items(), limit))
 
     def sent(self, through: int) -> None:
-        self._con.execute("DELETE FROM pawl_outbox WHERE number <= ?", [through])
+        # A transaction of its own would cost as much as all else that a small commit does. Until the next one a crash
+        # has them sent again, which changes nothing.
+        self._forget = max(self._forget, through)
+        for number in list(itertools.takewhile(lambda n: n <= through, self._waiting)):
+            del self._waiting[number]
 
     def close(self) -> None:
         """The connection is its owner's."""
+        if self._forget:
+            self._forget_sent()
 
     # ------------------------------------------------------------ inside the transaction
 
-    def _write(self, commit: Commit) -> None:
+    def _write(self, commit: Commit, numbered: Mapping[int, Message]) -> None:
         self._advance(commit.offsets)
         self._write_states(commit.states)
         self._write_rows(commit.rows)
         if commit.seen:
             self._query("INSERT INTO pawl_seen SELECT hour, id FROM wanted", _seen_table(commit.seen))
-        if commit.messages:
-            texts = pa.table({"message": [_text(message) for message in commit.messages]})
-            self._query("INSERT INTO pawl_outbox SELECT nextval('pawl_numbers'), message FROM wanted", texts)
+        if self._forget:
+            self._forget_sent()
+        if numbered:
+            columns = {"number": list(numbered), "message": [_text(message) for message in numbered.values()]}
+            self._query("INSERT INTO pawl_outbox SELECT number, message FROM wanted", pa.table(columns))
         for effect in commit.effects:
             sql = "INSERT OR IGNORE INTO pawl_effects VALUES (nextval('pawl_numbers'), ?, ?, ?)"
             self._con.execute(sql, [effect.id, effect.kind, effect.payload])
         for done in commit.done:
             self._con.execute("DELETE FROM pawl_effects WHERE id = ?", [done])
+
+    def _forget_sent(self) -> None:
+        self._con.execute("DELETE FROM pawl_outbox WHERE number <= ?", [self._forget])
 
     def _advance(self, offsets: Mapping[Partition, int]) -> None:
         """Move every offset from where this instance left it; all of them, or another instance reads there now."""
@@ -152,16 +197,18 @@ class DuckDbStore(TransactionalStore):
         gone = [key for key, state in states.items() if state is None]
         kept = [(key, state) for key, state in states.items() if state is not None]
         if gone:
-            wanted = pa.table({"fold": [k.fold for k in gone], "key": [k.key for k in gone]})
-            self._query("DELETE FROM pawl_state s USING wanted w WHERE s.fold = w.fold AND s.key = w.key", wanted)
+            sql = "DELETE FROM pawl_state s USING wanted w WHERE s.fold = w.fold AND s.key = w.key"
+            self._query(sql, _key_table(gone))
         if kept:
             columns = {
-                "fold": pa.array([k.fold for k, _ in kept]),
-                "key": pa.array([k.key for k, _ in kept]),
-                "value": pa.array([s.value for _, s in kept]),
-                "due": pa.array([s.due for _, s in kept], pa.timestamp("us", "UTC")),
+                "fold": [k.fold for k, _ in kept],
+                "key": [k.key for k, _ in kept],
+                "value": [s.value for _, s in kept],
+                "due": pa.array([s.due for _, s in kept], arrow_columns.TIME),
             }
-            self._query("INSERT OR REPLACE INTO pawl_state SELECT fold, key, value, due FROM wanted", pa.table(columns))
+            with self._registered(pa.table(columns)):
+                self._con.execute("INSERT OR REPLACE INTO pawl_state SELECT fold, key, value, due FROM wanted")
+                self._filter.add(self._hashes("wanted"))
 
     def _write_rows(self, rows: Sequence[Row]) -> None:
         tables: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -175,11 +222,20 @@ class DuckDbStore(TransactionalStore):
 
     def _query(self, sql: str, wanted: pa.Table) -> list[tuple[Any, ...]]:
         """Run `sql`, in which the Arrow table stands as `wanted`."""
+        with self._registered(wanted):
+            return self._con.execute(sql).fetchall()
+
+    @contextmanager
+    def _registered(self, wanted: pa.Table) -> Iterator[None]:
         self._con.register("wanted", wanted)
         try:
-            return self._con.execute(sql).fetchall()
+            yield
         finally:
             self._con.unregister("wanted")
+
+
+def _key_table(keys: Sequence[StateKey]) -> pa.Table:
+    return pa.table({"fold": [key.fold for key in keys], "key": [key.key for key in keys]})
 
 
 def _seen_table(ids: Sequence[Seen]) -> pa.Table:
