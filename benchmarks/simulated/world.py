@@ -121,12 +121,12 @@ class World:
             ),
             "trainer": Blueprint(
                 lambda: (QueueFold("trainer", "cpu"),),
-                lambda: KafkaStore(self.bus, "trainer", TRAINER_STATE, QueueFold.topics),
+                lambda: KafkaStore(self.bus, "trainer", TRAINER_STATE, QueueFold.topics, clock=self.clock),
                 lambda: {TRAIN: actors.Train(self.faults, self._taste)},
             ),
             "validator": Blueprint(
                 validator_folds,
-                lambda: KafkaStore(self.bus, "validator", VALIDATOR_STATE, DeploymentFold.topics),
+                lambda: KafkaStore(self.bus, "validator", VALIDATOR_STATE, DeploymentFold.topics, clock=self.clock),
                 lambda: {REGISTER: actors.Register(), EVALUATE: actors.Evaluate(self.faults)},
             ),
         }

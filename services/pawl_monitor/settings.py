@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pawl_shared.settings import PawlSettings, Port
+from pawl_shared.settings import Port, RunnerSettings
 
 
-class MonitorSettings(PawlSettings):
+class MonitorSettings(RunnerSettings):
     """Settings of pawl_monitor, beside those that all services share."""
 
     http_port: Port = Field(default=8080, description="port of the console and the API; 0: any free one")
@@ -57,11 +57,6 @@ class MonitorSettings(PawlSettings):
     keep_dead_letters_days: float = Field(
         default=30.0, ge=0, description="how long the console lists dead letters; 0: for ever"
     )
-    keep_seen_days: float = Field(
-        default=60.0,
-        ge=0,
-        description="how old, by its own time, a copy of an event may be and be recognised; 0: any age",
-    )
 
     @property
     def kept(self) -> dict[str, timedelta | None]:
@@ -70,9 +65,9 @@ class MonitorSettings(PawlSettings):
             "interactions": self.keep_interactions_days,
             "replicas": self.keep_replicas_days,
             "dead_letters": self.keep_dead_letters_days,
-            "seen": self.keep_seen_days,
         }
-        return {name: timedelta(days=number) if number else None for name, number in days.items()}
+        kept = {name: timedelta(days=number) if number else None for name, number in days.items()}
+        return kept | {"seen": self.kept_seen}
 
     @property
     def database(self) -> Path:

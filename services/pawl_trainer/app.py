@@ -27,11 +27,12 @@ def build(
 ) -> RunnerService:
     """The service, wired; it connects when it runs."""
     bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
-    store = store or KafkaStore(bus, SERVICE, TRAINER_STATE, QueueFold.topics)
+    clock = clock or SystemClock()
+    store = store or KafkaStore(bus, SERVICE, TRAINER_STATE, QueueFold.topics, settings.kept_seen, clock)
     artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
     source = f"pawl-{SERVICE}-{settings.instance}"
     health = Health(SERVICE)
-    train = Train(settings, artifacts, clock or SystemClock(), source)
+    train = Train(settings, artifacts, clock, source)
     runner = Runner(
         SERVICE,
         source,

@@ -4,11 +4,11 @@ from typing import get_args
 
 from pydantic import Field
 
-from pawl_shared.settings import PawlSettings
+from pawl_shared.settings import RunnerSettings
 from pawl_trainer.spec import Precision, TrainingSettings
 
 
-class TrainerSettings(PawlSettings):
+class TrainerSettings(RunnerSettings):
     """Settings of pawl_trainer, beside those that all services share. Training's own defaults stand in spec.py."""
 
     rank: int = Field(default=TrainingSettings().rank, ge=1, le=256, description="rank of the LoRA matrices")

@@ -31,9 +31,9 @@ def build(
 ) -> RunnerService:
     """The service, wired; it connects when it runs. `handlers` replaces the work that effects stand for."""
     bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
-    store = store or KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics)
-    artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
     clock = clock or SystemClock()
+    store = store or KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics, settings.kept_seen, clock)
+    artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
     source = f"pawl-{SERVICE}-{settings.instance}"
     health, jobs = Health(SERVICE), Jobs(settings)
     runner = Runner(

@@ -6,7 +6,7 @@ import os
 
 from pydantic import Field
 
-from pawl_shared.settings import PawlSettings
+from pawl_shared.settings import RunnerSettings
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.domain.gates import GatePolicy
 from pawl_validator.policy import ProbePolicy, ValidatorPolicy
@@ -14,7 +14,7 @@ from pawl_validator.policy import ProbePolicy, ValidatorPolicy
 _GATES, _PROBES, _CANARY = GatePolicy(), ProbePolicy(), CanaryPolicy()
 
 
-class ValidatorSettings(PawlSettings):
+class ValidatorSettings(RunnerSettings):
     """Settings of pawl_validator, beside those that all services share. Defaults are those of the policies."""
 
     canary_share: float = Field(

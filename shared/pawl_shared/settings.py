@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,22 @@ class PawlSettings(BaseSettings):
     def artifact_cache(self) -> Path:
         """Where local copies of artifacts lie; beside a local store, so that copies can be hard links."""
         return self.data_dir / "artifact-cache"
+
+
+class RunnerSettings(PawlSettings):
+    """What the services share whose work is done by a runner."""
+
+    keep_seen_days: float = Field(
+        default=60.0,
+        ge=0,
+        le=36_500,
+        description="how old, by its own time, a copy of an event may be and be recognised; 0: any age",
+    )
+
+    @property
+    def kept_seen(self) -> timedelta | None:
+        """How long ids of handled events are kept; none: for ever."""
+        return timedelta(days=self.keep_seen_days) if self.keep_seen_days else None
 
 
 class TokenSettings(PawlSettings):

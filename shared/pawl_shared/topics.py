@@ -95,7 +95,11 @@ DEAD_LETTERS = Topic(
 
 def state_topic(service: str) -> Topic:
     """Where a service that commits by Kafka transactions keeps its state: compacted, one record a key."""
-    return Topic(f"pawl.internal.{service}-state", f"state of the {service}", (), compacted=True, internal=True)
+    # All of it is read at every start: within a day, what was replaced or forgotten is gone.
+    lag = {"max.compaction.lag.ms": str(DAY_MS)}
+    return Topic(
+        f"pawl.internal.{service}-state", f"state of the {service}", (), 1, compacted=True, internal=True, extra=lag
+    )
 
 
 VALIDATOR_STATE = state_topic("validator")

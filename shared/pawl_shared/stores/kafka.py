@@ -2,34 +2,49 @@
 
 State lives in a compacted topic, one record a key; the group's offsets are committed inside the same transaction; the
 broker fences an older instance with the same transactional id. On open, everything is read back: a decision service has
-a few thousand keys, not millions.
+a few thousand states, and what it has seen is packed by hours and forgotten in time (seen_hours.py).
 """
 
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pawl_shared.bus import Bus, Message, Partition, Record, Transactions
+from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.stores.port import Commit, Effect, Seen, StateKey, StoredState, TransactionalStore
+from pawl_shared.stores.seen_hours import Chunk, SeenHours
 from pawl_shared.topics import Topic
 
 
 class KafkaStore(TransactionalStore):
-    """For one service: its state topic, its consumer group and its transactional id bear its name."""
+    """For one service: its state topic, its consumer group and its transactional id bear its name.
 
-    def __init__(self, bus: Bus, service: str, state_topic: Topic, topics: Sequence[str]) -> None:
+    Args:
+        kept: how old, by its own time, a copy of an event may be and be recognised; none: any age.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        service: str,
+        state_topic: Topic,
+        topics: Sequence[str],
+        kept: timedelta | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._bus, self._service, self._topic, self._topics = bus, service, state_topic.name, tuple(topics)
         self._transactions: Transactions | None = None
         self._positions: dict[Partition, int] = {}
         self._states: dict[StateKey, StoredState] = {}
-        self._seen: set[Seen] = set()
+        self._seen, self._clock = SeenHours(kept), clock or SystemClock()
         self._effects: dict[UUID, Effect] = {}
 
     def open(self) -> None:
@@ -60,7 +75,7 @@ class KafkaStore(TransactionalStore):
         return [k for _, k in sorted((s.due, k.key) for k, s in items if k.fold == fold and s.due and s.due <= now)]
 
     def seen(self, ids: Sequence[Seen]) -> set[Seen]:
-        return self._seen.intersection(ids)
+        return {seen for seen in ids if seen in self._seen}
 
     def effects(self) -> list[Effect]:
         return list(self._effects.values())
@@ -95,7 +110,10 @@ class KafkaStore(TransactionalStore):
                 message(["state", *key], state and [state.value, state.due and state.due.isoformat()])
                 for key, state in commit.states.items()
             ),
-            *(message(["seen", seen.hour.isoformat(), str(seen.id)], 1) for seen in commit.seen),
+            *(
+                message(["seen", hour.isoformat(), name], None if ids is None else b64encode(ids).decode())
+                for hour, name, ids in (*self._seen.added(commit.seen), *self._seen.upkeep(self._clock.now()))
+            ),
             *(message(["effect", str(effect.id)], [effect.kind, effect.payload]) for effect in commit.effects),
             *(message(["effect", str(done)], None) for done in commit.done),
         ]
@@ -108,8 +126,10 @@ class KafkaStore(TransactionalStore):
             case ["state", fold, name]:
                 due = datetime.fromisoformat(value[1]) if value[1] else None
                 self._states[StateKey(fold, name)] = StoredState(value[0], due)
-            case ["seen", hour, identity]:
-                self._seen.add(Seen(datetime.fromisoformat(hour), UUID(identity)))
+            case ["seen", hour, name]:
+                # 1: written before ids were packed; the name is the id.
+                ids = UUID(name).bytes if value == 1 else None if value is None else b64decode(value)
+                self._seen.take([Chunk(datetime.fromisoformat(hour), name, ids)])
             case ["effect", identity] if value is None:
                 self._effects.pop(UUID(identity), None)
             case ["effect", identity]:
