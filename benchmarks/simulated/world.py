@@ -40,10 +40,9 @@ TICK = 1.0
 WATCH = WatchPolicy(
     ApprovalPolicy(alpha=0.2, delta=0.3, n0=8),
     TriggerPolicy(min_up=2, min_down=2, min_heldout_pairs=1, min_heldout_each=1, cooldown=timedelta(seconds=5),
-                  more_data=1.0, max_rejections=50),
+                  more_data=1.0, max_rejections=50, weigh_every=timedelta(seconds=1)),
 )  # fmt: skip
 CANARY = CanaryPolicy(share=0.5, alpha_promote=0.2, alpha_rollback=0.2, limit_sessions=60)
-WEIGH_EVERY = timedelta(seconds=1)
 RATE = 0.02
 STEPS = 2_500
 CALM_STEPS = 4_000
@@ -51,7 +50,7 @@ CALM_STEPS = 4_000
 
 def monitor_folds() -> tuple[Fold[Any], ...]:
     """As the monitor has them."""
-    return SessionFold(SessionPolicy(gap=GAP), "monitor"), WatchFold(WATCH, "monitor", WEIGH_EVERY), RecordFold()
+    return SessionFold(SessionPolicy(gap=GAP), "monitor"), WatchFold(WATCH, "monitor"), RecordFold()
 
 
 def validator_folds() -> tuple[Fold[Any], ...]:
@@ -117,7 +116,7 @@ class World:
             "monitor": Blueprint(
                 monitor_folds,
                 lambda: MemoryStore(self.database),
-                lambda: {WEIGH: WeighFeedback(feedback, WATCH.trigger, 0.25, "monitor")},
+                lambda: {WEIGH: WeighFeedback(feedback, "monitor")},
             ),
             "trainer": Blueprint(
                 lambda: (QueueFold("trainer", "cpu"),),

@@ -13,16 +13,16 @@ from uuid import uuid4
 
 import httpx
 
-from pawl_cli import follow, ports
+from pawl_cli import follow, policies, ports
 from pawl_cli.data_folder import DataFolder, RunningNote
 from pawl_cli.embedded_kafka import EmbeddedKafka, answers
 from pawl_cli.process import Program
 from pawl_cli.supervise import Happening, Supervisor
-from pawl_shared.codec import encode
 from pawl_shared.errors import PawlError
 from pawl_shared.events import RegisterModelCommand
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.topics import COMMANDS, DEPLOYMENTS, TOPICS
+from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.topics import DEPLOYMENTS, TOPICS
 
 SERVICES = ("inference", "streams", "monitor", "trainer", "validator")
 # For those who let apps talk to it: ports that people know by heart, where they are free.
@@ -48,6 +48,7 @@ class Options:
     kafka: str = ""  # bootstrap servers of a cluster; empty: the embedded one
     ports: Mapping[str, int] = field(default_factory=dict)  # wanted ones by service; the others get any free one
     environment: Mapping[str, str] = field(default_factory=dict)  # PAWL_* settings for all services
+    policy: ModelPolicy | None = None  # of the model; none: the one that is valid, or else Pawl's defaults
 
 
 # Told what is going on: a step's name, its share done (None: not known), and a few words.
@@ -116,21 +117,20 @@ class Stack:
         return broker.bootstrap_servers
 
     def _register(self) -> None:
-        """Ask for the model, unless this base was asked for last and serves: one that failed is then tried again."""
-        model, base = self.options.model, self.options.base
-        commands = follow.everything(self.bus, COMMANDS)
-        asked = [e.base for e in commands if isinstance(e, RegisterModelCommand) and e.model == model]
+        """Its policy, so that all that is decided has one; then ask for the model, unless this base was asked for last
+        and serves: one that failed is then tried again."""
+        model, policy = self.options.model, self.options.policy
+        known = policies.known(self.bus, model)
+        if policy is not None or known.valid is None:
+            policies.apply_policy(self.bus, policy or ModelPolicy(model=model), known, "pawl up", "start")
+        base = (policy.base if policy else None) or self.options.base
         served = any(getattr(event, "model", None) == model for event in follow.everything(self.bus, DEPLOYMENTS))
-        if served and asked[-1:] == [base]:
+        if served and known.base == base:
             return
         command = RegisterModelCommand(
             id=uuid4(), time=datetime.now(UTC), source="pawl-cli", model=model, base=base, who="pawl up", why="start"
         )
-        producer = self.bus.producer("pawl-cli")
-        try:
-            producer.send(encode(command)).result(timeout=30)
-        finally:
-            producer.close()
+        policies.publish(self.bus, command)
 
     def _start_services(self, servers: str) -> None:
         data = self.options.data

@@ -6,9 +6,7 @@ import duckdb
 
 from pawl_monitor import routes
 from pawl_monitor.console.pages import Pages
-from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
-from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
@@ -54,11 +52,11 @@ def build(
     store = DuckDbStore(cursors())
     store.open()  # makes the runner's tables, which the console reads from its first request on
     source = f"pawl-{SERVICE}-{settings.instance}"
-    policy, health, reader = watch_policy(settings), Health(SERVICE), Reader(cursors)
+    policy, health, reader = WatchPolicy(), Health(SERVICE), Reader(cursors)
     masters = master_keys.of_settings(settings)
     key_follower = KeyFollower(bus, masters)
     texts = Texts(Opener(key_follower))
-    weigh = WeighFeedback(StoredFeedback(reader, artifacts, texts), policy.trigger, settings.heldout_share, source)
+    weigh = WeighFeedback(StoredFeedback(reader, artifacts, texts), source)
     runner = Runner(
         SERVICE,
         source,
@@ -67,31 +65,13 @@ def build(
         store,
         (
             SessionFold(SessionPolicy(gap=settings.session_gap), source),
-            WatchFold(policy, source, settings.weigh_every),
+            WatchFold(policy, source),
             RecordFold(),
         ),
         {WEIGH: weigh},
         on_ready=lambda: health.clear("start"),
         pace=Pace(gather=settings.gather_seconds),
     )
-    gather = Gather(reader, texts, policy, settings.heldout_share)
+    gather = Gather(reader, texts, policy)
     asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock, settings.database.parent)
     return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)
-
-
-def watch_policy(settings: MonitorSettings) -> WatchPolicy:
-    """The policies that the settings describe."""
-    approval = ApprovalPolicy(
-        alpha=settings.drift_alpha, delta=settings.drift_delta, n0=settings.drift_reference_sessions
-    )
-    trigger = TriggerPolicy(
-        min_pairs=settings.trigger_min_pairs,
-        min_up=settings.trigger_min_up,
-        min_down=settings.trigger_min_down,
-        min_heldout_pairs=settings.trigger_min_heldout_pairs,
-        min_heldout_each=settings.trigger_min_heldout_each,
-        cooldown=settings.trigger_cooldown,
-        more_data=settings.trigger_more_data,
-        max_rejections=settings.trigger_max_rejections,
-    )
-    return WatchPolicy(approval, trigger)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pawl_monitor.app import SERVICE, watch_policy
+from pawl_monitor.app import SERVICE
+from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WEIGH, WatchFold, Weighing
 from pawl_monitor.handlers.retrain import request_id
 from pawl_monitor.settings import MonitorSettings
@@ -31,17 +32,20 @@ def unfounded(rebuilt: Rebuilt, bus: Bus) -> Iterator[Difference]:
         weighing = weighings.get(request.id)
         if weighing is None:
             yield Difference(request.TYPE, request.id, "the log has it, the replay sees no occasion for it")
-        elif (request.base, request.parent) != (weighing.base, weighing.parent):
-            fields = (("base", request.base, weighing.base), ("parent", request.parent, weighing.parent))
+        elif fields := tuple(
+            (name, getattr(request, name), getattr(weighing, name))
+            for name in ("base", "parent", "policy")
+            if getattr(request, name) != getattr(weighing, name)
+        ):
             yield Difference(request.TYPE, request.id, "it comes out differently", fields)
 
 
-def report(settings: MonitorSettings, bus: Bus, progress: Progress) -> dict[str, Any]:
+def report(bus: Bus, progress: Progress) -> dict[str, Any]:
     """What the monitor decided, beside what the same folds decide from the log."""
-    folds = (WatchFold(watch_policy(settings), SERVICE, settings.weigh_every),)
+    folds = (WatchFold(WatchPolicy(), SERVICE),)
     return replay(bus, SERVICE, folds, DECIDED, lambda rebuilt: unfounded(rebuilt, bus), progress)
 
 
 if __name__ == "__main__":
     settings = MonitorSettings()
-    sys.exit(main(SERVICE, lambda progress: report(settings, KafkaBus(settings.kafka_bootstrap_servers), progress)))
+    sys.exit(main(SERVICE, lambda progress: report(KafkaBus(settings.kafka_bootstrap_servers), progress)))

@@ -13,6 +13,7 @@ from pawl_shared.service import Health
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import TransactionalStore
 from pawl_shared.topics import VALIDATOR_STATE
+from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.effects import Evaluate, Jobs, Register
 from pawl_validator.handlers.folds import EVALUATE, REGISTER, DeploymentFold
 from pawl_validator.settings import ValidatorSettings
@@ -42,7 +43,7 @@ def build(
         settings.instance,
         bus,
         store,
-        (DeploymentFold(settings.policy.canary, source),),
+        (DeploymentFold(CanaryPolicy(), source),),
         handlers
         or {
             REGISTER: Register(settings, jobs, artifacts, health, clock, source),

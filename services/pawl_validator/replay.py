@@ -10,17 +10,18 @@ from pawl_shared.events import CanaryObserved, DeploymentChanged, StageChanged
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.replay import Progress, main, replay
 from pawl_validator.app import SERVICE
+from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold
 from pawl_validator.settings import ValidatorSettings
 
 DECIDED = (DeploymentChanged, StageChanged, CanaryObserved)
 
 
-def report(settings: ValidatorSettings, bus: Bus, progress: Progress) -> dict[str, Any]:
+def report(bus: Bus, progress: Progress) -> dict[str, Any]:
     """What the validator decided, beside what the same fold decides from the log."""
-    return replay(bus, SERVICE, (DeploymentFold(settings.policy.canary, SERVICE),), DECIDED, progress=progress)
+    return replay(bus, SERVICE, (DeploymentFold(CanaryPolicy(), SERVICE),), DECIDED, progress=progress)
 
 
 if __name__ == "__main__":
     settings = ValidatorSettings()
-    sys.exit(main(SERVICE, lambda progress: report(settings, KafkaBus(settings.kafka_bootstrap_servers), progress)))
+    sys.exit(main(SERVICE, lambda progress: report(KafkaBus(settings.kafka_bootstrap_servers), progress)))

@@ -67,6 +67,7 @@ COMMANDS = Topic(
     "what people and programs ask for, with who and why",
     (
         e.RegisterModelCommand,
+        e.ConfigureModelCommand,
         e.PromoteCommand,
         e.RollbackCommand,
         e.RetrainCommand,

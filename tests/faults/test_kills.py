@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from pawl_cli.follow import Follower
 from pawl_cli.stack import Options, Stack
 from pawl_shared import events as e
 from pawl_shared.codec import decode
+from pawl_shared.model_policy import Approval, Canary, Detectors, Gates, ModelPolicy, Probes, Triggers
 from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, DRIFT, EVIDENCE, FEEDBACK, INFERENCES, TRAINING, Topic
 
 pytestmark = [
@@ -37,15 +39,15 @@ ENVIRONMENT = {
     "PAWL_SESSION_GAP_SECONDS": "2",
     "PAWL_TICK_SECONDS": "0.5",
     "PAWL_GATHER_SECONDS": "0.1",
-    "PAWL_DRIFT_REFERENCE_SESSIONS": "40",
-    "PAWL_WEIGH_SECONDS": "1",
-    "PAWL_TRIGGER_COOLDOWN_SECONDS": "1",
     "PAWL_LEARNING_RATE": "0.005",
-    "PAWL_CANARY_SHARE": "0.5",
-    "PAWL_PROBE_PROMPTS": "48",
-    "PAWL_GATE_MAX_PERPLEXITY_RISE": "9",
-    "PAWL_GATE_MAX_DEGENERATION_RISE": "0.99",
 }
+POLICY = ModelPolicy(
+    detectors=Detectors(approval=Approval(reference_sessions=40)),
+    triggers=Triggers(weigh_every=timedelta(seconds=1), cooldown=timedelta(seconds=1)),
+    gates=Gates(max_perplexity_rise=9, max_degeneration_rise=0.99),
+    probes=Probes(prompts=48),
+    canary=Canary(share=0.5),
+)
 CORRECTION = "Yes."
 
 
@@ -153,7 +155,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     base = write_random_tiny(tmp_path_factory.mktemp("base") / "tiny")
     data = tmp_path_factory.mktemp("data")
-    stack = Stack(Options(data=data, base=str(base), environment=ENVIRONMENT))
+    stack = Stack(Options(data=data, base=str(base), environment=ENVIRONMENT, policy=POLICY))
     try:
         stack.start(lambda *_: None)
         yield World(stack)

@@ -19,14 +19,13 @@ from pawl_shared import adapter_format
 from pawl_shared.artifacts import digest_of_file
 from pawl_shared.child import Reporter
 from pawl_shared.graph_spec import GraphSpec
+from pawl_shared.model_policy import Gates, Probes
 from pawl_validator import evaluate
-from pawl_validator.domain.gates import GatePolicy
 from pawl_validator.evaluation import probes
 from pawl_validator.evaluation.heldout import Scored
 from pawl_validator.evaluation.model import EvaluationModel
 from pawl_validator.evaluation.report import EvaluationSpec, Report
 from pawl_validator.onnx_export import export_base
-from pawl_validator.policy import ProbePolicy
 
 BASE, GRAPH, DATASET = "b" * 64, "9" * 64, "da" * 32
 Tensors = dict[str, NDArray[np.float32]]
@@ -65,8 +64,8 @@ class Bench:
             parent_file=parent,
             dataset=DATASET,
             dataset_dir=self.folder / dataset,
-            gates=GatePolicy(),
-            probes=ProbePolicy(neutral_texts=80, prompts=96, answer_tokens=16, parity_prompts=8),
+            gates=Gates(),
+            probes=Probes(neutral_texts=80, prompts=96, answer_tokens=16, parity_prompts=8),
             threads=1,  # a model this small only waits for its other threads
         )
         (job / "spec.json").write_text(spec.model_dump_json())

@@ -25,6 +25,7 @@ from pawl_shared.bus import Message
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.model_policy import ModelPolicy
 from pawl_shared.runner import Pace, Runner
 from pawl_shared.sealed_events import sealed
 from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
@@ -105,9 +106,7 @@ class World:
         self.keys = MemoryKeys()
         self.texts = Texts(Opener(self.keys))
         self._ring = KeyRing(self.keys)
-        self._weigh = WeighFeedback(
-            StoredFeedback(self.reader, self.artifacts, self.texts), self.policy.trigger, 0.25, "test"
-        )
+        self._weigh = WeighFeedback(StoredFeedback(self.reader, self.artifacts, self.texts), "test")
         self._start()
 
     @property
@@ -139,6 +138,19 @@ class World:
             )
         )
         self.pump()
+
+    def configure(self, triggers: dict[str, object], reference: int = 250) -> str:
+        """Apply a policy; answers its digest."""
+        detectors = {"approval": {"reference_sessions": reference}}
+        policy = ModelPolicy.model_validate({"model": MODEL, "triggers": triggers, "detectors": detectors})
+        self.publish(
+            e.ConfigureModelCommand(
+                id=uuid5(NAMESPACE_OID, policy.digest), time=self.now, source="test", model=MODEL, who="ada",
+                policy=policy, digest=policy.digest,
+            )
+        )  # fmt: skip
+        self.pump()
+        return policy.digest
 
     def sessions(
         self,
@@ -203,7 +215,7 @@ class World:
         self.store = DuckDbStore(self._cursors())
         folds = (
             SessionFold(SessionPolicy(gap=GAP), "test"),
-            WatchFold(self.policy, "test", timedelta(seconds=5)),
+            WatchFold(self.policy, "test"),
             RecordFold(),
         )
         pace = Pace(poll=0, sleep=lambda _: None, pool=Nobody)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from pawl_shared import events as e
+from pawl_shared.model_policy import Canary, ModelPolicy
 
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 250000, tzinfo=UTC)
 MODEL = "default/assistant"
@@ -30,6 +31,7 @@ FEEDBACK = e.FeedbackReceived(
     **envelope(2), inference_id=uid(100), model=MODEL, session="s-1", subject="0f" * 16, kind="correction",
     text="Air scatters blue light most.",
 )  # fmt: skip
+POLICY = ModelPolicy(purpose="answers customers", owner="shop team", canary=Canary(share=0.2))
 VERSION = e.DeployedVersion(version=BASE, base=BASE, graph=GRAPH)
 GATE = e.GateResult(gate="retention", passed=True, sentence="0.3 % more perplexity, 3 % allowed", numbers={"rise": 0.3})
 
@@ -90,6 +92,9 @@ SAMPLES: tuple[e.Event, ...] = (
         **envelope(29), name=f"default/subject/{'0f' * 16}/{uid(29).hex}", wrapped="AAAA", master="01234567"
     ),
     e.RegisterModelCommand(**envelope(21), model=MODEL, who="pawl up", base="smollm2-135m-instruct"),
+    e.ConfigureModelCommand(
+        **envelope(30), model=MODEL, who="ada", why="more canary", policy=POLICY, digest=POLICY.digest
+    ),
     e.PromoteCommand(**envelope(22), model=MODEL, who="ada", why="looks good", version=ADAPTER),
     e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),
     e.RetrainCommand(**envelope(24), model=MODEL, who="ada"),

@@ -41,6 +41,7 @@ class World:
         self.bus = MemoryBus(self.clock)
         self.bus.create_topics(TOPICS)
         self.policy = CanaryPolicy(share=share, limit_hours=24)
+        self.orders: list[EvaluationOrder] = []
         self._producer = self.bus.producer("test")
         self._unsound = frozenset(unsound)
         self._restart_every, self._batches, self._sessions, self._ticks = restart_every, 0, 0, 0
@@ -166,7 +167,9 @@ class World:
                 version=command.base, kind="base", base=command.base, graph=GRAPH,
             )  # fmt: skip
             return
-        trained = EvaluationOrder.model_validate_json(effect.payload).trained
+        order = EvaluationOrder.model_validate_json(effect.payload)
+        self.orders.append(order)
+        trained = order.trained
         common = {
             "id": derived_id(trained.id, "verdict"), "time": self.now, "source": "test", "model": MODEL,
             "run": trained.run, "adapter": trained.adapter, "report": REPORT, "gates": (),

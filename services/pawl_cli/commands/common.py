@@ -1,5 +1,6 @@
 """What commands share: where a running Pawl is, JSON output, and errors as one sentence."""
 
+import getpass
 import json
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Servers = Annotated[
     str, typer.Option("--kafka-bootstrap-servers", help="The cluster; by default the one of the running `pawl up`.")
 ]
+Who = Annotated[str, typer.Option("--who", help="Who wants it; by default the user of this machine.")]
+Why = Annotated[str, typer.Option("--why", help="Why, for those who look later.")]
 DEFAULT_DATA = default_data_dir()
 
 errors = Console(stderr=True, highlight=False)
@@ -47,6 +50,19 @@ def running(data: Path) -> RunningNote:
 
 def bus_of(note: RunningNote) -> Bus:
     return KafkaBus(note.kafka)
+
+
+def bus_at(data: Path, kafka: str) -> Bus:
+    """The bus of the cluster that is named, or of the Pawl that runs in the folder. Raises NotRunningError."""
+    return KafkaBus(kafka) if kafka else bus_of(running(data))
+
+
+def user() -> str:
+    """Who asks: the user of this machine."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return "unknown"
 
 
 def monitor_of(note: RunningNote) -> MonitorClient:

@@ -1,6 +1,5 @@
 """`pawl dead-letters`: what could not be read or handled, and trying it again."""
 
-import getpass
 import re
 from base64 import b64decode
 from datetime import datetime, timedelta
@@ -12,12 +11,23 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, errors, print_json, running, told
+from pawl_cli.commands.common import (
+    DEFAULT_DATA,
+    FAILED,
+    AsJson,
+    Data,
+    Servers,
+    Who,
+    Why,
+    bus_at,
+    errors,
+    print_json,
+    told,
+    user,
+)
 from pawl_cli.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
-from pawl_shared.bus import Bus
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import DeadLetterError
-from pawl_shared.kafka_bus import KafkaBus
 
 dead_letters_app = typer.Typer(help="Records that could not be read or handled.", no_args_is_help=True)
 EXCERPT = 2_000
@@ -47,7 +57,7 @@ def list_(
     """
     with told():
         filters = Filters(service, topic, _since(since), reason)
-        letters = [letter for letter in load(_bus(data, kafka)) if filters.match(letter)]
+        letters = [letter for letter in load(bus_at(data, kafka)) if filters.match(letter)]
         shown = letters[-limit:] if limit else []
         if json:
             print_json({"total": len(letters), "reasons": by_reason(letters), "letters": [_plain(x) for x in shown]})
@@ -67,7 +77,7 @@ def show(
     Example:  pawl dead-letters show 3f2a9c1e
     """
     with told():
-        letter = find(load(_bus(data, kafka)), letter_id)
+        letter = find(load(bus_at(data, kafka)), letter_id)
         if json:
             print_json(_plain(letter) | _content(letter))
         else:
@@ -82,8 +92,8 @@ def retry_(
     topic: Topic = "",
     since: Since = "",
     reason: Reason = "",
-    who: Annotated[str, typer.Option("--who", help="Who wants it; by default the user of this machine.")] = "",
-    why: Annotated[str, typer.Option("--why", help="Why, for those who look later.")] = "",
+    who: Who = "",
+    why: Why = "",
     data: Data = DEFAULT_DATA,
     kafka: Servers = "",
     json: AsJson = False,
@@ -97,7 +107,7 @@ def retry_(
     if bool(letter_ids) == all_:
         raise typer.BadParameter("name letters by their ids, or give --all (with --service, --topic, …): one of both")
     with told():
-        bus, filters = _bus(data, kafka), Filters(service, topic, _since(since), reason)
+        bus, filters = bus_at(data, kafka), Filters(service, topic, _since(since), reason)
         letters = load(bus)
         chosen = (
             [letter for letter in letters if letter.state == "open" and filters.match(letter)]
@@ -106,7 +116,7 @@ def retry_(
                 {letter.event.id: letter for letter in (find(letters, name) for name in letter_ids or ())}.values()
             )
         )
-        done = retry(bus, chosen, (who or _user())[:200], why, SystemClock().now(), SystemRandom())
+        done = retry(bus, chosen, (who or user())[:200], why, SystemClock().now(), SystemRandom())
         if json:
             print_json({"retried": [x.event.id for x in done.done], "refused": done.refused})
         else:
@@ -115,17 +125,6 @@ def retry_(
                 errors.print(f"{identity}: {problem}", markup=False)
     if done.refused:
         raise typer.Exit(FAILED)
-
-
-def _bus(data: Any, kafka: str) -> Bus:
-    return KafkaBus(kafka or running(data).kafka)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        return "unknown"
 
 
 def _since(text: str) -> datetime | None:

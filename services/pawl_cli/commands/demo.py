@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from pawl_cli.demo.run import Demo, DemoOptions, conclude
 from pawl_cli.memory import MemoryPeak
 from pawl_cli.stack import Options, running
 from pawl_cli.terminal import Terminal
+from pawl_shared.model_policy import Approval, Canary, Detectors, ModelPolicy, Triggers
 from pawl_shared.settings import default_data_dir
 
 # A crowd's hour passes in minutes: sessions are over after seconds, and half of them meet the challenger, since a
@@ -23,10 +25,13 @@ from pawl_shared.settings import default_data_dir
 ENVIRONMENT = {
     "PAWL_SESSION_GAP_SECONDS": "4",
     "PAWL_TICK_SECONDS": "1",
-    "PAWL_TRIGGER_COOLDOWN_SECONDS": "20",
-    "PAWL_CANARY_SHARE": "0.5",
-    "PAWL_DRIFT_REFERENCE_SESSIONS": "200",
 }
+POLICY = ModelPolicy(
+    purpose="Shows the loop with a synthetic crowd.",
+    detectors=Detectors(approval=Approval(reference_sessions=200)),
+    triggers=Triggers(cooldown=timedelta(seconds=20)),
+    canary=Canary(share=0.5),
+)
 
 
 def demo(
@@ -54,7 +59,7 @@ def demo(
     kind: Kind = "no-shift" if no_shift else "bad-data" if bad_data else "shift"
     folder = (data or _new_folder(seed)).expanduser().absolute()
     options = DemoOptions(Plan(kind), seed, time_limit * 60, folder / "logs" / "crowd.log")
-    stack_options = Options(folder, base=base, kafka=kafka, environment=ENVIRONMENT)
+    stack_options = Options(folder, base=base, kafka=kafka, environment=ENVIRONMENT, policy=POLICY)
     with told(), Terminal() as terminal:
         result = _run(stack_options, options, terminal, out)
         if json:

@@ -8,8 +8,8 @@ from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Servers, errors
 
 DIFFERENT = 3
 ADVICE = (
-    "Settings or a version of Pawl that were changed since decide differently, too: "
-    "give the PAWL_* settings of that time."
+    "Another version of Pawl may decide differently, too: use the one that decided. "
+    "Policies need no care: each decision is made again under the one of its time."
 )
 
 

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pawl_shared.model_policy import Triggers
+
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -74,22 +76,8 @@ class TriggerDecision(Frozen):
         return "retrain: " + "; ".join(r.sentence for r in self.reasons)
 
 
-class TriggerPolicy(Frozen):
-    """Conditions for a retraining run.
-
-    The counts are what one run on SmolLM2-135M was measured to need: 12 corrections, or 30 liked and 30 disliked
-    answers, took approval on unseen prompts above 87 %. Those held out are what the validator's gate `learned` asks
-    for: with fewer it would refuse every candidate.
-    """
-
-    min_pairs: int = 12
-    min_up: int = 30
-    min_down: int = 30
-    min_heldout_pairs: int = 8
-    min_heldout_each: int = 10
-    cooldown: timedelta = timedelta(minutes=10)
-    more_data: float = 1.5
-    max_rejections: int = 3
+class TriggerPolicy(Triggers):
+    """Decides by what a model's policy says under `triggers`."""
 
     def decide(self, state: TriggerState, usable: Usable, now: datetime) -> TriggerDecision:
         """Whether to retrain now. Raises nothing; a state that makes no sense simply does not fire."""

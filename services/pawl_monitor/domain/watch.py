@@ -6,8 +6,9 @@ answers the new state with what follows from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,7 @@ from pawl_monitor.domain.approval import (
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
 from pawl_shared.events import (
+    ConfigureModelCommand,
     DeployedVersion,
     DeploymentChanged,
     DriftDetected,
@@ -34,6 +36,7 @@ from pawl_shared.events import (
     SessionObserved,
 )
 from pawl_shared.ids import derived_id
+from pawl_shared.model_policy import Detectors, Governing, Triggers
 
 DETECTOR = "approval"
 WORDS = {"drop": "fell", "rise": "rose"}
@@ -69,6 +72,12 @@ class Watched(BaseModel):
     recovery: Recovery | None = None
     trigger: TriggerState = TriggerState()
     weighed: datetime | None = None
+    configured: Governing | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """Of the policy that is valid now."""
+        return self.configured.digest if self.configured else None
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,19 @@ class WatchPolicy:
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
     resolve_level: float = 0.01
     horizon: timedelta = timedelta(days=7)
+
+    def governing(self, state: Watched) -> WatchPolicy:
+        """What is decided by now: what was configured, else this one."""
+        if state.configured is None:
+            return self
+        return _configured(self, state.configured.policy.detectors, state.configured.policy.triggers)
+
+    def configured(self, state: Watched, command: ConfigureModelCommand) -> Watched:
+        """Another policy from here on. Other detectors learn from new: a level that follows from the data is none."""
+        new = state.model_copy(update={"configured": Governing(policy=command.policy, digest=command.digest)})
+        if self.governing(new).approval == self.governing(state).approval or not state.detector.n:
+            return new
+        return new.model_copy(update={"detector": ApprovalState(), "references": state.references + 1})
 
     def observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
         """One session. Only rated sessions of the champion's own arm and version speak for it."""
@@ -179,6 +201,7 @@ class WatchPolicy:
             evidence=change.evidence,
             threshold=change.threshold,
             sentence=sentence_of(change),
+            policy=state.digest,
         )
         # The detector starts again: its reference says how approval was, and that is over.
         new = state.model_copy(update={"detector": ApprovalState(), "references": state.references + 1})
@@ -209,6 +232,7 @@ class WatchPolicy:
                 alarm=state.recovery.alarm,
                 now=by.after,
                 sentence="Approval fell further; a newer alarm stands for both.",
+                policy=state.digest,
             ),
         )
 
@@ -231,9 +255,20 @@ class WatchPolicy:
             alarm=recovery.alarm,
             now=interval(now),
             sentence=f"Approval is {percent(now)}, above the {recovery.fallen:.0%} that it had fallen to at most.",
+            policy=state.digest,
         )
         trigger = state.trigger.model_copy(update={"occasion": None})
         return state.model_copy(update={"recovery": None, "trigger": trigger}), (resolved,)
+
+
+@lru_cache(maxsize=64)
+def _configured(default: WatchPolicy, detectors: Detectors, triggers: Triggers) -> WatchPolicy:
+    approval = detectors.approval
+    return replace(
+        default,
+        approval=ApprovalPolicy(alpha=approval.alpha, delta=approval.delta, n0=approval.reference_sessions),
+        trigger=TriggerPolicy(**dict(triggers)),
+    )
 
 
 def bet_on_recovery(recovery: Recovery, reward: float) -> Recovery:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from pawl_monitor import rows
 from pawl_monitor.domain.sessions import Session, SessionPolicy
-from pawl_monitor.domain.triggers import TriggerState
+from pawl_monitor.domain.triggers import TriggerPolicy, TriggerState
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_shared import events as e
 from pawl_shared import topics
@@ -29,6 +29,8 @@ class Weighing(BaseModel):
     base: str
     parent: str | None
     trigger: TriggerState
+    by: TriggerPolicy = TriggerPolicy()
+    policy: str | None = None
 
 
 class SessionFold:
@@ -55,7 +57,10 @@ class SessionFold:
 
 
 class WatchFold:
-    """Evidence into alarms, and the loop's progress into a decision to retrain."""
+    """Evidence into alarms, and the loop's progress into a decision to retrain.
+
+    `policy`: of a model for which nothing is configured.
+    """
 
     name = "watch"
     topics: tuple[str, ...] = tuple(
@@ -64,8 +69,8 @@ class WatchFold:
     )
     state = Watched
 
-    def __init__(self, policy: WatchPolicy, source: str, weigh_every: timedelta) -> None:
-        self._policy, self._source, self._every = policy, source, weigh_every
+    def __init__(self, policy: WatchPolicy, source: str) -> None:
+        self._policy, self._source = policy, source
 
     def keys(self, event: e.Event) -> Sequence[str]:
         model: str = getattr(event, "model", "")
@@ -73,55 +78,51 @@ class WatchFold:
 
     def step(self, key: str, state: Watched | None, delivery: Delivery) -> Step[Watched]:
         state = state or Watched(model=key)
+        policy = self._policy.governing(state)
         match delivery.event:
+            case e.ConfigureModelCommand() as event:
+                return Step(self._policy.configured(state, event))
             case e.SessionObserved() as event:
-                return self._observed(state, event, _place(delivery))
+                return self._observed(policy, state, event, _place(delivery))
             case e.Tick() as event:
-                return self._tick(state, event, delivery.at)
+                return self._tick(policy.trigger, state, event, delivery.at)
             case e.DeploymentChanged() as event:
-                return Step(self._policy.deployed(state, event, delivery.at))
+                return Step(policy.deployed(state, event, delivery.at))
             case e.RetrainCommand() as event:
-                return Step(self._policy.asked(state, event, delivery.at))
+                return Step(policy.asked(state, event, delivery.at))
             case _:
-                trigger = self._progress(state.trigger, delivery.event, delivery.at)
+                trigger = _progress(policy.trigger, state.trigger, delivery.event, delivery.at)
                 return Step(state.model_copy(update={"trigger": trigger}))
 
     def timer(self, key: str, state: Watched, tick: Delivery) -> Step[Watched]:
         return Step(state)
 
-    def _observed(self, state: Watched, event: e.SessionObserved, place: rows.Place) -> Step[Watched]:
-        seen = self._policy.observed(state, event, self._source)
+    def _observed(
+        self, policy: WatchPolicy, state: Watched, event: e.SessionObserved, place: rows.Place
+    ) -> Step[Watched]:
+        seen = policy.observed(state, event, self._source)
         written = [rows.evidence_row(event, place)]
         if seen.detector is not None and seen.decision is not None:
             written.append(rows.detector_row(event, seen.detector, seen.decision, place))
         return Step(seen.state, events=seen.events, rows=tuple(written))
 
-    def _tick(self, state: Watched, event: e.Tick, at: datetime) -> Step[Watched]:
-        waited = state.weighed is None or at - state.weighed >= self._every
-        if state.champion is None or not waited or not self._policy.trigger.due(state.trigger, at):
+    def _tick(self, policy: TriggerPolicy, state: Watched, event: e.Tick, at: datetime) -> Step[Watched]:
+        waited = state.weighed is None or at - state.weighed >= policy.weigh_every
+        if state.champion is None or not waited or not policy.due(state.trigger, at):
             return Step(state)
         champion = state.champion
         parent = champion.version if champion.slot_file else None
-        weighing = Weighing(model=state.model, now=at, base=champion.base, parent=parent, trigger=state.trigger)
+        weighing = Weighing(
+            model=state.model,
+            now=at,
+            base=champion.base,
+            parent=parent,
+            trigger=state.trigger,
+            by=policy,
+            policy=state.digest,
+        )
         effect = Effect(derived_id(event.id, WEIGH), WEIGH, weighing.model_dump_json())
         return Step(state.model_copy(update={"weighed": at}), effects=(effect,))
-
-    def _progress(self, trigger: TriggerState, event: e.Event, at: datetime) -> TriggerState:
-        policy = self._policy.trigger
-        match event:
-            case e.RetrainRequested():
-                return policy.requested(trigger, event.id, event.counts.get("train", 0))
-            case e.TrainingFailed() if _current(trigger, event.run):
-                return policy.failed(trigger, at)
-            case e.CandidateValidated() if _current(trigger, event.run):
-                return policy.validated(trigger, event.adapter)
-            case e.CandidateRejected() if _current(trigger, event.run):
-                return policy.rejected(trigger, at)
-            case e.PauseCommand():
-                why = f"{event.who} paused the loop" + (f": {event.why}" if event.why else "")
-                return policy.paused(trigger, why if event.paused else "")
-            case _:
-                return trigger
 
 
 class RecordFold:
@@ -157,6 +158,24 @@ class RecordFold:
 
     def timer(self, key: str, state: BaseModel, tick: Delivery) -> Step[BaseModel]:
         return Step(None)
+
+
+def _progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: datetime) -> TriggerState:
+    """The loop's progress, as the trigger policy remembers it."""
+    match event:
+        case e.RetrainRequested():
+            return policy.requested(trigger, event.id, event.counts.get("train", 0))
+        case e.TrainingFailed() if _current(trigger, event.run):
+            return policy.failed(trigger, at)
+        case e.CandidateValidated() if _current(trigger, event.run):
+            return policy.validated(trigger, event.adapter)
+        case e.CandidateRejected() if _current(trigger, event.run):
+            return policy.rejected(trigger, at)
+        case e.PauseCommand():
+            why = f"{event.who} paused the loop" + (f": {event.why}" if event.why else "")
+            return policy.paused(trigger, why if event.paused else "")
+        case _:
+            return trigger
 
 
 def _place(delivery: Delivery) -> rows.Place:

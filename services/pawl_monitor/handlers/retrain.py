@@ -8,7 +8,6 @@ from typing import Protocol
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import Weighing
 from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
@@ -51,9 +50,8 @@ class WeighFeedback:
     crash, it is one run.
     """
 
-    def __init__(self, feedback: Feedback, policy: TriggerPolicy, heldout_share: float, source: str) -> None:
-        self._feedback, self._policy = feedback, policy
-        self._heldout_share, self._source = heldout_share, source
+    def __init__(self, feedback: Feedback, source: str) -> None:
+        self._feedback, self._source = feedback, source
         self._log = logging.get("pawl.monitor")
         self._asked: set[UUID] = set()
 
@@ -64,9 +62,9 @@ class WeighFeedback:
         identity = request_id(weighing)
         if identity in self._asked:  # owed before the fold had heard of the request
             return ()
-        request = request_of(weighing, self._heldout_share)
+        request = request_of(weighing)
         lines = self._feedback.collect(request)
-        decision = self._policy.decide(weighing.trigger, datasets.usable(lines), weighing.now)
+        decision = weighing.by.decide(weighing.trigger, datasets.usable(lines), weighing.now)
         if not decision.fire:
             return ()
         digest = self._feedback.freeze(lines, request)
@@ -85,6 +83,7 @@ class WeighFeedback:
                 parent=weighing.parent,
                 counts=datasets.counts(lines),
                 reasons=tuple(reason.sentence for reason in decision.reasons),
+                policy=weighing.policy,
             ),
         )
 
@@ -109,7 +108,7 @@ def request_time(weighing: Weighing) -> datetime:
     return max(occasion.time, ended) if ended else occasion.time
 
 
-def request_of(weighing: Weighing, heldout_share: float) -> datasets.Request:
+def request_of(weighing: Weighing) -> datasets.Request:
     """The snapshot that an occasion asks for: data since it began, so that the old taste does not dilute the new."""
     occasion = weighing.trigger.occasion
     assert occasion is not None, "only an occasion has data"
@@ -120,5 +119,5 @@ def request_of(weighing: Weighing, heldout_share: float) -> datasets.Request:
         base=weighing.base,
         parent=weighing.parent,
         alarm=occasion.alarm,
-        heldout_share=heldout_share,
+        heldout_share=weighing.by.heldout_share,
     )

@@ -28,10 +28,10 @@ FEWEST, MOST, PER_BUCKET = 8, 72, 14
 
 
 class Gather:
-    """Answers for the API and the console. `heldout_share` splits feedback as the next snapshot would."""
+    """Answers for the API and the console. `policy`: of models for which nothing is configured."""
 
-    def __init__(self, reader: Reader, texts: Texts, policy: WatchPolicy, heldout_share: float) -> None:
-        self.reader, self._texts, self._policy, self._heldout_share = reader, texts, policy, heldout_share
+    def __init__(self, reader: Reader, texts: Texts, policy: WatchPolicy) -> None:
+        self.reader, self._texts, self._policy = reader, texts, policy
 
     def overview(self, model: str, now: datetime) -> o.Overview:
         """Everything the first page shows."""
@@ -93,12 +93,13 @@ class Gather:
     def trigger(self, model: str, now: datetime, state: Watched | None) -> tuple[TriggerDecision, Usable]:
         """What the trigger policy says now, with the feedback that it would weigh."""
         trigger = state.trigger if state else TriggerState()
+        policy = self._governing(state).trigger
         if trigger.occasion is None:  # feedback counts from the moment that an alarm names
-            decision = self._policy.trigger.decide(trigger, Usable(), now)
+            decision = policy.decide(trigger, Usable(), now)
             others = tuple(r for r in decision.reasons if r.name in ("occasion", "idle", "cooldown", "running"))
             return TriggerDecision(fire=False, reasons=others), Usable()
         request = datasets.Request(
-            model=model, since=trigger.occasion.since, until=now, base="", heldout_share=self._heldout_share
+            model=model, since=trigger.occasion.since, until=now, base="", heldout_share=policy.heldout_share
         )
         try:
             with self.reader.cursor() as cursor:
@@ -106,7 +107,7 @@ class Gather:
         except KeysUnreadableError as error:
             reason = Reason(name="keys", holds=False, sentence=f"texts stay sealed: {error}")
             return TriggerDecision(fire=False, reasons=(reason,)), Usable()
-        return self._policy.trigger.decide(trigger, usable, now), usable
+        return policy.decide(trigger, usable, now), usable
 
     def measure(self) -> None:
         """Bring the gauges up to date, when they are asked for."""
@@ -139,5 +140,9 @@ class Gather:
         )
 
     def _reference(self, state: Watched | None) -> o.Reference:
-        spent = self._policy.delta_spent(state) if state else 0.0
-        return o.reference_of(state, self._policy.approval.n0, self._policy.approval.threshold, spent)
+        policy = self._governing(state)
+        spent = policy.delta_spent(state) if state else 0.0
+        return o.reference_of(state, policy.approval.n0, policy.approval.threshold, spent)
+
+    def _governing(self, state: Watched | None) -> WatchPolicy:
+        return self._policy.governing(state) if state else self._policy

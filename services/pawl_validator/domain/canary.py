@@ -27,6 +27,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pawl_shared.model_policy import Canary
+
 Action = Literal["continue", "promote", "rollback", "timeout"]
 
 # Gaps that are bet on, in approval, with their weights. The first five have the weight of what is usual; the last two
@@ -41,14 +43,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CanaryPolicy(Frozen):
-    """Levels and limits of one canary; fixed while it runs."""
+class CanaryPolicy(Canary):
+    """One canary's levels and limits, with what nobody has to choose."""
 
-    share: float = Field(0.1, gt=0, lt=1, description="part of the sessions that the challenger answers")
-    alpha_promote: float = Field(0.01, gt=0, lt=1, description="bound on P(promote | the challenger is not better)")
-    alpha_rollback: float = Field(0.05, gt=0, lt=1, description="bound on P(roll back | the challenger is not worse)")
-    limit_sessions: int = Field(20_000, gt=0, description="rated sessions after which an undecided canary ends")
-    limit_hours: float = Field(336.0, gt=0, description="hours of event time after which an undecided canary ends")
     prior_rate: float = Field(0.5, ge=0, le=1, description="guess of the common approval; moves speed, not validity")
     prior_weight: float = Field(20.0, gt=0, description="sessions that this guess is worth")
 

@@ -11,6 +11,7 @@ from statistics import NormalDist, fmean
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pawl_shared.model_policy import Gates
 from pawl_validator.domain import statistics as st
 
 Number = float | int | None
@@ -18,23 +19,6 @@ Number = float | int | None
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GatePolicy(Frozen):
-    """Margins and probe counts. All bounds are one-sided at `alpha`."""
-
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="error level of each gate's confidence bound")
-    min_pairs: int = Field(8, ge=5, description="held-out pairs (or demonstrations) needed to judge by them")
-    min_each_label: int = Field(10, ge=5, description="held-out ups and downs needed, each, to judge by thumbs")
-    max_perplexity_rise: float = Field(0.03, gt=0, description="bound on the rise of perplexity over the base")
-    min_texts: int = Field(80, ge=20, description="neutral texts needed for retention")
-    # A sound adapter for short answers gave 4 of 96 that were too short; among 64 prompts, 0.2 lets 7 pass (a false
-    # alarm in 0.5 % of such adapters), and a collapse, which is most of them, is always seen.
-    max_degeneration_rise: float = Field(0.2, gt=0, description="bound on the rise of each kind of bad answer")
-    min_prompts: int = Field(48, ge=20, description="probe prompts needed for degeneration")
-    max_parity_kl: float = Field(0.02, gt=0, description="bound on the mean KL of the served graph against torch, nats")
-    min_parity_top1: float = Field(0.93, gt=0, le=1, description="least agreement of the most probable token")
-    min_parity_positions: int = Field(200, ge=20, description="token positions needed for parity")
 
 
 class GateResult(Frozen):
@@ -104,7 +88,7 @@ class Parity(Frozen):
     top1: float
 
 
-def integrity(_policy: GatePolicy, seen: Integrity) -> GateResult:
+def integrity(_policy: Gates, seen: Integrity) -> GateResult:
     """The file is what it says, finite, and differs from where training began and from its parent."""
     problems = list(seen.problems)
     if not problems and seen.non_finite:
@@ -123,7 +107,7 @@ def integrity(_policy: GatePolicy, seen: Integrity) -> GateResult:
     )
 
 
-def learned(policy: GatePolicy, seen: Learned) -> GateResult:
+def learned(policy: Gates, seen: Learned) -> GateResult:
     """Held-out feedback prefers the candidate to the champion: one kind of it proves so, none speaks against it."""
     kinds = _measured_kinds(policy, seen)
     numbers: dict[str, Number] = {
@@ -157,7 +141,7 @@ def learned(policy: GatePolicy, seen: Learned) -> GateResult:
     )
 
 
-def _measured_kinds(policy: GatePolicy, seen: Learned) -> dict[str, tuple[float, float, float]]:
+def _measured_kinds(policy: Gates, seen: Learned) -> dict[str, tuple[float, float, float]]:
     """kind -> (accuracy, lower, upper), for the kinds with enough probes; the level is shared among them."""
     enough = {
         "pairs": len(seen.pairs) >= policy.min_pairs,
@@ -183,7 +167,7 @@ def _sign_test(margins: tuple[float, ...], alpha: float) -> tuple[float, float, 
     return wins / count, st.lower_rate(wins, count, alpha), st.upper_rate(wins, count, alpha)
 
 
-def retention(policy: GatePolicy, seen: Retention) -> GateResult:
+def retention(policy: Gates, seen: Retention) -> GateResult:
     """Perplexity on frozen neutral texts, against the *base*, so that small steps cannot add up."""
     count, tokens = len(seen.tokens), sum(seen.tokens)
     if count < policy.min_texts:
@@ -216,7 +200,7 @@ def _exp(nats: float) -> float:
     return exp(min(nats, 50.0))
 
 
-def degeneration(policy: GatePolicy, seen: Degeneration) -> GateResult:
+def degeneration(policy: Gates, seen: Degeneration) -> GateResult:
     """Answers that are too short, repetitive or do not end: each kind no worse than in what is compared with.
 
     Short and repetitive answers are compared with the champion. Unfinished ones are compared with the base: which
@@ -257,7 +241,7 @@ def degeneration(policy: GatePolicy, seen: Degeneration) -> GateResult:
     )
 
 
-def parity(policy: GatePolicy, seen: Parity) -> GateResult:
+def parity(policy: Gates, seen: Parity) -> GateResult:
     """The file that will be served says what torch says."""
     if seen.positions < policy.min_parity_positions:
         return unmeasured("parity", f"{seen.positions} token positions, needed {policy.min_parity_positions}")

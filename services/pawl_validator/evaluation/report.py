@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pawl_validator.domain.gates import GatePolicy, GateResult
-from pawl_validator.policy import ProbePolicy
+from pawl_shared.model_policy import Gates, Probes
+from pawl_validator.domain.gates import GateResult
 
 
 class Frozen(BaseModel):
@@ -29,8 +29,8 @@ class EvaluationSpec(Frozen):
     parent_file: Path | None = Field(default=None, description="the adapter that training began with")
     dataset: str
     dataset_dir: Path
-    gates: GatePolicy = GatePolicy()
-    probes: ProbePolicy = ProbePolicy()
+    gates: Gates = Gates()
+    probes: Probes = Probes()
     threads: int = Field(2, ge=1)
 
 
@@ -58,7 +58,7 @@ class Report(Frozen):
     gates: tuple[GateResult, ...]
     examples: tuple[Example, ...] = ()
     probe_sets: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each frozen probe set")
-    policy: GatePolicy
-    probes: ProbePolicy
+    policy: Gates
+    probes: Probes
     device: str = ""
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -152,7 +152,7 @@ class Evaluate:
         return events
 
     def _spec(self, order: EvaluationOrder) -> EvaluationSpec:
-        trained, champion, policy = order.trained, order.champion, self._settings.policy
+        trained, champion = order.trained, order.champion
         fetch = self._artifacts.fetch_file
         return EvaluationSpec(
             model=trained.model,
@@ -167,8 +167,8 @@ class Evaluate:
             parent_file=fetch(trained.parent) if trained.parent and trained.parent != champion.base else None,
             dataset=trained.dataset,
             dataset_dir=self._artifacts.fetch_folder(trained.dataset),
-            gates=policy.gates,
-            probes=policy.probes,
+            gates=order.gates,
+            probes=order.probes,
             threads=self._settings.threads,
         )
 
@@ -237,6 +237,7 @@ class Evaluate:
             "source": self._source,
             "cause": trained.id,
             "model": trained.model,
+            **({} if kind == e.ModelRegistered.TYPE else {"policy": order.policy}),
         }
 
 

@@ -12,11 +12,12 @@ from pawl_shared import events as e
 from pawl_shared import topics
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
+from pawl_shared.model_policy import Gates, Governing, Probes
 from pawl_shared.stores.port import Effect
 from pawl_validator.domain import canary, deployment
 from pawl_validator.domain import statistics as st
 from pawl_validator.domain.deployment import RefusedError, Waiting
-from pawl_validator.handlers.state import Draft, ModelState
+from pawl_validator.handlers.state import Draft, ModelState, Trial
 
 REGISTER = "register"
 EVALUATE = "evaluate"
@@ -30,10 +31,13 @@ class EvaluationOrder(BaseModel):
 
     trained: e.AdapterTrained
     champion: e.DeployedVersion
+    gates: Gates = Gates()
+    probes: Probes = Probes()
+    policy: str | None = None
 
 
 class DeploymentFold:
-    """One model's way from candidate to champion, or out."""
+    """One model's way from candidate to champion, or out. `policy`: of canaries while nothing is configured."""
 
     name = "deployments"
     topics = tuple(t.name for t in (topics.COMMANDS, topics.CANDIDATES, topics.MODELS, topics.EVIDENCE))
@@ -52,6 +56,8 @@ class DeploymentFold:
         match delivery.event:
             case e.RegisterModelCommand() as event:
                 effects.append(Effect(derived_id(event.id, REGISTER), REGISTER, event.model_dump_json()))
+            case e.ConfigureModelCommand() as event:
+                draft.update(configured=Governing(policy=event.policy, digest=event.digest))
             case e.ModelRegistered() as event:
                 self._registered(draft, event)
             case e.AdapterTrained() as event:
@@ -92,8 +98,21 @@ class DeploymentFold:
             return []
         draft.update(runs={**draft.state.runs, event.adapter: event.run})
         draft.move(event.adapter, "candidate", (f"trained by {event.recipe}",))
-        order = EvaluationOrder(trained=event, champion=now.champion)
+        order = self._order(draft.state, event, now.champion)
         return [Effect(derived_id(event.id, EVALUATE), EVALUATE, order.model_dump_json())]
+
+    @staticmethod
+    def _order(state: ModelState, event: e.AdapterTrained, champion: e.DeployedVersion) -> EvaluationOrder:
+        if state.configured is None:
+            return EvaluationOrder(trained=event, champion=champion)
+        policy = state.configured.policy
+        return EvaluationOrder(
+            trained=event,
+            champion=champion,
+            gates=policy.gates,
+            probes=policy.probes,
+            policy=state.configured.digest,
+        )
 
     def _refuse(self, draft: Draft, event: e.AdapterTrained, reason: str) -> None:
         draft.events.append(
@@ -106,6 +125,7 @@ class DeploymentFold:
                 run=event.run,
                 adapter=event.adapter,
                 reasons=(reason,),
+                policy=draft.state.digest,
             )
         )
 
@@ -132,9 +152,20 @@ class DeploymentFold:
         now = draft.state.deployment
         if now is None or not now.queue:
             return
-        change = deployment.start_next(now, derived_id(now.queue[0].run, "canary"), self._policy.share)
+        policy = self._current(draft.state)
+        change = deployment.start_next(now, derived_id(now.queue[0].run, "canary"), policy.share)
         if change is not None:
             draft.apply(change)
+            draft.update(trial=Trial(policy=policy, digest=draft.state.digest))
+
+    def _current(self, state: ModelState) -> canary.CanaryPolicy:
+        """What a canary that begins now is tried by."""
+        section = state.configured.policy.canary if state.configured else None
+        return self._policy if section is None else canary.CanaryPolicy(**section.model_dump())
+
+    def _trying(self, state: ModelState) -> canary.CanaryPolicy:
+        """What the canary that runs is tried by."""
+        return state.trial.policy if state.trial else self._current(state)
 
     # ------------------------------------------------------------ the canary
 
@@ -144,7 +175,7 @@ class DeploymentFold:
             return
         seen = canary.Observation(challenger=event.arm == "challenger", reward=event.reward, time=draft.at)
         before = draft.state.canary.blocks
-        state, decision = canary.step(self._policy, draft.state.canary, seen)
+        state, decision = canary.step(self._trying(draft.state), draft.state.canary, seen)
         draft.update(canary=state)
         tell = state.blocks != before and (state.blocks <= TOLD_BLOCKS or state.blocks % 10 == 0)
         if tell or decision.action != "continue":
@@ -155,7 +186,7 @@ class DeploymentFold:
         """A canary without traffic ends by time alone."""
         now = draft.state.deployment
         if now is not None and now.canary is not None:
-            self._conclude(draft, canary.decide(self._policy, draft.state.canary, draft.at))
+            self._conclude(draft, canary.decide(self._trying(draft.state), draft.state.canary, draft.at))
 
     def _conclude(self, draft: Draft, decision: canary.Decision) -> None:
         assert draft.state.deployment is not None, "a canary belongs to a deployment"

@@ -11,9 +11,19 @@ from pydantic import BaseModel, ConfigDict
 from pawl_shared import events as e
 from pawl_shared.fold import Delivery
 from pawl_shared.ids import derived_id
+from pawl_shared.model_policy import Governing
 from pawl_validator.domain import registry
-from pawl_validator.domain.canary import CanaryState
+from pawl_validator.domain.canary import CanaryPolicy, CanaryState
 from pawl_validator.domain.deployment import Change, Deployment
+
+
+class Trial(BaseModel):
+    """The policy under which a canary began: it is tried by this to its end, whatever is configured meanwhile."""
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: CanaryPolicy
+    digest: str | None
 
 
 class ModelState(BaseModel):
@@ -26,6 +36,13 @@ class ModelState(BaseModel):
     canary: CanaryState = CanaryState()
     stages: registry.Stages = {}
     runs: dict[str, UUID] = {}
+    configured: Governing | None = None
+    trial: Trial | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """Of the policy that is valid now."""
+        return self.configured.digest if self.configured else None
 
 
 @dataclass
@@ -72,9 +89,10 @@ class Draft:
     def apply(self, change: Change) -> None:
         """Take a new revision: the deployment first, because replicas wait for it, then the stages."""
         now = change.deployment
+        digest = self.state.trial.digest if self.state.trial else self.state.digest
         self.update(deployment=now)
         if now.canary is None or change.kind == "canary":
-            self.update(canary=CanaryState())
+            self.update(canary=CanaryState(), trial=None)
         self.events.append(
             e.DeploymentChanged(
                 id=self.id(f"{e.DeploymentChanged.TYPE} {now.revision}"),
@@ -91,6 +109,7 @@ class Draft:
                 reasons=change.reasons,
                 numbers=change.numbers,
                 who=change.who,
+                policy=digest,
             )
         )
         for version, stage in change.stages:

@@ -23,6 +23,7 @@ from pawl_shared.events.base import (
 )
 from pawl_shared.events.commands import (
     Command,
+    ConfigureModelCommand,
     PauseCommand,
     PromoteCommand,
     RegisterModelCommand,
@@ -75,6 +76,7 @@ __all__ = [
     "CandidateRejected",
     "CandidateValidated",
     "Command",
+    "ConfigureModelCommand",
     "DataKeyCreated",
     "DeadLetter",
     "DeployedVersion",

@@ -22,6 +22,9 @@ MAX_INT, MAX_LONG = 2**31 - 1, 2**63 - 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of an artifact, in hex")]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+PolicyDigest = Annotated[
+    Digest | None, Field(description="of the policy that it was decided under; none: nothing was configured")
+]
 SealedText = Annotated[str, Field(description="sealed with a key of its subject; plain in events of before that")]
 Arm = Literal["champion", "challenger", "pinned"]
 Stage = Literal["candidate", "validated", "canary", "champion", "retired", "rejected"]

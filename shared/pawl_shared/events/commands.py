@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pawl_shared.events.base import Digest, Event
+from pawl_shared.model_policy import ModelPolicy
 
 
 class Command(Event):
@@ -22,6 +23,22 @@ class RegisterModelCommand(Command):
 
     base: str = Field(description="hub id, local folder, GGUF file, or a built-in name")
     precision: Literal["int8", "fp32"] = "int8"
+
+
+class ConfigureModelCommand(Command):
+    """A model's policy, valid for all that is decided after it. All values are in it, so that later defaults change
+    nothing of what was decided."""
+
+    TYPE = "pawl.command.configure-model.v1"
+
+    policy: ModelPolicy
+    digest: Digest = Field(description="of the policy: its name in what is decided under it")
+
+    @model_validator(mode="after")
+    def _of_its_model(self) -> ConfigureModelCommand:
+        if self.policy.model != self.model:
+            raise ValueError(f"a policy of {self.policy.model} cannot be that of {self.model}")
+        return self
 
 
 class PromoteCommand(Command):

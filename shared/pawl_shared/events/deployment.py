@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, Interval, Stage, Value
+from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, Interval, PolicyDigest, Stage, Value
 
 
 class ModelRegistered(Event):
@@ -76,6 +76,7 @@ class DeploymentChanged(Event):
     reasons: tuple[str, ...] = ()
     numbers: dict[str, Finite] = Field(default_factory=dict)
     who: str = "pawl"
+    policy: PolicyDigest = None
 
 
 class CanaryObserved(Event):

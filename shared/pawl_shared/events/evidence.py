@@ -7,7 +7,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from pawl_shared.events.base import MAX_INT, MAX_LONG, Arm, Digest, Event, Finite, Fraction, Interval, UtcDatetime
+from pawl_shared.events.base import (
+    MAX_INT,
+    MAX_LONG,
+    Arm,
+    Digest,
+    Event,
+    Finite,
+    Fraction,
+    Interval,
+    PolicyDigest,
+    UtcDatetime,
+)
 
 
 class SessionObserved(Event):
@@ -55,6 +66,7 @@ class DriftDetected(Event):
     evidence: Finite
     threshold: Finite
     sentence: str
+    policy: PolicyDigest = None
 
 
 class DriftResolved(Event):
@@ -66,3 +78,4 @@ class DriftResolved(Event):
     alarm: UUID
     now: Interval
     sentence: str
+    policy: PolicyDigest = None

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, Value
+from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, PolicyDigest, Value
 
 
 class RetrainRequested(Event):
@@ -24,6 +24,7 @@ class RetrainRequested(Event):
     seed: int = 0
     counts: dict[str, int] = Field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    policy: PolicyDigest = None
 
 
 class TrainingStarted(Event):
@@ -96,6 +97,7 @@ class CandidateValidated(Event):
     graph: Digest
     report: Digest
     gates: tuple[GateResult, ...]
+    policy: PolicyDigest = None
 
 
 class CandidateRejected(Event):
@@ -107,3 +109,4 @@ class CandidateRejected(Event):
     report: Digest | None = None
     gates: tuple[GateResult, ...] = ()
     reasons: tuple[str, ...]
+    policy: PolicyDigest = None

@@ -15,18 +15,20 @@ from benchmarks.simulated.faults import Faults
 from support.samples import SAMPLES
 from typer.testing import CliRunner
 
+from pawl_cli import policies
 from pawl_cli.__main__ import app
 from pawl_cli.embedded_kafka import EmbeddedKafka
 from pawl_shared import events as e
 from pawl_shared.codec import decode, encode
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.model_policy import Canary, ModelPolicy
 from pawl_shared.topics import DEPLOYMENTS, TOPICS
 from pawl_validator.app import build
 from pawl_validator.handlers.folds import EVALUATE, REGISTER
 from pawl_validator.settings import ValidatorSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-ADAPTER = f"{7:064x}"
+ADAPTER, SECOND = f"{7:064x}", f"{8:064x}"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def decide(servers: str, folder: Path) -> None:
     """Register a base, try an adapter, and promote it."""
     bus = KafkaBus(servers)
     bus.create_topics(TOPICS)
-    settings = ValidatorSettings(kafka_bootstrap_servers=servers, data_dir=folder, http_port=0, canary_share=0.5)
+    settings = ValidatorSettings(kafka_bootstrap_servers=servers, data_dir=folder, http_port=0)
     handlers = {REGISTER: Register(), EVALUATE: Evaluate(Faults(Random(1), 0))}
     stop = threading.Event()
     validator = threading.Thread(target=build(settings, bus=bus, handlers=handlers).run, args=[stop])
@@ -82,12 +84,21 @@ def decide(servers: str, folder: Path) -> None:
     try:
         register = sample(e.RegisterModelCommand).model_copy(update={"model": MODEL})
         trained = sample(e.AdapterTrained).model_copy(update={"model": MODEL, "adapter": ADAPTER, "base": BASE})
+        policies.apply(bus, ModelPolicy(model=MODEL, canary=Canary(share=0.5)), "ada", "to see something soon")
         publish(bus, register)
         until(lambda: len(deployments(bus)) == 1)
         publish(bus, trained)
         until(lambda: len(deployments(bus)) == 2)
         publish(bus, *(session(number, deployments(bus)[1]) for number in range(120)))
         until(lambda: len(deployments(bus)) == 3)
+        policies.apply(bus, ModelPolicy(model=MODEL, canary=Canary(share=0.2)), "ada", "enough was seen")
+        publish(
+            bus,
+            trained.model_copy(
+                update={"id": uuid5(trained.id, "2"), "run": uuid5(trained.id, "run 2"), "adapter": SECOND}
+            ),
+        )
+        until(lambda: len(deployments(bus)) == 4)
     finally:
         stop.set()
         validator.join(30)
@@ -95,21 +106,21 @@ def decide(servers: str, folder: Path) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.slow
-def test_decisions_come_out_the_same_and_a_forged_one_does_not(
-    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PAWL_CANARY_SHARE", "0.5")
+def test_decisions_come_out_the_same_and_a_forged_one_does_not(broker: str, tmp_path: Path) -> None:
     decide(broker, tmp_path)
     words = ["replay", "--kafka-bootstrap-servers", broker, "--data", str(tmp_path), "--json"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     monitor, validator = json.loads(result.stdout)["services"]
-    assert validator["decisions"]["pawl.deployment.changed.v1"] == 3
+    assert validator["decisions"]["pawl.deployment.changed.v1"] == 4
     assert monitor["records"] >= 120
 
     bus = KafkaBus(broker)
-    promoted = deployments(bus)[-1]
-    forged = promoted.model_copy(update={"id": uuid5(promoted.id, "forged"), "revision": 4, "change": "rolled-back"})
+    found = deployments(bus)
+    assert [round(event.share, 3) for event in found] == [0, 0.5, 0, 0.2]
+    assert len({event.policy for event in found}) == 2, "each names the policy that was valid"
+    promoted = found[2]
+    forged = promoted.model_copy(update={"id": uuid5(promoted.id, "forged"), "revision": 5, "change": "rolled-back"})
     publish(bus, forged)
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 3, result.output

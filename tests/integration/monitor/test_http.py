@@ -37,9 +37,7 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.bus = MemoryBus()
         self.bus.create_topics(TOPICS)
-        settings = MonitorSettings(
-            data_dir=folder, http_port=0, tick_seconds=0.2, session_gap_seconds=0.3, drift_reference_sessions=20
-        )
+        settings = MonitorSettings(data_dir=folder, http_port=0, tick_seconds=0.2, session_gap_seconds=0.3)
         self.service: MonitorService = build(settings, bus=self.bus)
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self.service.run, args=(self.stop,))

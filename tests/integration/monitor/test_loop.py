@@ -82,3 +82,22 @@ def test_promotion_starts_a_new_reference_and_recovery_resolves_the_alarm(world:
     assert state is not None
     assert state.version == "c" * 64
     assert state.trigger.occasion is None
+
+
+def test_a_policy_that_is_applied_decides_from_then_on(world: World) -> None:
+    world.deploy()
+    world.sessions(60, approval=0.9)
+    strict = world.configure(triggers={"min_pairs": 10_000, "min_up": 10_000, "weigh_every": "1s"})
+    world.sessions(45, approval=0.1, corrections=0.8)
+    world.weigh()
+    assert world.events(e.DriftDetected) == [], "another reference than that of the tests was begun"
+    easy = world.configure(triggers={"min_heldout_pairs": 1, "weigh_every": "1s"}, reference=20)
+    world.sessions(60, approval=0.9)
+    world.sessions(45, approval=0.1, corrections=0.8)
+    world.weigh()
+    (alarm,), (request,) = world.events(e.DriftDetected), world.events(e.RetrainRequested)
+    assert alarm.policy == request.policy == easy != strict
+    world.configure(triggers={"heldout_share": 0.5}, reference=20)
+    state = world.reader.watched(MODEL)
+    assert state is not None
+    assert state.trigger.run == request.id, "what is in progress goes on"

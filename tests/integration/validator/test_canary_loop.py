@@ -7,6 +7,7 @@ from support.validator import BASE, GOOD, GRAPH, HARMFUL, MODEL, SLOTS, UNSOUND,
 
 from pawl_shared import events as e
 from pawl_shared.ids import derived_id
+from pawl_shared.model_policy import ModelPolicy
 
 
 def registered(**options: object) -> World:
@@ -186,3 +187,32 @@ def test_revisions_only_grow_and_carry_their_cause() -> None:
     events = world.events(e.DeploymentChanged)
     assert all(after.revision == before.revision + 1 for before, after in pairwise(events))
     assert all(event.cause is not None and event.model == MODEL for event in events)
+
+
+def configure(world: World, **canary: object) -> str:
+    policy = ModelPolicy.model_validate({"model": MODEL, "canary": canary})
+    world.command(e.ConfigureModelCommand, policy=policy, digest=policy.digest)
+    return policy.digest
+
+
+def test_a_canary_is_tried_by_the_policy_under_which_it_began() -> None:
+    world = registered(restart_every=3)
+    assert world.deployment.policy is None
+    first = configure(world, share=0.5, limit_sessions=40)
+    world.train(GOOD)
+    assert (world.deployment.share, world.deployment.policy) == (0.5, first)
+    second = configure(world, share=0.2, limit_sessions=100_000)
+    world.sessions(80, lambda _: 0.5)
+    ended = world.deployment
+    assert (ended.change, ended.policy) == ("rolled-back", first), "its limit of 40 sessions holds to its end"
+    world.train(version(8), 2)
+    assert (world.deployment.share, world.deployment.policy) == (0.2, second)
+
+
+def test_gates_are_those_of_the_policy_at_the_time_of_the_training() -> None:
+    world = registered()
+    policy = ModelPolicy.model_validate({"model": MODEL, "gates": {"max_perplexity_rise": 0.5}})
+    world.command(e.ConfigureModelCommand, policy=policy, digest=policy.digest)
+    world.train(GOOD)
+    (order,) = world.orders
+    assert (order.gates, order.policy) == (policy.gates, policy.digest)

@@ -22,6 +22,7 @@ COMMANDS = [
     ["kafka"],
     ["topics", "apply"],
 ]
+COMMANDS += [["model", each] for each in ("init", "check", "show", "apply")]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
@@ -38,12 +39,29 @@ def test_help_has_an_example(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["replay"], ["explain", "x"], ["topics", "apply"], ["dead-letters", "list"]], ids=" ".join
+    "command",
+    [["status"], ["replay"], ["explain", "x"], ["topics", "apply"], ["dead-letters", "list"], ["model", "show"]],
+    ids=" ".join,
 )
 def test_without_a_running_pawl_the_error_says_how_to_start_one(command: list[str], tmp_path: Path) -> None:
     result = runner.invoke(app, [*command, "--data", str(tmp_path)])
     assert result.exit_code == 1
     assert "pawl up" in result.output
+
+
+def test_a_policy_is_written_checked_and_refused_without_anything_running(tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    assert runner.invoke(app, ["model", "init", str(file), "--model", "shop/bot"]).exit_code == 0
+    result = runner.invoke(app, ["model", "check", str(file), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["model"] == "shop/bot"
+    result = runner.invoke(app, ["model", "init", str(file)])
+    assert result.exit_code == 1
+    assert "--force" in result.output
+    file.write_text("canary:\n  share: 3\n")
+    result = runner.invoke(app, ["model", "check", str(file)])
+    assert result.exit_code == 1
+    assert "model.yaml:2: canary.share" in result.output.replace("\n", "")
 
 
 def test_two_controls_at_once_are_refused() -> None:

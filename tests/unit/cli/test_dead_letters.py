@@ -234,7 +234,7 @@ def test_bytes_cannot_steer_a_terminal() -> None:
 
 @pytest.fixture
 def cli(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    monkeypatch.setattr(commands, "_bus", lambda *_: world.bus)
+    monkeypatch.setattr(commands, "bus_at", lambda *_: world.bus)
     runner = CliRunner()
     return lambda *words: runner.invoke(app, ["dead-letters", *words], env={"COLUMNS": "200"})
 

@@ -31,9 +31,9 @@ class Said:
 def request(occasion: Occasion, at: datetime, ended: datetime | None = None, attempts: int = 0) -> RetrainRequested:
     """What a monitor asks for that has just started."""
     trigger = TriggerState(occasion=occasion, ended=ended, attempts=attempts)
-    weighing = Weighing(model="m", now=at, base="b" * 64, parent=None, trigger=trigger)
+    weighing = Weighing(model="m", now=at, base="b" * 64, parent=None, trigger=trigger, by=POLICY)
     effect = Effect(UUID(int=9), WEIGH, weighing.model_dump_json())
-    (event,) = WeighFeedback(Said(), POLICY, 0.25, "test")(effect, cast(EffectContext, None))
+    (event,) = WeighFeedback(Said(), "test")(effect, cast(EffectContext, None))
     assert isinstance(event, RetrainRequested)
     return event
 

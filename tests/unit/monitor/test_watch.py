@@ -9,6 +9,7 @@ from support.monitor import BASE, GRAPH, MODEL, START
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_shared import events as e
+from pawl_shared.model_policy import ModelPolicy
 
 POLICY = WatchPolicy(ApprovalPolicy(n0=60))
 NEW = "c" * 64
@@ -40,7 +41,8 @@ def feed(state: Watched, count: int, approval: float, **changes: object) -> tupl
     rng, found = random.Random(count), []
     first = state.detector.n + state.references * 10_000
     for number in range(first, first + count):
-        seen = POLICY.observed(state, session(number, float(rng.random() < approval), **changes), "test")
+        policy, reward = POLICY.governing(state), float(rng.random() < approval)
+        seen = policy.observed(state, session(number, reward, **changes), "test")
         state = seen.state
         found += seen.events
     return state, found
@@ -139,3 +141,35 @@ def test_each_reference_spends_its_part_of_the_error_budget() -> None:
     state, _ = drifted()
     assert state.references == 2
     assert POLICY.delta_spent(state) == 2 * POLICY.approval.delta
+
+
+def configured(state: Watched, **sections: object) -> Watched:
+    policy = ModelPolicy.model_validate({"model": MODEL, **sections})
+    command = e.ConfigureModelCommand(
+        id=uuid5(UUID(int=3), policy.digest), time=START, source="test", model=MODEL, who="ada", policy=policy,
+        digest=policy.digest,
+    )  # fmt: skip
+    return POLICY.configured(state, command)
+
+
+def test_a_policy_is_valid_from_where_it_stands_and_named_in_what_is_decided() -> None:
+    state, alarm = drifted()
+    assert alarm.policy is None
+    state = configured(state, triggers={"max_rejections": 7}, detectors={"approval": {"reference_sessions": 40}})
+    assert POLICY.governing(state).trigger.max_rejections == 7
+    assert POLICY.governing(state).approval.n0 == 40
+    state, _ = feed(state, 100, 0.5)
+    _, found = feed(state, 40, 0.0)
+    assert found
+    assert {event.policy for event in found if isinstance(event, e.DriftDetected | e.DriftResolved)} == {state.digest}
+
+
+def test_other_detectors_learn_from_new_and_other_triggers_do_not() -> None:
+    state, _ = feed(POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START), 100, 0.9)
+    state = configured(state, detectors={"approval": {"reference_sessions": 80}})
+    assert (state.detector.n, state.references) == (0, 2), "the first policy had another reference than the default"
+    state, _ = feed(state, 30, 0.9)
+    state = configured(state, detectors={"approval": {"reference_sessions": 80}}, triggers={"min_up": 3})
+    assert (state.detector.n, state.references) == (30, 2)
+    state = configured(state, detectors={"approval": {"alpha": 1e-4}})
+    assert (state.detector.n, state.references) == (0, 3)

@@ -7,7 +7,7 @@ import pytest
 from pawl_validator.domain import gates
 from pawl_validator.domain import statistics as st
 
-POLICY = gates.GatePolicy()
+POLICY = gates.Gates()
 GOOD = gates.Integrity(problems=(), tensors=420, change_from_start=0.01, change_from_parent=0.02)
 
 
