@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.simulated import actors
-from benchmarks.simulated.faults import Crash, Faults, FaultyBus, FaultyStore, VirtualClock, Work
+from benchmarks.simulated.faults import AtOnce, Crash, Faults, FaultyBus, FaultyStore, VirtualClock, Work
 
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
@@ -73,7 +73,14 @@ class Instance:
     def __init__(self, name: str, blueprint: Blueprint, world: World) -> None:
         self.works: list[Work] = []
         store = FaultyStore(blueprint.store(), world.faults, name, lambda: world.overtake(name))
-        pace = Pace(poll=0, settle=0.002, effect_pause=0, sleep=world.clock.advance, pool=self._pool)
+        pace = Pace(
+            poll=0,
+            settle=0.002,
+            effect_pause=0,
+            sleep=world.clock.advance,
+            pool=self._pool,
+            committer=AtOnce if world.rng.random() < 0.5 else None,
+        )
         handlers = {kind: world.watched(handler) for kind, handler in blueprint.handlers().items()}
         self.runner = Runner(name, name, "0", world.bus, store, blueprint.folds(), handlers, pace=pace)
         self.runner.start()

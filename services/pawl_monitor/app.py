@@ -21,6 +21,7 @@ from pawl_shared import master_keys
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
+from pawl_shared.effects import one_thread
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import KeyFollower
 from pawl_shared.runner import Pace, Runner
@@ -70,7 +71,7 @@ def build(
         ),
         {WEIGH: weigh},
         on_ready=lambda: health.clear("start"),
-        pace=Pace(gather=settings.gather_seconds),
+        pace=Pace(gather=settings.gather_seconds, committer=lambda: one_thread("commit")),
     )
     gather = Gather(reader, texts, policy)
     asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock, settings.database.parent)

@@ -53,8 +53,8 @@ class _Context:
 
 
 def one_thread(kind: str) -> Executor:
-    """Where effects of a kind are done: one after the other, beside the runner."""
-    return ThreadPoolExecutor(1, thread_name_prefix=f"effect-{kind}")
+    """Where work of a kind is done: one piece after the other, beside the runner."""
+    return ThreadPoolExecutor(1, thread_name_prefix=f"pawl-{kind}")
 
 
 class EffectRunner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -35,10 +35,11 @@ class Batch:
     kinds: Mapping[str, TypeAdapter[Any]]
     offsets: dict[Partition, int] = field(default_factory=dict)
     states: dict[StateKey, Known] = field(default_factory=dict)
-    seen: dict[Seen, None] = field(default_factory=dict)
+    seen: list[Seen] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     events: list[tuple[Event, str | None]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # by topic and what became of a record
 
     def mark(self) -> tuple[int, int, int]:
         """Where the lists end now."""
@@ -59,11 +60,16 @@ class Batch:
         return Commit(
             offsets=self.offsets,
             states={place: self._stored(place, known) for place, known in self.states.items()},
-            seen=list(self.seen),
+            seen=self.seen,
             rows=self.rows,
             messages=[encode(event, trace) for event, trace in self.events],
             effects=self.effects,
         )
+
+    def count(self, service: str) -> None:
+        """Once committed. All at once, since a labelled counter costs as much as parsing a small event."""
+        for (topic, outcome), number in self.outcomes.items():
+            metrics.RECORDS.labels(service, topic, outcome).inc(number)
 
     def _stored(self, place: StateKey, known: Known) -> StoredState | None:
         if known.state is None:
@@ -75,12 +81,14 @@ NOTHING = Known(None)
 _Target = tuple[Fold[Any], Sequence[StateKey]]
 
 
-class _Reading(NamedTuple):
-    """A record that could be read, and the states that each fold has for it."""
+class Reading(NamedTuple):
+    """A record as it was decoded, and the states that each fold has for it; no delivery: it could not be, and why."""
 
-    delivery: Delivery
-    seen: Seen
-    targets: list[_Target] | None
+    record: Record
+    delivery: Delivery | None
+    seen: Seen | None = None
+    targets: list[_Target] | None = None
+    reason: str = ""
 
 
 class Folding:
@@ -100,33 +108,35 @@ class Folding:
         self._by_topic = {t: [f for f in folds if t in f.topics] for fold in folds for t in fold.topics}
         self._before: dict[StateKey, Known] = {}  # what the store holds of what this batch concerns
         self._replaced: list[tuple[StateKey, Known | None]] = []  # states of the batch, before the present record
-        self._outcomes: Counter[tuple[str, str]] = Counter()
 
-    def fold(self, records: Sequence[Record]) -> Batch:
-        """What these records change, in the order that they have here. What cannot be handled becomes a dead letter."""
+    def read(self, records: Iterable[Record]) -> list[Reading]:
+        """Decode records; the store is not asked."""
+        return [self._read(record) for record in records]
+
+    def fold(self, readings: Sequence[Reading]) -> Batch:
+        """What these change, in the order that they have here. What cannot be handled becomes a dead letter."""
         batch, self._before = Batch(self._kinds), {}
-        readings = [self._read(record, batch) for record in records]
-        readable = [reading for reading in readings if reading is not None]
-        fresh = self._fresh(readable)
-        self._load(readable)
-        for reading, record in zip(readings, records, strict=True):
-            if reading is not None:
-                self._deliver(reading, record, fresh, batch)
+        fresh = self._fresh(readings)
+        self._load(readings)
+        for reading in readings:
+            record = reading.record
+            if reading.delivery is None:
+                self._bury(record, reading.reason, batch)
+            else:
+                self._deliver(reading, reading.delivery, fresh, batch)
             part = Partition(record.topic, record.partition)
             batch.offsets[part] = max(batch.offsets.get(part, 0), record.offset + 1)
-        self._count()
         return batch
 
-    def _read(self, record: Record, batch: Batch) -> _Reading | None:
+    def _read(self, record: Record) -> Reading:
         if is_retry(record):
             metrics.RETRIES.labels(self._service, record.topic).inc()
         try:
             event, trace = decode_traced(record)
         except DecodeError as error:
-            self._bury(record, str(error), batch)
-            return None
+            return Reading(record, None, reason=str(error))
         delivery = Delivery(event, record.appended, record.topic, record.partition, record.offset, trace)
-        return _Reading(delivery, _seen(event), self._targets(delivery))
+        return Reading(record, delivery, _seen(event), self._targets(delivery))
 
     def _targets(self, delivery: Delivery) -> list[_Target] | None:
         """The states that an event concerns; none where a fold cannot say: its step will, and be buried."""
@@ -136,37 +146,33 @@ class Folding:
         except Exception:
             return None
 
-    def _fresh(self, readings: Sequence[_Reading]) -> set[Seen]:
-        ids = [reading.seen for reading in readings]
+    def _fresh(self, readings: Sequence[Reading]) -> set[Seen]:
+        ids = [reading.seen for reading in readings if reading.seen is not None]
         return set(ids) - self._store.seen(ids) if ids else set()
 
-    def _deliver(self, reading: _Reading, record: Record, fresh: set[Seen], batch: Batch) -> None:
-        if reading.seen not in fresh or reading.seen in batch.seen:
-            self._outcomes[record.topic, "duplicate"] += 1
+    def _deliver(self, reading: Reading, delivery: Delivery, fresh: set[Seen], batch: Batch) -> None:
+        record, seen = reading.record, reading.seen
+        if seen not in fresh:
+            batch.outcomes[record.topic, "duplicate"] += 1
             return
         mark = batch.mark()
         self._replaced.clear()
         try:
             targets = reading.targets
             if targets is None:  # fails again, and says why
-                targets = [(f, [StateKey(f.name, k) for k in f.keys(reading.delivery.event)]) for f in self._folds]
+                targets = [(f, [StateKey(f.name, k) for k in f.keys(delivery.event)]) for f in self._folds]
             for fold, places in targets:
-                self._step(fold, places, reading.delivery, batch)
+                self._step(fold, places, delivery, batch)
         except Exception as error:  # a fold that fails on one event must not stop the others
             batch.undo(mark, self._replaced)
             self._log.exception("a fold failed", topic=record.topic, offset=record.offset)
             self._bury(record, f"{type(error).__name__}: {error}", batch)
             return
-        self._outcomes[record.topic, "handled"] += 1
-        batch.seen[reading.seen] = None
+        batch.outcomes[record.topic, "handled"] += 1
+        batch.seen.append(seen)
+        fresh.discard(seen)  # of two copies in one batch the second is a duplicate
 
-    def _count(self) -> None:
-        """Once a batch, since a labelled counter costs as much as parsing a small event."""
-        for (topic, outcome), number in self._outcomes.items():
-            metrics.RECORDS.labels(self._service, topic, outcome).inc(number)
-        self._outcomes.clear()
-
-    def _load(self, readings: Sequence[_Reading]) -> None:
+    def _load(self, readings: Sequence[Reading]) -> None:
         """The states that a batch concerns, in one query."""
         targets = (target for reading in readings for target in reading.targets or ())
         places = {place: fold for fold, keys in targets for place in keys}
@@ -212,7 +218,7 @@ class Folding:
         batch.effects += step.effects
 
     def _bury(self, record: Record, reason: str, batch: Batch) -> None:
-        self._outcomes[record.topic, "dead"] += 1
+        batch.outcomes[record.topic, "dead"] += 1
         if event_type(record) == DeadLetter.TYPE:  # burying it again would never end
             self._log.error("a dead letter could not be handled", offset=record.offset, reason=reason)
             return

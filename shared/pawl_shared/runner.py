@@ -27,6 +27,7 @@ from pawl_shared import logging, metrics
 from pawl_shared.arrivals import Arrivals
 from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
 from pawl_shared.codec import encode
+from pawl_shared.committing import Committing
 from pawl_shared.effects import FIRST_PAUSE_SECONDS, EffectHandler, EffectRunner, one_thread
 from pawl_shared.errors import BusError
 from pawl_shared.events import Event
@@ -51,6 +52,8 @@ class Pace:
         effect_pause: seconds before an effect that failed is tried again.
         sleep: waits.
         pool: makes what does the effects of one kind.
+        committer: makes what commits a batch while the next one is read (worth it where the store works outside of
+            Python, and there is much to read); none: batches are committed before anything else is read.
     """
 
     poll: float = 0.1
@@ -60,6 +63,7 @@ class Pace:
     effect_pause: float = FIRST_PAUSE_SECONDS
     sleep: Callable[[float], None] = time.sleep
     pool: Callable[[str], Executor] = one_thread
+    committer: Callable[[], Executor] | None = None
 
 
 class Runner:
@@ -89,6 +93,7 @@ class Runner:
         self.topics = tuple(dict.fromkeys(topic for fold in folds for topic in fold.topics))
         self._log = logging.get(f"pawl.{service}")
         self._folding = Folding(service, source, store, folds, self._log)
+        self._committing = Committing(service, store, pace.committer() if pace.committer else None)
         self._handlers = dict(handlers or {})
         self._arrivals = Arrivals()
         self._asked: tuple[datetime, Mapping[Partition, int]] | None = None
@@ -131,6 +136,8 @@ class Runner:
             records = self._read()
             for start in range(0, len(records), FULL_BATCH):
                 self.handle(records[start : start + FULL_BATCH])
+        if not records:
+            self._committing.settle()
         self._finish_effects()
         metrics.LAG.labels(self.service).set(consumer.lag())
         return len(records)
@@ -138,19 +145,23 @@ class Runner:
     def at_end(self) -> bool:
         """Whether everything was handled that the broker had when this was asked."""
         consumer = self._started()
+        self._committing.settle()
         ends = consumer.ends()
         return bool(ends) and not len(self._arrivals) and len(consumer.reached(ends)) == len(ends)
 
     def close(self) -> None:
         """Leave the group and disconnect; effects at work end, stay owed, and begin again with the next start."""
-        if self._effects is not None:
-            self._effects.close()
-        if self._consumer is not None:
-            with contextlib.suppress(Exception):
-                self._consumer.close()
-        if self._producer is not None:
-            self._producer.close()
-        self._store.close()
+        try:
+            self._committing.close()
+        finally:
+            if self._effects is not None:
+                self._effects.close()
+            if self._consumer is not None:
+                with contextlib.suppress(Exception):
+                    self._consumer.close()
+            if self._producer is not None:
+                self._producer.close()
+            self._store.close()
 
     def _started(self) -> Consumer:
         assert self._consumer is not None, "start() comes first"
@@ -161,7 +172,8 @@ class Runner:
     def _read(self) -> list[Record]:
         """Poll, and answer what is in order by now."""
         consumer = self._started()
-        self._arrivals.add(consumer.poll(self._pace.poll))
+        # What a commit on its way leaves to do is not kept waiting where nothing else comes.
+        self._arrivals.add(consumer.poll(0 if self._committing.pending else self._pace.poll))
         if self._pace.gather:
             give_up = time.monotonic() + self._pace.gather
             while 0 < len(self._arrivals) < FULL_BATCH and (left := give_up - time.monotonic()) > 0:
@@ -188,6 +200,7 @@ class Runner:
         self._arrivals.complete(latest, consumer.reached(self._asked[1]))
 
     def _assigned(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
+        self._committing.settle()
         known = self._store.positions(list(partitions))
         self._arrivals.assign(partitions)
         self._asked = None
@@ -200,15 +213,19 @@ class Runner:
     # ------------------------------------------------------------ one batch, and what follows
 
     def handle(self, records: Sequence[Record]) -> None:
-        """Fold a batch, which is in order, and commit it."""
+        """Fold a batch, which is in order, and commit it (or begin to: the next one is decoded in the meantime)."""
         if not records:
             return
-        batch = self._folding.fold(records)
-        began = time.perf_counter()
-        self._store.commit(batch.commit())
-        metrics.COMMIT_SECONDS.labels(self.service).observe(time.perf_counter() - began)
-        self._drain()
-        self._begin(batch.effects)
+        readings = self._folding.read(records)
+        self._committing.settle()
+        batch = self._folding.fold(readings)
+
+        def follow() -> None:
+            batch.count(self.service)
+            self._drain()
+            self._begin(batch.effects)
+
+        self._committing.commit(batch.commit(), follow)
 
     def _begin(self, effects: Iterable[Effect]) -> None:
         if self._effects is not None:
@@ -226,6 +243,7 @@ class Runner:
     def _finish_effects(self) -> None:
         assert self._effects is not None, "start() has made it"
         for done in self._effects.finished():
+            self._committing.settle()
             messages = [encode(event) for event in done.events]
             self._store.commit(Commit(messages=messages, done=[done.effect.id]))
             self._drain()

@@ -1,0 +1,63 @@
+"""Commits of a runner's batches: at once, or beside the reading of the next batch.
+
+DuckDB lets other threads run while it writes, so a monitor with much to read polls and decodes the next batch in the
+meantime. Nothing is folded before the commit of what came before it has ended: folds see what is committed, and a crash
+is the same as one between two batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+
+from pawl_shared import metrics
+from pawl_shared.stores.port import Commit, TransactionalStore
+
+
+class Committing:
+    """One commit at a time, and what is to be done after it, in the runner's own thread.
+
+    Args:
+        service: names the metric.
+        aside: where commits are made; none: in the runner's thread, before commit() returns.
+    """
+
+    def __init__(self, service: str, store: TransactionalStore, aside: Executor | None = None) -> None:
+        self._service, self._store, self._aside = service, store, aside
+        self._pending: tuple[Future[None], Callable[[], None]] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a commit may still be on its way."""
+        return self._pending is not None
+
+    def commit(self, commit: Commit, then: Callable[[], None]) -> None:
+        """Commit, after all that came before; `then` is called in settle(). Raises what the store raises, or has
+        settle() raise it."""
+        self.settle()
+        if self._aside is None:
+            self._commit(commit)
+            then()
+        else:
+            self._pending = self._aside.submit(self._commit, commit), then
+
+    def settle(self) -> None:
+        """Wait for the commit that is on its way, and do what follows it. Raises what the store raised."""
+        if self._pending is not None:
+            (future, then), self._pending = self._pending, None
+            future.result()
+            then()
+
+    def close(self) -> None:
+        """settle(), and end the thread."""
+        try:
+            self.settle()
+        finally:
+            if self._aside is not None:
+                self._aside.shutdown()
+
+    def _commit(self, commit: Commit) -> None:
+        began = time.perf_counter()
+        self._store.commit(commit)
+        metrics.COMMIT_SECONDS.labels(self._service).observe(time.perf_counter() - began)
