@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 from pawl_shared import logging
 from pawl_shared.bus import Bus, Record
 from pawl_shared.codec import decode
+from pawl_shared.collector import SeldomCollected
 from pawl_shared.errors import BusError, DecodeError
 from pawl_shared.events import Event
 from pawl_shared.fold import Fold
@@ -78,10 +79,11 @@ def rebuild(
     runner = _Replayer(name, name, "replay", bus, store, folds, pace=pace or Pace())
     try:
         runner.start()
-        while True:
-            if not runner.turn() and runner.at_end():
-                return store.rebuilt
-            progress(store.rebuilt.records)
+        with SeldomCollected() as collector:
+            while runner.turn() or not runner.at_end():
+                progress(store.rebuilt.records)
+                collector.now()
+        return store.rebuilt
     finally:
         runner.close()
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ from pawl_shared import logging, metrics
 from pawl_shared.arrivals import Arrivals
 from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
 from pawl_shared.codec import encode
+from pawl_shared.collector import SeldomCollected
 from pawl_shared.committing import Committing
 from pawl_shared.effects import FIRST_PAUSE_SECONDS, EffectHandler, EffectRunner, one_thread
 from pawl_shared.errors import BusError
@@ -108,14 +108,19 @@ class Runner:
         try:
             self.start()
             self._on_ready()
+            self._turns(stop)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            self.close()
+
+    def _turns(self, stop: threading.Event) -> None:
+        with SeldomCollected() as collector:
             while not stop.is_set():
                 # A validator was seen to make no more turns after its group had expelled it (two stacks starting at
                 # once on two cores); where it hung was not seen. Such a process ends, with all stacks in its log.
                 faulthandler.dump_traceback_later(self._pace.stuck, exit=True, file=sys.__stderr__ or sys.stderr)
                 self.turn()
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            self.close()
+                collector.now()
 
     def start(self) -> None:
         """Recover, send what is still to be sent, begin what is owed, join the group."""
@@ -132,10 +137,9 @@ class Runner:
     def turn(self) -> int:
         """Read once, handle what is in order, commit what effects ended in; answers how many records were handled."""
         consumer = self._started()
-        with _without_collector():
-            records = self._read()
-            for start in range(0, len(records), FULL_BATCH):
-                self.handle(records[start : start + FULL_BATCH])
+        records = self._read()
+        for start in range(0, len(records), FULL_BATCH):
+            self.handle(records[start : start + FULL_BATCH])
         if not records:
             self._committing.settle()
         self._finish_effects()
@@ -253,16 +257,3 @@ class Runner:
         assert self._producer is not None, "start() has made it"
         for event in events:
             self._producer.send(encode(event))
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """A full batch makes some 200,000 objects that all die with it; looking through them for cycles again and again
-    took half of its time (184 us an event instead of 93). What there is of cycles is collected between two turns."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
