@@ -10,6 +10,7 @@ from pawl_cli.commands.demo import demo
 from pawl_cli.commands.explain import explain
 from pawl_cli.commands.kafka import kafka, topics_app
 from pawl_cli.commands.model import model_app
+from pawl_cli.commands.pause import pause, resume
 from pawl_cli.commands.replay import replay
 from pawl_cli.commands.status import status
 from pawl_cli.commands.up import up
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (up, demo, status, explain, replay, backup, restore, kafka):
+for command in (up, demo, status, explain, pause, resume, replay, backup, restore, kafka):
     app.command()(command)
 app.add_typer(model_app, name="model")
 app.add_typer(topics_app, name="topics")

@@ -58,6 +58,15 @@ class Detectors(Section):
     approval: Approval = Approval()
 
 
+class Budget(Section):
+    """What runs may cost in seven days."""
+
+    runs_per_week: int | None = Field(default=None, ge=1, description="most runs; null: as many as there are reasons")
+    gpu_seconds_per_week: float | None = Field(
+        default=None, gt=0, description="most seconds of training on a GPU; null: no limit"
+    )
+
+
 class Triggers(Section):
     """What asks for a run, and what must hold before it is begun.
 
@@ -66,6 +75,13 @@ class Triggers(Section):
     for: with fewer it would refuse every candidate.
     """
 
+    drift: bool = Field(default=True, description="whether an alarm, that approval fell, asks for a run")
+    new_pairs: int | None = Field(
+        default=None,
+        ge=1,
+        description="new corrections or comparisons since the last run that ask for one; null: none",
+    )
+    every: Duration | None = Field(default=None, description="time after the last run that asks for one; null: none")
     min_pairs: int = Field(default=12, ge=1, description="corrections or comparisons (to train on) that are enough")
     min_up: int = Field(default=30, ge=1, description="liked answers that are enough, with the disliked ones")
     min_down: int = Field(default=30, ge=1, description="disliked answers that are enough, with the liked ones")
@@ -77,6 +93,7 @@ class Triggers(Section):
     )
     heldout_share: Share = Field(default=0.25, description="share of prompts that is never trained on")
     cooldown: Duration = Field(default=timedelta(minutes=10), description="least time between two runs")
+    budget: Budget = Budget()
     more_data: float = Field(
         default=1.5, ge=1, description="after a refused candidate: times as many rows as it was trained on"
     )

@@ -24,10 +24,10 @@ from pawl_cli.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.bus import Bus
 from pawl_shared.errors import PawlError
-from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, DRIFT, MODELS, TRAINING
+from pawl_shared.topics import CANDIDATES, COMMANDS, DEPLOYMENTS, DRIFT, MODELS, TRAINING
 
 RECENT = 6
-WATCHED = (DRIFT, TRAINING, CANDIDATES, MODELS, DEPLOYMENTS)
+WATCHED = (DRIFT, TRAINING, CANDIDATES, MODELS, DEPLOYMENTS, COMMANDS)
 
 
 def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson = False) -> None:
@@ -66,8 +66,9 @@ def summary(events: Sequence[e.Event]) -> dict[str, Any]:
     alarm, resolved = _last(events, e.DriftDetected), _last(events, e.DriftResolved)
     request = _last(events, e.RetrainRequested)
     over = {event.run for event in events if isinstance(event, e.AdapterTrained | e.TrainingFailed)}
-    canary = _last(events, e.CanaryObserved)
+    canary, policy = _last(events, e.CanaryObserved), _last(events, e.ConfigureModelCommand)
     return {
+        "policy": policy.model_dump(mode="json", include={"digest", "who", "why"}) if policy else None,
         "deployment": _plain(deployment),
         "alarm": _plain(alarm) if alarm and not (resolved and resolved.alarm == alarm.id) else None,
         "run": _plain(request) if request and request.id not in over else None,
@@ -92,6 +93,9 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
         console.print(f"Canary     {canary_words(canary)}")
     if found["progress"]:
         console.print(f"Training   {found['progress']['phase']} {found['progress']['fraction']:.0%}")
+    if policy := found["policy"]:
+        why = f": {policy['why']}" if policy["why"] else ""
+        console.print(f"Policy     {short(policy['digest'])}, applied by {policy['who']}{why}", markup=False)
     console.print(f"Alarm      {found['alarm']['sentence'] if found['alarm'] else 'none is open'}")
     console.print(f"Trigger    {found['trigger']['sentence']}", markup=False)
     for reason in found["trigger"]["reasons"]:

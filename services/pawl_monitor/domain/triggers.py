@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pawl_shared.model_policy import Triggers
+
+Kind = Literal["drift", "person", "schedule", "pairs"]
+
+WEEK = timedelta(days=7)
+# Counting feedback since the last run reads more of it than counting it since an alarm, and nothing is urgent.
+PAIRS_WEIGHED_EVERY = timedelta(minutes=1)
 
 
 class Frozen(BaseModel):
@@ -31,13 +38,24 @@ class Usable(Frozen):
 
 
 class Occasion(Frozen):
-    """What asks for a run: an open alarm, or a person (then without an alarm)."""
+    """What asks for a run: an open alarm, or without one a person, the schedule, or new feedback."""
 
+    kind: Kind = "drift"
     alarm: UUID | None
     since: datetime = Field(description="older feedback is left out of the snapshot")
     sentence: str
-    cause: UUID | None = Field(default=None, description="the alarm or the person's command")
+    cause: UUID | None = Field(default=None, description="the alarm, the person's command, or the tick")
     time: datetime | None = Field(default=None, description="of that event")
+
+
+class PastRun(Frozen):
+    """One run, as far as the budget is concerned."""
+
+    run: UUID
+    requested: datetime
+    started: datetime | None = None
+    device: str = ""
+    seconds: float = 0.0
 
 
 class TriggerState(Frozen):
@@ -50,6 +68,9 @@ class TriggerState(Frozen):
     attempts: int = Field(default=0, description="runs asked for so far")
     rejections: int = Field(default=0, description="candidates refused or rolled back in a row")
     rejected_rows: int = Field(default=0, description="rows the last run was trained on")
+    began: datetime | None = Field(default=None, description="when the schedule began to count: the first tick")
+    requested: datetime | None = Field(default=None, description="when the last run was asked for")
+    runs: tuple[PastRun, ...] = Field(default=(), description="those of the last seven days")
     paused: str = Field(default="", description="who paused the loop and why; empty: it is not paused")
 
 
@@ -83,10 +104,12 @@ class TriggerPolicy(Triggers):
         """Whether to retrain now. Raises nothing; a state that makes no sense simply does not fire."""
         reasons = (
             self._occasion(state),
+            *self._new_pairs(state, usable),
             self._feedback(usable),
             self._heldout(usable),
             self._idle(state),
             self._cool(state, now),
+            self._budget(state, now),
             self._fresh(state, usable),
             self._running(state),
         )
@@ -94,14 +117,66 @@ class TriggerPolicy(Triggers):
 
     def due(self, state: TriggerState, now: datetime) -> bool:
         """Whether only the feedback itself remains to be weighed, so that counting it is worth a query."""
-        return all(
-            r.holds for r in (self._occasion(state), self._idle(state), self._cool(state, now), self._running(state))
+        return all(reason.holds for reason in self.standing(state, now))
+
+    def standing(self, state: TriggerState, now: datetime) -> tuple[Reason, ...]:
+        """The conditions that need no look at the feedback."""
+        return (
+            self._occasion(state),
+            self._idle(state),
+            self._cool(state, now),
+            self._budget(state, now),
+            self._running(state),
         )
 
-    def requested(self, state: TriggerState, run: UUID, rows: int) -> TriggerState:
-        """A run was asked for."""
-        update = {"run": run, "rejected_rows": rows, "attempts": state.attempts + 1}
+    def patience(self, state: TriggerState) -> timedelta:
+        """How long to wait between two counts of the feedback."""
+        pairs = state.occasion is not None and state.occasion.kind == "pairs"
+        return max(self.weigh_every, PAIRS_WEIGHED_EVERY) if pairs else self.weigh_every
+
+    def ticked(self, state: TriggerState, now: datetime, cause: UUID) -> TriggerState:
+        """Time has passed: what the schedule and new feedback ask for. An alarm and a person go first."""
+        update: dict[str, object] = {"runs": tuple(run for run in state.runs if now - run.requested < WEEK)}
+        since = state.requested or state.began or now
+        if state.began is None:
+            update["began"] = now
+        if state.occasion is None or state.occasion.kind in ("schedule", "pairs"):
+            update["occasion"] = self._routine(state.occasion, since, now, cause)
         return state.model_copy(update=update)
+
+    def _routine(self, open_: Occasion | None, since: datetime, now: datetime, cause: UUID) -> Occasion | None:
+        if self.every is not None and now - since >= self.every:
+            if open_ is not None and open_.kind == "schedule":
+                return open_
+            sentence = f"a run is due every {self.every}; the last was at {since:%Y-%m-%d %H:%M:%S} UTC"
+            first = now - max(self.every, WEEK)
+            return Occasion(kind="schedule", alarm=None, since=first, sentence=sentence, cause=cause, time=now)
+        if self.new_pairs is not None:
+            if open_ is not None and (open_.kind, open_.since) == ("pairs", since):
+                return open_
+            sentence = f"{self.new_pairs} new corrections or comparisons ask for a run"
+            return Occasion(kind="pairs", alarm=None, since=since, sentence=sentence, cause=cause, time=now)
+        return None
+
+    def requested(self, state: TriggerState, run: UUID, rows: int, now: datetime) -> TriggerState:
+        """A run was asked for."""
+        update = {
+            "run": run,
+            "rejected_rows": rows,
+            "attempts": state.attempts + 1,
+            "requested": now,
+            "runs": (*state.runs, PastRun(run=run, requested=now)),
+        }
+        return state.model_copy(update=update)
+
+    def started(self, state: TriggerState, run: UUID, device: str, now: datetime) -> TriggerState:
+        """A run began to train."""
+        return _of_run(state, run, started=now, device=device)
+
+    def trained(self, state: TriggerState, run: UUID, now: datetime) -> TriggerState:
+        """A run has ended, or failed: its time is known."""
+        began = next((past.started for past in state.runs if past.run == run), None)
+        return state if began is None else _of_run(state, run, seconds=(now - began).total_seconds())
 
     def failed(self, state: TriggerState, now: datetime) -> TriggerState:
         """Training ended without a candidate: the cooldown runs, more data is not asked for."""
@@ -135,11 +210,33 @@ class TriggerPolicy(Triggers):
         """Somebody paused the loop, or resumed it (empty `why`), which also forgives the rejections so far."""
         return state.model_copy(update={"paused": why} if why else {"paused": "", "rejections": 0})
 
-    @staticmethod
-    def _occasion(state: TriggerState) -> Reason:
-        if state.occasion is None:
-            return Reason(name="occasion", holds=False, sentence="no alarm is open")
-        return Reason(name="occasion", holds=True, sentence=state.occasion.sentence)
+    def _occasion(self, state: TriggerState) -> Reason:
+        if state.occasion is not None:
+            return Reason(name="occasion", holds=True, sentence=state.occasion.sentence)
+        sentence = "no alarm is open"
+        since = state.requested or state.began
+        if self.every is not None and since is not None:
+            sentence += f"; a run is due at {since + self.every:%Y-%m-%d %H:%M:%S} UTC"
+        return Reason(name="occasion", holds=False, sentence=sentence)
+
+    def _new_pairs(self, state: TriggerState, usable: Usable) -> tuple[Reason, ...]:
+        if state.occasion is None or state.occasion.kind != "pairs" or self.new_pairs is None:
+            return ()
+        have, since = usable.pairs, state.occasion.since
+        sentence = f"{have} of {self.new_pairs} new corrections or comparisons since {since:%Y-%m-%d %H:%M:%S} UTC"
+        return (Reason(name="new_pairs", holds=have >= self.new_pairs, sentence=sentence),)
+
+    def _budget(self, state: TriggerState, now: datetime) -> Reason:
+        recent = [run for run in state.runs if now - run.requested < WEEK]
+        runs, most = len(recent), self.budget.runs_per_week
+        seconds = sum(run.seconds for run in recent if run.device.startswith("cuda"))
+        holds, said = True, []
+        if most is not None:
+            holds, said = runs < most, [f"{runs} of {most} runs in the last 7 days"]
+        if (limit := self.budget.gpu_seconds_per_week) is not None:
+            holds = holds and seconds < limit
+            said.append(f"{seconds:.0f} of {limit:.0f} GPU seconds in the last 7 days")
+        return Reason(name="budget", holds=holds, sentence="; ".join(said) or "no budget is set")
 
     def _feedback(self, usable: Usable) -> Reason:
         if usable.pairs >= self.min_pairs:
@@ -192,6 +289,11 @@ class TriggerPolicy(Triggers):
     @staticmethod
     def _running(state: TriggerState) -> Reason:
         return Reason(name="running", holds=not state.paused, sentence=state.paused or "the loop is not paused")
+
+
+def _of_run(state: TriggerState, run: UUID, **update: object) -> TriggerState:
+    runs = tuple(past.model_copy(update=update) if past.run == run else past for past in state.runs)
+    return state.model_copy(update={"runs": runs})
 
 
 def _lasting(state: TriggerState) -> Occasion | None:

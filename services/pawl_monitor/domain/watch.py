@@ -140,10 +140,11 @@ class WatchPolicy:
 
     def asked(self, state: Watched, command: RetrainCommand, at: datetime) -> Watched:
         """A person asks for a run; an open alarm stays the occasion."""
-        if state.trigger.occasion is not None:
+        if state.trigger.occasion is not None and state.trigger.occasion.kind == "drift":
             return state
         why = f": {command.why}" if command.why else ""
         occasion = Occasion(
+            kind="person",
             alarm=None,
             since=at - self.horizon,
             sentence=f"{command.who} asked for it{why}",
@@ -211,6 +212,8 @@ class WatchPolicy:
         new = new.model_copy(update={"recovery": Recovery(alarm=detected.id, fallen=change.after.high)})
         if state.champion is not None and state.champion.version != event.version:
             return new, (*superseded, detected)  # it was replaced already: nothing to train for
+        if not self.trigger.drift:
+            return new, (*superseded, detected)
         sentence = f"approval fell; data since {change.since:%Y-%m-%d %H:%M:%S} UTC"
         occasion = Occasion(
             alarm=detected.id, since=change.since, sentence=sentence, cause=detected.id, time=detected.time

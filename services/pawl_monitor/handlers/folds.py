@@ -107,7 +107,8 @@ class WatchFold:
         return Step(seen.state, events=seen.events, rows=tuple(written))
 
     def _tick(self, policy: TriggerPolicy, state: Watched, event: e.Tick, at: datetime) -> Step[Watched]:
-        waited = state.weighed is None or at - state.weighed >= policy.weigh_every
+        state = state.model_copy(update={"trigger": policy.ticked(state.trigger, at, event.id)})
+        waited = state.weighed is None or at - state.weighed >= policy.patience(state.trigger)
         if state.champion is None or not waited or not policy.due(state.trigger, at):
             return Step(state)
         champion = state.champion
@@ -164,9 +165,13 @@ def _progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: 
     """The loop's progress, as the trigger policy remembers it."""
     match event:
         case e.RetrainRequested():
-            return policy.requested(trigger, event.id, event.counts.get("train", 0))
+            return policy.requested(trigger, event.id, event.counts.get("train", 0), at)
+        case e.TrainingStarted():
+            return policy.started(trigger, event.run, event.device, at)
+        case e.AdapterTrained():
+            return policy.trained(trigger, event.run, at)
         case e.TrainingFailed() if _current(trigger, event.run):
-            return policy.failed(trigger, at)
+            return policy.failed(policy.trained(trigger, event.run, at), at)
         case e.CandidateValidated() if _current(trigger, event.run):
             return policy.validated(trigger, event.adapter)
         case e.CandidateRejected() if _current(trigger, event.run):

@@ -95,9 +95,7 @@ class Gather:
         trigger = state.trigger if state else TriggerState()
         policy = self._governing(state).trigger
         if trigger.occasion is None:  # feedback counts from the moment that an alarm names
-            decision = policy.decide(trigger, Usable(), now)
-            others = tuple(r for r in decision.reasons if r.name in ("occasion", "idle", "cooldown", "running"))
-            return TriggerDecision(fire=False, reasons=others), Usable()
+            return TriggerDecision(fire=False, reasons=policy.standing(trigger, now)), Usable()
         request = datasets.Request(
             model=model, since=trigger.occasion.since, until=now, base="", heldout_share=policy.heldout_share
         )

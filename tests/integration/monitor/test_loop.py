@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid5
 
 import pyarrow.parquet as pq
 import pytest
@@ -101,3 +102,26 @@ def test_a_policy_that_is_applied_decides_from_then_on(world: World) -> None:
     state = world.reader.watched(MODEL)
     assert state is not None
     assert state.trigger.run == request.id, "what is in progress goes on"
+
+
+def test_a_schedule_of_ticks_asks_for_a_run_without_an_alarm(world: World) -> None:
+    world.deploy()
+    world.configure(triggers={"every": "1h", "cooldown": "1s", "min_heldout_pairs": 1, "budget": {"runs_per_week": 1}})
+    world.sessions(45, approval=0.5, corrections=0.8)
+    world.weigh()
+    assert world.events(e.RetrainRequested) == []
+    world.tick(3600)
+    world.weigh()
+    (request,) = world.events(e.RetrainRequested)
+    assert request.alarm is None
+    assert "a run is due every 1:00:00" in request.reasons[0]
+    failed = e.TrainingFailed(
+        id=uuid5(request.id, "failed"), time=world.now, source="test", model=MODEL, run=request.id, reason="no luck"
+    )
+    world.publish(failed)
+    world.tick(7200)
+    world.weigh()
+    assert len(world.events(e.RetrainRequested)) == 1, "there was a budget of one run"
+    state = world.reader.watched(MODEL)
+    assert state is not None
+    assert state.trigger.run is None

@@ -16,6 +16,8 @@ COMMANDS = [
     ["demo"],
     ["status"],
     ["explain"],
+    ["pause"],
+    ["resume"],
     ["replay"],
     ["backup"],
     ["restore"],
@@ -40,7 +42,15 @@ def test_help_has_an_example(command: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["replay"], ["explain", "x"], ["topics", "apply"], ["dead-letters", "list"], ["model", "show"]],
+    [
+        ["status"],
+        ["replay"],
+        ["explain", "x"],
+        ["topics", "apply"],
+        ["dead-letters", "list"],
+        ["model", "show"],
+        ["pause"],
+    ],
     ids=" ".join,
 )
 def test_without_a_running_pawl_the_error_says_how_to_start_one(command: list[str], tmp_path: Path) -> None:

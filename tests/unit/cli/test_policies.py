@@ -1,0 +1,79 @@
+"""What is put on pawl.commands for a model, and what is read back."""
+
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pawl_cli import policies
+from pawl_cli.__main__ import app
+from pawl_cli.commands import model as model_commands
+from pawl_cli.commands import pause as pause_commands
+from pawl_cli.follow import everything
+from pawl_cli.model_file import render
+from pawl_shared.events import PauseCommand, RegisterModelCommand
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.model_policy import Canary, ModelPolicy
+from pawl_shared.topics import COMMANDS, TOPICS
+
+MODEL = "default/assistant"
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    bus = MemoryBus()
+    bus.create_topics(TOPICS)
+    return bus
+
+
+@pytest.fixture
+def cli(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    for module in (model_commands, pause_commands):
+        monkeypatch.setattr(module, "bus_at", lambda *_: bus)
+    return lambda *words: CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+
+
+def test_a_policy_is_applied_once_and_its_base_asked_for_when_it_is_another(bus: MemoryBus) -> None:
+    policy = ModelPolicy(base="smollm2", canary=Canary(share=0.3))
+    assert policies.apply(bus, policy, "ada", "first") == policies.Applied(True, "smollm2")
+    assert policies.apply(bus, policy, "ada", "again") == policies.Applied(False, None)
+    assert policies.apply(bus, ModelPolicy(), "bob", "") == policies.Applied(True, None), "no base: as it is"
+    policies.apply(bus, ModelPolicy(model="shop/bot"), "ada", "")
+    known = policies.known(bus, MODEL)
+    assert known.base == "smollm2"
+    assert [command.who for _, command in known.policies] == ["ada", "bob"]
+    assert known.valid is not None
+    assert known.valid.policy == ModelPolicy()
+
+
+def test_apply_show_and_history_from_the_command_line(
+    bus: MemoryBus, cli: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("policy") / "model.yaml"
+    assert "Pawl's defaults are valid" in cli("model", "show").stdout
+    file.write_text("canary:\n  share: 0.25\n")
+    result = cli("model", "apply", str(file), "--why", "more of it")
+    assert result.exit_code == 0, result.output
+    assert "canary.share: 0.1 -> 0.25" in result.stdout
+    assert "nothing is changed" in cli("model", "apply", str(file)).stdout
+    shown = cli("model", "show").stdout
+    assert "more of it" in shown
+    assert render(ModelPolicy(canary=Canary(share=0.25))) in shown
+    assert "more of it" in cli("model", "show", "--history").stdout
+    file.write_text("canary:\n  share: 25\n")
+    assert cli("model", "apply", str(file)).exit_code == 1
+    assert len(policies.known(bus, MODEL).policies) == 1, "a file with a mistake changes nothing"
+
+
+def test_pause_and_resume_say_who_and_why(bus: MemoryBus, cli: Callable[..., Result]) -> None:
+    result = cli("pause", "--why", "campaign")
+    assert result.exit_code == 1
+    assert "--model" in result.output
+    policies.apply(bus, ModelPolicy(base="smollm2"), "ada", "")
+    assert cli("pause", "--why", "campaign", "--who", "ada").exit_code == 0
+    assert cli("resume", "--why", "over").exit_code == 0
+    paused, resumed = (event for event in everything(bus, COMMANDS) if isinstance(event, PauseCommand))
+    assert (paused.paused, paused.who, paused.why) == (True, "ada", "campaign")
+    assert (resumed.paused, resumed.why) == (False, "over")
+    assert resumed.who
+    assert sum(isinstance(event, RegisterModelCommand) for event in everything(bus, COMMANDS)) == 1
