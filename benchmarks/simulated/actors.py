@@ -203,10 +203,11 @@ class Streams:
 
 
 class MemoryFeedback:
-    """Feedback as the monitor's memory store has it; a data set is its rows' digest."""
+    """Feedback as the monitor's memory store has it; a data set is its rows' digest, and survives."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
+        self._frozen: dict[str, datasets.Frozen] = {}
 
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
         rows = [
@@ -223,8 +224,14 @@ class MemoryFeedback:
             if request.since <= row["time"] <= request.until
         ]
 
-    def freeze(self, lines: Sequence[datasets.Line], request: datasets.Request) -> str:
-        return digest("dataset", len(lines), request.since, request.until)
+    def freeze(self, lines: datasets.Lines, request: datasets.Request) -> str:
+        name = digest("dataset", len(lines), request.since, request.until)
+        self._frozen[name] = datasets.Frozen(request.until, lines)
+        return name
+
+    def frozen(self, digest: str) -> datasets.Frozen | None:
+        """As the artifact store would give it back."""
+        return self._frozen.get(digest)
 
 
 class Train:

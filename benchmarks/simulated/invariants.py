@@ -9,10 +9,10 @@ from uuid import UUID
 
 from benchmarks.simulated.world import World, monitor_folds, validator_folds
 
-from pawl_monitor.replay import unfounded
+from pawl_monitor.replay import Requests
 from pawl_shared import events as e
 from pawl_shared.codec import decode
-from pawl_shared.replay import compare, logged, rebuild
+from pawl_shared.replay import Plan, compare, logged, rebuild
 from pawl_shared.runner import Pace
 from pawl_shared.topics import BY_NAME, TOPICS
 from pawl_streams.feedback_join import slot_of
@@ -159,8 +159,11 @@ def replayed(world: World) -> Iterator[str]:
     """Every decision comes out the same from the log alone."""
     pace = Pace(poll=0, sleep=world.clock.advance)
     for service, folds in (("monitor", monitor_folds()), ("validator", validator_folds())):
-        rebuilt = rebuild(world.bus, f"{service}-replay", folds, pace=pace)
-        found = compare(rebuilt, logged(world.bus, DECIDED[service]), DECIDED[service])
-        differences = [*found.differences, *(unfounded(rebuilt, world.bus) if service == "monitor" else ())]
-        for each in differences:
+        plan = Plan(service, folds, DECIDED[service])
+        asked = logged(world.bus, (e.RetrainRequested,)) if service == "monitor" else {}
+        requests = Requests(asked.values(), world.feedback)
+        rebuilt = rebuild(world.bus, plan, requests.owed, pace=pace)
+        found, also = compare(rebuilt, logged(world.bus, plan.decided)), requests.compare()
+        for each in (*found.differences, *also.differences):
             yield f"replay of the {service}: {each.kind} {each.id}: {each.what} {each.fields}"
+        yield from (f"replay of the {service}: {note}" for note in also.notes)

@@ -105,6 +105,7 @@ class World:
         self.bus = FaultyBus(self.clock, self.faults)
         self.bus.create_topics(TOPICS)
         self.database = MemoryDatabase()
+        self.feedback = actors.MemoryFeedback(self.database)
         self._taste = {actors.BASE: 0.95}
         self._steps, self._change = steps, steps // 3
         self._blueprints = self._plans()
@@ -118,12 +119,11 @@ class World:
         self.bugs: list[str] = []
 
     def _plans(self) -> dict[str, Blueprint]:
-        feedback = actors.MemoryFeedback(self.database)
         return {
             "monitor": Blueprint(
                 monitor_folds,
                 lambda: MemoryStore(self.database),
-                lambda: {WEIGH: WeighFeedback(feedback, "monitor")},
+                lambda: {WEIGH: WeighFeedback(self.feedback, "monitor")},
             ),
             "trainer": Blueprint(
                 lambda: (QueueFold("trainer", "cpu"),),

@@ -62,5 +62,7 @@ def lines_of(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {difference['type']} {difference['id']}: {difference['what']}"
         for name, on_log, again in difference["fields"]:
             yield f"    {name}: on the log {on_log!r}, in the replay {again!r}"
+    for note in report["notes"]:
+        yield f"  {note}"
     if len(report["differences"]) < report["different"]:
         yield f"  and {report['different'] - len(report['differences'])} more"

@@ -62,6 +62,7 @@ SCHEMA = pa.schema(
 )
 
 Line = dict[str, Any]
+Lines = Sequence[Line]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,14 @@ class Request:
     parent: str | None = None
     alarm: UUID | None = None
     heldout_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a snapshot was decided on: the moment of that, and of each row what is counted."""
+
+    until: datetime
+    lines: Lines
 
 
 def collect(cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -> list[Line]:
@@ -91,7 +100,7 @@ def collect(cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -
     return [line for line in lines if line is not None]
 
 
-def usable(lines: Sequence[Line]) -> Usable:
+def usable(lines: Lines) -> Usable:
     """What the trigger policy weighs: rows that the trainer will not leave out.
 
     It leaves out liked answers that were cut at the token limit, which would teach never to end (45 of 48 in one run).
@@ -108,7 +117,7 @@ def usable(lines: Sequence[Line]) -> Usable:
     )
 
 
-def counts(lines: Sequence[Line]) -> dict[str, int]:
+def counts(lines: Lines) -> dict[str, int]:
     """Rows by split, and by kind, label and split."""
     labels = {True: "/up", False: "/down", None: ""}
     every = Counter(f"{line['kind']}{labels[line['label']]}/{line['split']}" for line in lines)
@@ -116,7 +125,7 @@ def counts(lines: Sequence[Line]) -> dict[str, int]:
     return dict(sorted(every.items()))
 
 
-def freeze(lines: Sequence[Line], request: Request, artifacts: ArtifactStore) -> str:
+def freeze(lines: Lines, request: Request, artifacts: ArtifactStore) -> str:
     """Write the snapshot into the artifact store; answers its digest."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent)
@@ -125,13 +134,20 @@ def freeze(lines: Sequence[Line], request: Request, artifacts: ArtifactStore) ->
         return artifacts.put_folder(folder)
 
 
+def read(folder: Path) -> Frozen:
+    """A snapshot's moment and rows, without their texts."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    lines = pq.read_table(folder / "data.parquet", columns=["kind", "label", "finished", "split"]).to_pylist()
+    return Frozen(datetime.fromisoformat(manifest["until"]), lines)
+
+
 def split_of(messages: Sequence[dict[str, str]], heldout_share: float) -> str:
     """A prompt's side: by its text alone, whatever its case and spaces, so that it never stands on both."""
     text = "\n".join(" ".join(message["content"].casefold().split()) for message in messages)
     return "heldout" if uniform("heldout", text) < heldout_share else "train"
 
 
-def _manifest(lines: Sequence[Line], request: Request) -> dict[str, Any]:
+def _manifest(lines: Lines, request: Request) -> dict[str, Any]:
     subjects = {
         split: {line["subject"] for line in lines if line["split"] == split and line["subject"]}
         for split in ("train", "heldout")

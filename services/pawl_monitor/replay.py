@@ -3,49 +3,117 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
+from uuid import UUID
 
+from pawl_monitor import datasets
 from pawl_monitor.app import SERVICE
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WEIGH, WatchFold, Weighing
-from pawl_monitor.handlers.retrain import request_id
+from pawl_monitor.handlers.retrain import request_id, retrain_request
 from pawl_monitor.settings import MonitorSettings
+from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
-from pawl_shared.events import DriftDetected, DriftResolved, RetrainRequested
+from pawl_shared.errors import ArtifactError
+from pawl_shared.events import DriftDetected, DriftResolved, Event, RetrainRequested
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.replay import Difference, Progress, Rebuilt, logged, main, replay
+from pawl_shared.replay import Comparison, Difference, Plan, Progress, logged, main, replay
+from pawl_shared.stores.port import Effect
 
 DECIDED = (DriftDetected, DriftResolved)
+# What only the data set can tell.
+COUNTED = ("counts", "reasons")
 
 
-def unfounded(rebuilt: Rebuilt, bus: Bus) -> Iterator[Difference]:
-    """Requests on the log for which the replay sees no occasion.
+class Snapshots(Protocol):
+    """Data sets that were frozen."""
 
-    Whether there was enough feedback is not decided again: text is not kept for ever. But each request must come from a
-    weighing that the replay owes, too: the same occasion, attempt, base and parent.
+    def frozen(self, digest: str) -> datasets.Frozen | None:
+        """One of them; none when it is not there (any more)."""
+
+
+class StoredSnapshots:
+    """In the artifact store."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+
+    def frozen(self, digest: str) -> datasets.Frozen | None:
+        try:
+            return datasets.read(self._artifacts.fetch_folder(digest))
+        except (ArtifactError, OSError):
+            return None
+
+
+class Requests:
+    """Requests for training on the log: each is decided again, by the weighing that the replay owes at the moment that
+    its data set names, on the rows of that data set.
+
+    Not decided again: which rows those are, and whether one of the weighings that ended in nothing should have ended in
+    a request. Both need the text that people wrote, which does not stay on the log.
     """
-    owed = [Weighing.model_validate_json(effect.payload) for effect in rebuilt.effects if effect.kind == WEIGH]
-    weighings = {request_id(weighing): weighing for weighing in owed}
-    for request in logged(bus, (RetrainRequested,)).values():
-        assert isinstance(request, RetrainRequested), "nothing else was asked for"
-        weighing = weighings.get(request.id)
-        if weighing is None:
-            yield Difference(request.TYPE, request.id, "the log has it, the replay sees no occasion for it")
-        elif fields := tuple(
-            (name, getattr(request, name), getattr(weighing, name))
-            for name in ("base", "parent", "policy")
-            if getattr(request, name) != getattr(weighing, name)
-        ):
-            yield Difference(request.TYPE, request.id, "it comes out differently", fields)
+
+    def __init__(self, on_log: Iterable[Event], snapshots: Snapshots) -> None:
+        self._requests = {event.id: event for event in on_log if isinstance(event, RetrainRequested)}
+        self._snapshots = snapshots
+        found = {request.id: snapshots.frozen(request.dataset) for request in self._requests.values()}
+        self._until = {identity: frozen and frozen.until for identity, frozen in found.items()}
+        self._weighings: dict[UUID, Weighing] = {}
+
+    def owed(self, effect: Effect) -> None:
+        """One of them for each request is kept; an alarm is weighed every few seconds until it ends in one."""
+        if effect.kind != WEIGH:
+            return
+        weighing = Weighing.model_validate_json(effect.payload)
+        identity = request_id(weighing)
+        if identity in self._until and self._until[identity] in (None, weighing.now):
+            self._weighings[identity] = weighing
+
+    def compare(self) -> Comparison:
+        result = Comparison({RetrainRequested.TYPE: 0})
+        unknown = 0
+        for request in self._requests.values():
+            weighing = self._weighings.get(request.id)
+            if weighing is None:
+                result.differences.append(_different(request, "the log has it, the replay sees no occasion for it"))
+            elif (frozen := self._snapshots.frozen(request.dataset)) is not None:
+                self._decide(result, request, weighing, frozen.lines)
+            else:
+                unknown += 1
+                result.add(request, retrain_request(weighing, [], (), request.dataset, SERVICE), COUNTED)
+        if unknown:
+            result.notes.append(
+                f"the data sets of {unknown} of the requests for training are not in the artifact store any more: "
+                "whether there was enough feedback was not decided again for them"
+            )
+        return result
+
+    def _decide(self, result: Comparison, request: RetrainRequested, weighing: Weighing, lines: datasets.Lines) -> None:
+        decision = weighing.by.decide(weighing.trigger, datasets.usable(lines), weighing.now)
+        if decision.fire:
+            result.add(request, retrain_request(weighing, lines, decision.reasons, request.dataset, SERVICE))
+        else:
+            result.differences.append(_different(request, f"the log has it, the replay decides: {decision.sentence}"))
 
 
-def report(bus: Bus, progress: Progress) -> dict[str, Any]:
+def _different(request: RetrainRequested, what: str) -> Difference:
+    return Difference(request.TYPE, request.id, what)
+
+
+def report(settings: MonitorSettings, bus: Bus, artifacts: ArtifactStore, progress: Progress) -> dict[str, Any]:
     """What the monitor decided, beside what the same folds decide from the log."""
-    folds = (WatchFold(WatchPolicy(), SERVICE),)
-    return replay(bus, SERVICE, folds, DECIDED, lambda rebuilt: unfounded(rebuilt, bus), progress)
+    plan = Plan(SERVICE, (WatchFold(WatchPolicy(), SERVICE),), DECIDED, settings.kept_seen)
+    requests = Requests(logged(bus, (RetrainRequested,)).values(), StoredSnapshots(artifacts))
+    return replay(bus, plan, requests, progress)
+
+
+def _main() -> int:
+    settings = MonitorSettings()
+    bus = KafkaBus(settings.kafka_bootstrap_servers)
+    artifacts = ArtifactStore(settings.artifacts, settings.artifact_cache)
+    return main(SERVICE, lambda progress: report(settings, bus, artifacts, progress))
 
 
 if __name__ == "__main__":
-    settings = MonitorSettings()
-    sys.exit(main(SERVICE, lambda progress: report(KafkaBus(settings.kafka_bootstrap_servers), progress)))
+    sys.exit(_main())

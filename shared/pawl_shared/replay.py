@@ -2,6 +2,9 @@
 
 A service gives its folds; they read their topics from the beginning, on a store in memory and in a consumer group of
 their own, by the same runner and in the same order as when they decided. Nothing is published and no effect is begun.
+
+What is held in memory are the decisions, the folds' states, and what a service itself remembers of what it has seen,
+however long the log is.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from pawl_shared import logging
@@ -24,7 +27,8 @@ from pawl_shared.events import Event
 from pawl_shared.fold import Fold
 from pawl_shared.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
-from pawl_shared.stores.port import Commit, Effect
+from pawl_shared.stores.port import Commit, Effect, Seen
+from pawl_shared.stores.seen_hours import SeenHours
 from pawl_shared.topics import topic_of
 
 DIFFERENT = 3
@@ -33,57 +37,105 @@ DIFFERENT = 3
 MISSING_SECONDS = 5.0
 TELL_EVERY = 0.5
 LISTED = 20
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 Progress = Callable[[int], None]
+Decisions = dict[UUID, Event]
 
 
 @dataclass
 class Rebuilt:
-    """What the folds answered: events and effects in order, and the ids of all that they have read."""
+    """What was decided again. standing: what the log had when the replay began; read: those causes of it that the
+    replay has met."""
 
-    events: list[Event] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
+    standing: Decisions
+    again: Decisions = field(default_factory=dict)
     read: set[UUID] = field(default_factory=set)
     records: int = 0
 
 
 class _Recorder(MemoryStore):
-    """Keeps what would be published, and owes nothing to anybody."""
+    """Keeps what would be decided, and owes nothing to anybody. `now`: when the latest record arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, rebuilt: Rebuilt, plan: Plan, owed: Callable[[Effect], None]) -> None:
         super().__init__()
-        self.rebuilt = Rebuilt()
+        self.now = BEGINNING
+        self._rebuilt, self._decided, self._owed = rebuilt, tuple(plan.decided), owed
+        self._causes = {event.cause for event in rebuilt.standing.values()}
+        self._known = SeenHours(plan.kept)
+
+    def seen(self, ids: Sequence[Seen]) -> set[Seen]:
+        return {each for each in ids if each in self._known}
 
     def commit(self, commit: Commit) -> None:
-        super().commit(Commit(commit.offsets, commit.states, commit.seen))
-        self.rebuilt.effects += commit.effects
-        self.rebuilt.read |= {seen.id for seen in commit.seen}
-        self.rebuilt.records += len(commit.seen)
+        super().commit(Commit(commit.offsets, commit.states))
+        self._known.take([*self._known.added(commit.seen), *self._known.upkeep(self.now)])
+        self._rebuilt.records += len(commit.seen)
+        self._rebuilt.read.update(each.id for each in commit.seen if each.id in self._causes)
         for message in commit.messages:
-            place = Record(message.topic, 0, 0, datetime.min.replace(tzinfo=UTC), message.key, message.value)
-            self.rebuilt.events.append(decode(place._replace(headers=message.headers)))
+            record = Record(message.topic, 0, 0, BEGINNING, message.key, message.value, message.headers)
+            event = decode(record)
+            if isinstance(event, self._decided):
+                self._rebuilt.again[event.id] = event
+        for effect in commit.effects:
+            self._owed(effect)
 
 
 class _Replayer(Runner):
     """Decides, and does nothing about it."""
 
+    def __init__(self, name: str, bus: Bus, store: _Recorder, plan: Plan, pace: Pace) -> None:
+        super().__init__(name, name, "replay", bus, store, plan.folds, pace=pace)
+        self._recorder = store
+
+    def handle(self, records: Sequence[Record]) -> None:
+        if records:
+            self._recorder.now = records[-1].appended
+        super().handle(records)
+
     def _begin(self, effects: Iterable[Effect]) -> None:
         """What was owed was done long ago."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a service's replay is made of.
+
+    Args:
+        service: its name.
+        folds: as it has them; what they know of where they run does not matter.
+        decided: types of the events that are its decisions.
+        kept: how long it remembers what it has seen; none: for ever.
+    """
+
+    service: str
+    folds: Sequence[Fold[Any]]
+    decided: Collection[type[Event]]
+    kept: timedelta | None = None
+
+
 def rebuild(
-    bus: Bus, name: str, folds: Sequence[Fold[Any]], progress: Progress = lambda _: None, pace: Pace | None = None
+    bus: Bus,
+    plan: Plan,
+    owed: Callable[[Effect], None] = lambda _: None,
+    progress: Progress = lambda _: None,
+    pace: Pace | None = None,
 ) -> Rebuilt:
-    """Everything that `folds` answer to the log up to its end. `name`: of the consumer group. Raises BusError."""
-    store = _Recorder()
-    runner = _Replayer(name, name, "replay", bus, store, folds, pace=pace or Pace())
+    """Everything that a service's folds decide on the log up to its end. Raises BusError.
+
+    Args:
+        owed: told each effect that the folds ask for.
+        progress: told how many records were read.
+    """
+    rebuilt = Rebuilt(logged(bus, plan.decided))
+    runner = _Replayer(f"{plan.service}-replay-{uuid4()}", bus, _Recorder(rebuilt, plan, owed), plan, pace or Pace())
     try:
         runner.start()
         with SeldomCollected() as collector:
             while runner.turn() or not runner.at_end():
-                progress(store.rebuilt.records)
+                progress(rebuilt.records)
                 collector.now()
-        return store.rebuilt
+        return rebuilt
     finally:
         runner.close()
 
@@ -98,17 +150,39 @@ class Difference:
     fields: tuple[tuple[str, Any, Any], ...] = ()
 
 
+MISSING = "the replay decides it, the log does not"
+
+
 @dataclass
 class Comparison:
-    """Decisions by type that are the same, and the differences."""
+    """Decisions by type that are the same, the differences, and sentences about what could not be compared."""
 
     same: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, known: Event, again: Event, without: Collection[str] = ()) -> None:
+        """One decision, on the log and in the replay; `without` these fields."""
+        fields = tuple(each for each in _fields(known, again) if each[0] not in without)
+        if fields:
+            self.differences.append(Difference(known.TYPE, known.id, "it comes out differently", fields))
+        else:
+            self.same[known.TYPE] = self.same.get(known.TYPE, 0) + 1
 
 
-def logged(bus: Bus, kinds: Collection[type[Event]]) -> dict[UUID, Event]:
+class Claims(Protocol):
+    """Decisions that effects make, which have a way of their own to be decided again."""
+
+    def owed(self, effect: Effect) -> None:
+        """The replay owes this effect."""
+
+    def compare(self) -> Comparison:
+        """At its end."""
+
+
+def logged(bus: Bus, kinds: Collection[type[Event]]) -> Decisions:
     """The events of these types on the log, the first copy of each."""
-    found: dict[UUID, Event] = {}
+    found: Decisions = {}
     for topic in dict.fromkeys(topic_of(kind).name for kind in kinds):
         for record in bus.read(topic):
             try:
@@ -120,25 +194,20 @@ def logged(bus: Bus, kinds: Collection[type[Event]]) -> dict[UUID, Event]:
     return found
 
 
-def compare(rebuilt: Rebuilt, on_log: dict[UUID, Event], decided: Collection[type[Event]]) -> Comparison:
-    """Decisions of the types `decided`, on the log and in the replay.
+def compare(rebuilt: Rebuilt, on_log: Decisions) -> Comparison:
+    """What was decided again beside what is on the log by now.
 
-    Left out: decisions on the log whose cause the replay has not read, as they were made since.
+    Of what the log had at the beginning, decisions are left out whose cause the replay has not read: it is not on the
+    log any more.
     """
-    result = Comparison({kind.TYPE: 0 for kind in decided})
-    again = {event.id: event for event in rebuilt.events if isinstance(event, tuple(decided))}
-    for event in again.values():
-        known = on_log.get(event.id)
-        if known is None:
-            result.differences.append(Difference(event.TYPE, event.id, "the replay decides it, the log does not"))
-            continue
-        fields = tuple(_fields(known, event))
-        if fields:
-            result.differences.append(Difference(event.TYPE, event.id, "it comes out differently", fields))
+    result = Comparison()
+    for event in rebuilt.again.values():
+        if event.id in on_log:
+            result.add(on_log[event.id], event)
         else:
-            result.same[event.TYPE] += 1
-    for event in on_log.values():
-        if event.id not in again and event.cause in rebuilt.read:
+            result.differences.append(Difference(event.TYPE, event.id, MISSING))
+    for event in rebuilt.standing.values():
+        if event.id not in rebuilt.again and event.cause in rebuilt.read:
             result.differences.append(Difference(event.TYPE, event.id, "the log has it, the replay does not decide it"))
     return result
 
@@ -151,33 +220,28 @@ def _fields(known: Event, again: Event) -> Iterable[tuple[str, Any, Any]]:
     yield from ((name, one[name], other[name]) for name in one if one[name] != other[name])
 
 
-def replay(
-    bus: Bus,
-    service: str,
-    folds: Sequence[Fold[Any]],
-    decided: Collection[type[Event]],
-    check: Callable[[Rebuilt], Iterable[Difference]] = lambda _: (),
-    progress: Progress = lambda _: None,
-) -> dict[str, Any]:
-    """The report for one service, as plain values. `check` looks at what cannot be compared field by field."""
-    rebuilt = rebuild(bus, f"{service}-replay-{uuid4()}", folds, progress)
+def replay(bus: Bus, plan: Plan, claims: Claims | None = None, progress: Progress = lambda _: None) -> dict[str, Any]:
+    """The report for one service, as plain values."""
+    rebuilt = rebuild(bus, plan, claims.owed if claims else lambda _: None, progress)
     give_up = time.monotonic() + MISSING_SECONDS
     while True:  # the service itself may be a moment behind its replay
-        found = compare(rebuilt, logged(bus, decided), decided)
-        if not any(d.what.startswith("the replay") for d in found.differences) or time.monotonic() > give_up:
+        found = compare(rebuilt, logged(bus, plan.decided))
+        if not any(each.what == MISSING for each in found.differences) or time.monotonic() > give_up:
             break
         time.sleep(TELL_EVERY)
-    differences = [*found.differences, *check(rebuilt)]
+    also = claims.compare() if claims else Comparison()
+    differences = [*found.differences, *also.differences]
     return {
-        "service": service,
+        "service": plan.service,
         "same": not differences,
         "records": rebuilt.records,
-        "decisions": found.same,
+        "decisions": dict.fromkeys((kind.TYPE for kind in plan.decided), 0) | found.same | also.same,
         "differences": [
             {"type": d.kind, "id": str(d.id), "what": d.what, "fields": [list(f) for f in d.fields]}
             for d in differences[:LISTED]
         ],
         "different": len(differences),
+        "notes": also.notes,
     }
 
 

@@ -16,8 +16,10 @@ ADVICE = (
 def replay(data: Data = DEFAULT_DATA, kafka: Servers = "", json: AsJson = False) -> None:
     """Decide everything again from the log alone, and compare: alarms, requests for training, canaries, deployments.
 
-    Whether there was enough feedback for a run is not decided again, as its text is not kept for ever; that there was
-    an occasion for it is. Nothing is published, and nothing that runs is disturbed.
+    A request for training is decided again on the data set that it froze: occasion, moment, enough rows, every reason.
+    Not decided again, as it takes text that does not stay on the log: which feedback went into that data set, whether
+    a run was due that nobody asked for, and sessions, whose evidence counts as it stands. Nothing is published, and
+    nothing that runs is disturbed.
 
     Exit status: 0 the same, 1 it could not be done, 3 something came out differently.
 

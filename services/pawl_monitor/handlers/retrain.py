@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pawl_monitor import datasets
+from pawl_monitor.domain.triggers import Reason
 from pawl_monitor.handlers.folds import Weighing
 from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
@@ -25,7 +26,7 @@ class Feedback(Protocol):
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
         """The rows that a data set for this request has."""
 
-    def freeze(self, lines: Sequence[datasets.Line], request: datasets.Request) -> str:
+    def freeze(self, lines: datasets.Lines, request: datasets.Request) -> str:
         """Keep them for ever; answers the digest."""
 
 
@@ -39,7 +40,7 @@ class StoredFeedback:
         with self._reader.cursor() as cursor:
             return datasets.collect(cursor, request, self._texts)
 
-    def freeze(self, lines: Sequence[datasets.Line], request: datasets.Request) -> str:
+    def freeze(self, lines: datasets.Lines, request: datasets.Request) -> str:
         return datasets.freeze(lines, request, self._artifacts)
 
 
@@ -57,8 +58,6 @@ class WeighFeedback:
 
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[Event]:
         weighing = Weighing.model_validate_json(effect.payload)
-        occasion = weighing.trigger.occasion
-        assert occasion is not None, "only an occasion is weighed"
         identity = request_id(weighing)
         if identity in self._asked:  # owed before the fold had heard of the request
             return ()
@@ -70,22 +69,29 @@ class WeighFeedback:
         digest = self._feedback.freeze(lines, request)
         self._asked.add(identity)
         self._log.info("retraining requested", model=weighing.model, dataset=digest, why=decision.sentence)
-        return (
-            RetrainRequested(
-                id=identity,
-                time=request_time(weighing),
-                source=self._source,
-                cause=occasion.cause or occasion.alarm,
-                model=weighing.model,
-                alarm=occasion.alarm,
-                dataset=digest,
-                base=weighing.base,
-                parent=weighing.parent,
-                counts=datasets.counts(lines),
-                reasons=tuple(reason.sentence for reason in decision.reasons),
-                policy=weighing.policy,
-            ),
-        )
+        return (retrain_request(weighing, lines, decision.reasons, digest, self._source),)
+
+
+def retrain_request(
+    weighing: Weighing, lines: datasets.Lines, reasons: Sequence[Reason], dataset: str, source: str
+) -> RetrainRequested:
+    """The request in which a weighing of these rows ends; `dataset` holds them."""
+    occasion = weighing.trigger.occasion
+    assert occasion is not None, "only an occasion is weighed"
+    return RetrainRequested(
+        id=request_id(weighing),
+        time=request_time(weighing),
+        source=source,
+        cause=occasion.cause or occasion.alarm,
+        model=weighing.model,
+        alarm=occasion.alarm,
+        dataset=dataset,
+        base=weighing.base,
+        parent=weighing.parent,
+        counts=datasets.counts(lines),
+        reasons=tuple(reason.sentence for reason in reasons),
+        policy=weighing.policy,
+    )
 
 
 def request_id(weighing: Weighing) -> UUID:

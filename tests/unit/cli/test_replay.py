@@ -9,9 +9,16 @@ from typer.testing import CliRunner
 from pawl_cli import replay
 from pawl_cli.__main__ import app
 
-SAME = {"records": 70, "decisions": {"pawl.drift.detected.v1": 1}, "same": True, "differences": [], "different": 0}
+SAME = {
+    "records": 70,
+    "decisions": {"pawl.drift.detected.v1": 1},
+    "same": True,
+    "differences": [],
+    "different": 0,
+    "notes": [],
+}
 ONE = {"type": "pawl.deployment.changed.v1", "id": "7", "what": "it comes out differently", "fields": [["share", 1, 2]]}
-OTHER = {"records": 9, "decisions": {}, "same": False, "differences": [ONE], "different": 3}
+OTHER = {"records": 9, "decisions": {}, "same": False, "differences": [ONE], "different": 3, "notes": ["not all"]}
 
 
 @pytest.fixture
@@ -50,6 +57,7 @@ def test_a_difference_is_shown_and_the_status_is_3(child: Path) -> None:
     assert "validator  9 records; no decisions: 3 DIFFERENT" in output
     assert "share: on the log 1, in the replay 2" in output
     assert "and 2 more" in output
+    assert "not all" in output
     status, output = replayed("--json")
     assert status == 3
     assert [service["same"] for service in json.loads(output)["services"]] == [True, False]

@@ -1,0 +1,136 @@
+"""Replay: what is decided again, what it is compared with, and what it holds in memory."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from pawl_shared.clock import ManualClock
+from pawl_shared.codec import encode
+from pawl_shared.events import DriftResolved, Event, Interval, Tick
+from pawl_shared.fold import Delivery, Step
+from pawl_shared.ids import derived_id
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.replay import MISSING, Plan, compare, logged, rebuild, replay
+from pawl_shared.runner import Pace
+from pawl_shared.stores import seen_hours
+from pawl_shared.stores.port import Effect
+from pawl_shared.topics import DRIFT, EVIDENCE
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RATE = Interval(point=0.5, low=0.4, high=0.6, n=9)
+
+
+class Count(BaseModel):
+    ticks: int = 0
+
+
+def decision(tick: Event, ticks: int) -> DriftResolved:
+    return DriftResolved(
+        id=derived_id(tick.id, "tenth"), time=tick.time, source="test", cause=tick.id, model="m", alarm=UUID(int=1),
+        now=RATE, sentence=f"{ticks} ticks",
+    )  # fmt: skip
+
+
+class EveryTenth:
+    """Decides at every tenth tick; owes an effect at every twentieth."""
+
+    name = "tenth"
+    topics: tuple[str, ...] = (EVIDENCE.name,)
+    state = Count
+
+    def keys(self, event: Event) -> Sequence[str]:
+        return ["m"]
+
+    def step(self, key: str, state: Count | None, delivery: Delivery) -> Step[Count]:
+        ticks = (state.ticks if state else 0) + 1
+        events = (decision(delivery.event, ticks),) if ticks % 10 == 0 else ()
+        effects = (Effect(derived_id(delivery.event.id, "owed"), "work", str(ticks)),) if ticks % 20 == 0 else ()
+        return Step(Count(ticks=ticks), events=events, effects=effects)
+
+    def timer(self, key: str, state: Count, tick: Delivery) -> Step[Count]:
+        return Step(state)
+
+
+class Log:
+    """A log of ticks, an hour apart, with each one twice, and the decisions on it."""
+
+    def __init__(self, ticks: int) -> None:
+        self.clock = ManualClock(START)
+        self.bus = MemoryBus(self.clock)
+        self.bus.create_topics([EVIDENCE, DRIFT])
+        for number in range(1, ticks + 1):
+            event = Tick(id=UUID(int=number), time=self.clock.now(), source="test", model="m", number=number)
+            self.publish(event, event)
+            if number % 10 == 0:
+                self.publish(decision(event, number))
+            self.clock.advance(3600)
+
+    def publish(self, *events: Event) -> None:
+        producer = self.bus.producer("test")
+        for event in events:
+            producer.send(encode(event)).result()
+
+
+def plan(kept: timedelta | None = None) -> Plan:
+    return Plan("test", (EveryTenth(),), (DriftResolved,), kept)
+
+
+PACE = Pace(poll=0, sleep=lambda _: None)
+
+
+def test_the_same_decisions_are_the_same() -> None:
+    log = Log(40)
+    owed: list[Effect] = []
+    rebuilt = rebuild(log.bus, plan(), owed.append, pace=PACE)
+    found = compare(rebuilt, logged(log.bus, (DriftResolved,)))
+    assert (found.same, found.differences) == ({DriftResolved.TYPE: 4}, [])
+    assert [effect.payload for effect in owed] == ["20", "40"]
+    assert rebuilt.records == 40
+
+
+def test_what_is_forged_altered_or_missing_is_told_and_what_lost_its_cause_is_not() -> None:
+    log = Log(40)
+    (first, *_) = logged(log.bus, (DriftResolved,)).values()
+    assert isinstance(first, DriftResolved)
+    forged = first.model_copy(update={"id": UUID(int=7)})
+    log.publish(forged, forged.model_copy(update={"id": UUID(int=8), "cause": UUID(int=9_999)}))
+    rebuilt = rebuild(log.bus, plan(), pace=PACE)
+    on_log = logged(log.bus, (DriftResolved,))
+    missing = list(on_log)[3]
+    on_log[first.id] = first.model_copy(update={"sentence": "never"})
+    del on_log[missing]
+    found = compare(rebuilt, on_log).differences
+    assert {(each.id, each.what.split(",")[0]) for each in found} == {
+        (first.id, "it comes out differently"),
+        (missing, MISSING.split(",")[0]),
+        (forged.id, "the log has it"),
+    }
+    assert [each.fields for each in found if each.id == first.id] == [(("sentence", "never", "10 ticks"),)]
+
+
+def test_the_report_of_a_service() -> None:
+    report = replay(Log(20).bus, plan())
+    assert (report["same"], report["records"], report["decisions"]) == (True, 20, {DriftResolved.TYPE: 2})
+
+
+@pytest.mark.parametrize(("kept", "most"), [(timedelta(days=2), 49), (None, 400)])
+def test_it_remembers_no_longer_than_the_service_itself(
+    monkeypatch: pytest.MonkeyPatch, kept: timedelta | None, most: int
+) -> None:
+    """Hours of ids, one an hour: flat, whatever the log's length."""
+    sizes: list[int] = []
+    take: Callable[..., None] = seen_hours.SeenHours.take
+
+    def watched(self: seen_hours.SeenHours, chunks: object) -> None:
+        take(self, chunks)
+        sizes.append(len(self._hours))
+
+    monkeypatch.setattr(seen_hours.SeenHours, "take", watched)
+    log = Log(400)
+    monkeypatch.setattr(log.bus, "_deliver", lambda part, offset: log.bus._after(part, offset)[:2])
+    rebuilt = rebuild(log.bus, plan(kept), pace=PACE)
+    assert rebuilt.records == 400
+    assert max(sizes) == most
