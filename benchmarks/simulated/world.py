@@ -72,6 +72,7 @@ class Instance:
 
     def __init__(self, name: str, blueprint: Blueprint, world: World) -> None:
         self.works: list[Work] = []
+        self.finished = False  # some work, whose events no turn has published yet
         store = FaultyStore(blueprint.store(), world.faults, name, lambda: world.overtake(name))
         pace = Pace(
             poll=0,
@@ -92,7 +93,8 @@ class Instance:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to read or to do."""
-        return not any(work.waiting for work in self.works) and self.runner.at_end()
+        # the end first: a commit that ends with it may leave work to do
+        return self.runner.at_end() and not self.finished and not any(work.waiting for work in self.works)
 
 
 class World:
@@ -239,6 +241,7 @@ class World:
                 self._instances[name] = Instance(name, self._blueprints[name], self)
                 self.faults.step(self.clock.now(), f"{name} starts")
             handled = self._instances[name].runner.turn()
+            self._instances[name].finished = False
             self.faults.step(self.clock.now(), f"{name} handled {handled}")
         except (Crash, BusError) as error:  # gone; a later turn starts it again on what it has committed
             self.faults.step(self.clock.now(), f"{name} is gone: {type(error).__name__} {error}")
@@ -253,6 +256,7 @@ class World:
             return
         name, work = self.rng.choice(waiting)
         try:
+            self._instances[name].finished = True
             work.do()
             self.faults.step(self.clock.now(), f"{name} did a piece of {work.kind}")
         except (Crash, BusError):

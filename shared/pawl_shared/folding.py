@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Batch:
 
 
 NOTHING = Known(None)
+KEPT = 50_000  # states kept in memory as folds gave them; one of a session takes some 1.5 KB
 _Target = tuple[Fold[Any], Sequence[StateKey]]
 
 
@@ -106,7 +108,7 @@ class Folding:
         self._service, self._source, self._store, self._folds, self._log = service, source, store, tuple(folds), log
         self._kinds = {fold.name: TypeAdapter(fold.state) for fold in folds}
         self._by_topic = {t: [f for f in folds if t in f.topics] for fold in folds for t in fold.topics}
-        self._before: dict[StateKey, Known] = {}  # what the store holds of what this batch concerns
+        self._before: dict[StateKey, Known] = {}  # what the store holds of what was used lately, oldest first
         self._replaced: list[tuple[StateKey, Known | None]] = []  # states of the batch, before the present record
 
     def read(self, records: Iterable[Record]) -> list[Reading]:
@@ -115,7 +117,7 @@ class Folding:
 
     def fold(self, readings: Sequence[Reading]) -> Batch:
         """What these change, in the order that they have here. What cannot be handled becomes a dead letter."""
-        batch, self._before = Batch(self._kinds), {}
+        batch = Batch(self._kinds)
         fresh = self._fresh(readings)
         self._load(readings)
         for reading in readings:
@@ -126,7 +128,21 @@ class Folding:
                 self._deliver(reading, reading.delivery, fresh, batch)
             part = Partition(record.topic, record.partition)
             batch.offsets[part] = max(batch.offsets.get(part, 0), record.offset + 1)
+        self._keep(batch.states)
         return batch
+
+    def forget(self) -> None:
+        """Whatever the store holds is asked for again: somebody else may have written."""
+        self._before.clear()
+
+    def _keep(self, states: Mapping[StateKey, Known]) -> None:
+        """These are what the store holds once the batch is committed, and no other is folded before."""
+        for place, known in states.items():
+            self._before.pop(place, None)
+            if known.state is not None:
+                self._before[place] = known
+        for place in list(itertools.islice(self._before, max(0, len(self._before) - KEPT))):
+            del self._before[place]
 
     def _read(self, record: Record) -> Reading:
         if is_retry(record):
@@ -175,7 +191,7 @@ class Folding:
     def _load(self, readings: Sequence[Reading]) -> None:
         """The states that a batch concerns, in one query."""
         targets = (target for reading in readings for target in reading.targets or ())
-        places = {place: fold for fold, keys in targets for place in keys}
+        places = {place: fold for fold, keys in targets for place in keys if place not in self._before}
         stored = self._store.load(list(places)) if places else {}
         self._before |= {place: self._known(places[place], found) for place, found in stored.items()}
 

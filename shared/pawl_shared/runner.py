@@ -205,6 +205,7 @@ class Runner:
 
     def _assigned(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
         self._committing.settle()
+        self._folding.forget()
         known = self._store.positions(list(partitions))
         self._arrivals.assign(partitions)
         self._asked = None

@@ -87,8 +87,7 @@ def test_state_is_replaced_and_forgotten(reopen: Open) -> None:
     assert reopen().load([key]) == {}
 
 
-def test_more_states_than_are_kept_in_memory_are_found(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pawl_shared.stores.duckdb.WARM", 3)
+def test_all_states_are_found_whenever_they_were_written(reopen: Open) -> None:
     keys = [StateKey("f", f"k{n}") for n in range(10)]
     store = reopen()
     for n, key in enumerate(keys):

@@ -66,4 +66,5 @@ def estimate(total: float, n: int, level: float = 0.95) -> Estimate | None:
     delta = (1 - level) / 2
     low = lower_limit(floor(total + 1e-9), n, delta)
     high = 1 - lower_limit(n - ceil(total - 1e-9), n, delta)
-    return Estimate(total / n, low, high, n)
+    point = min(1.0, max(0.0, total / n))  # a sum of means may miss 0 or n by a rounding error
+    return Estimate(point, low, high, n)

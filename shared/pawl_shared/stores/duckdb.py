@@ -2,8 +2,8 @@
 
 The offset update compares with what this instance last wrote, so an instance that lost its partitions cannot write.
 Rows go in through Arrow: 50-100k rows/s; executemany does 400. A statement costs about as much as 50 rows of it, so
-what has nothing to do is not asked: an idle Tick is five statements. States that were written lately and messages that
-wait are kept in memory, too: this is their only writer.
+what has nothing to do is not asked: an idle Tick is five statements. Messages that wait are kept in memory, too: this
+is their only writer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ FIRST_SQL = "INSERT OR IGNORE INTO pawl_offsets SELECT topic, part, next FROM wa
 SEEN_SQL = "SELECT s.hour, s.id FROM pawl_seen s JOIN wanted w ON s.hour = w.hour AND s.id = w.id"
 LOAD_SQL = "SELECT s.fold, s.key, s.value, s.due FROM pawl_state s JOIN wanted USING (fold, key)"
 NEVER = datetime.max.replace(tzinfo=UTC)
-WARM = 50_000  # states kept in memory; one of a session takes about 1 KB
 
 
 class DuckDbStore(TransactionalStore):
@@ -56,7 +55,6 @@ class DuckDbStore(TransactionalStore):
         self._expected: dict[Partition, int | None] = {}
         self._types: dict[str, dict[str, pa.DataType]] = {}
         self._earliest: dict[str, datetime] = {}  # no timer of the fold is due before
-        self._warm: dict[StateKey, StoredState] = {}  # the latest written, oldest first
         self._filter = KeyFilter(np.empty(0, np.uint64))
         self._waiting: dict[int, Message] = {}
         self._number = 0  # of the latest message
@@ -64,7 +62,7 @@ class DuckDbStore(TransactionalStore):
 
     def open(self) -> None:
         self._con.execute(SCHEMA)
-        self._earliest, self._warm, self._forget = {}, {}, 0
+        self._earliest, self._forget = {}, 0
         self._filter = KeyFilter(self._hashes("pawl_state"))
         rows = self._con.execute("SELECT number, message FROM pawl_outbox ORDER BY number").fetchall()
         self._waiting = {number: _message(text) for number, text in rows}
@@ -77,18 +75,11 @@ class DuckDbStore(TransactionalStore):
         return {part: stored[part] for part in partitions if part in stored}
 
     def load(self, keys: Sequence[StateKey]) -> dict[StateKey, StoredState]:
-        found = {key: self._warm[key] for key in keys if key in self._warm}
-        if asked := self._may_have([key for key in keys if key not in found]):
-            for fold, key, value, due in self._query(LOAD_SQL, _key_table(asked)):
-                found[StateKey(fold, key)] = StoredState(value, _utc(due))
-        return found
-
-    def _may_have(self, keys: Sequence[StateKey]) -> list[StateKey]:
-        if not keys:
-            return []
         with self._registered(_key_table(keys)):
             maybe = self._filter.may_hold(self._hashes("wanted"))
-        return [key for key, kept in zip(keys, maybe.tolist(), strict=True) if kept]
+        asked = [key for key, known in zip(keys, maybe.tolist(), strict=True) if known]
+        rows = self._query(LOAD_SQL, _key_table(asked)) if asked else []
+        return {StateKey(fold, key): StoredState(value, _utc(due)) for fold, key, value, due in rows}
 
     def _hashes(self, table: str) -> Hashes:
         found: Hashes = self._con.execute(f"SELECT hash(fold, key) AS h FROM {table}").fetchnumpy()["h"]  # noqa: S608
@@ -123,22 +114,15 @@ class DuckDbStore(TransactionalStore):
             self._con.execute("ROLLBACK")
             raise
         self._expected.update(commit.offsets)
-        self._remember(commit.states)
+        self._note_due(commit.states)
         self._waiting.update(numbered)
         self._number += len(numbered)
         self._forget = 0
 
-    def _remember(self, states: Mapping[StateKey, StoredState | None]) -> None:
-        """What was committed is known without asking from now on."""
+    def _note_due(self, states: Mapping[StateKey, StoredState | None]) -> None:
         for key, state in states.items():
-            self._warm.pop(key, None)
-            if state is None:
-                continue
-            self._warm[key] = state
-            if state.due is not None and key.fold in self._earliest:
+            if state is not None and state.due is not None and key.fold in self._earliest:
                 self._earliest[key.fold] = min(self._earliest[key.fold], state.due)
-        for key in list(itertools.islice(self._warm, max(0, len(self._warm) - WARM))):
-            del self._warm[key]
 
     def outgoing(self, limit: int) -> list[tuple[int, Message]]:
         return list(itertools.islice(self._waiting.items(), limit))

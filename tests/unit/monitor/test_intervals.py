@@ -38,3 +38,10 @@ def test_the_interval_holds_the_point(counts: tuple[float, int]) -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.\.3"):
         lower_limit(4, 3, 0.05)
+
+
+def test_a_rounding_error_does_not_leave_the_range_of_rates() -> None:
+    above, below = estimate(7.0 + 4e-15, 7), estimate(-4e-16, 7)
+    assert above is not None
+    assert below is not None
+    assert (above.point, above.high, below.point, below.low) == (1.0, 1.0, 0.0, 0.0)

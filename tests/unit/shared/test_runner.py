@@ -20,7 +20,7 @@ from pawl_shared.ids import derived_id
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
-from pawl_shared.stores.port import Commit, Effect, StateKey
+from pawl_shared.stores.port import Commit, Effect, StateKey, StoredState
 from pawl_shared.topics import COMMANDS, DEAD_LETTERS, EVIDENCE, TOPICS, TRAINING
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -297,3 +297,18 @@ def test_who_joins_under_the_name_of_a_member_takes_its_place(bus: MemoryBus) ->
     older.close()
     newer.turn()
     newer.close()
+
+
+def test_what_another_member_has_changed_meanwhile_is_read_again(bus: MemoryBus) -> None:
+    store = MemoryStore()
+    first = runner(bus, store)
+    first.start()
+    publish(bus, command())
+    first.turn()
+    first._revoked([Partition(COMMANDS.name, 0)])
+    store.commit(Commit(states={StateKey("counting", "m"): StoredState(Count(n=10).model_dump_json())}))
+    first._assigned([Partition(COMMANDS.name, 0)])
+    publish(bus, command())
+    first.turn()
+    assert count(store) == 11
+    first.close()
