@@ -19,7 +19,8 @@ from random import Random
 import numpy as np
 from benchmarks.harness import Benchmark, Run, Target, main
 
-from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState, Observation
+from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState
+from pawl_monitor.domain.detectors import Observation
 
 BEFORE, AFTER, STABLE = 0.8, 0.7, 5_000
 FALSE_ALARMS = 1e-5
@@ -48,6 +49,7 @@ def pawl_delays(seed: int) -> list[int]:
     def step(state: ApprovalState, number: int, liked: bool) -> tuple[ApprovalState, bool]:
         seen = Observation(f"{seed}/{number}", float(liked), START + timedelta(seconds=number))
         state, decision = policy.step(state, seen)
+        assert decision is not None
         return (ApprovalState() if decision.change else state), decision.verdict == "drop"
 
     for number, liked in enumerate(before(seed)):

@@ -17,7 +17,8 @@ from random import Random
 
 from benchmarks.harness import Benchmark, Run, Target, main
 
-from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState, Observation
+from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState
+from pawl_monitor.domain.detectors import Observation
 
 SESSIONS = 100_000
 RATES = (0.6, 0.75, 0.8, 0.9)
@@ -35,6 +36,7 @@ def pawl(seed: int, direction: str) -> float:
     policy, state, alarms = ApprovalPolicy(), ApprovalState(), 0
     for number, good in enumerate(liked(seed)):
         state, decision = policy.step(state, Observation(f"{seed}/{number}", float(good), START))
+        assert decision is not None
         if decision.change is not None:
             alarms, state = alarms + (decision.verdict == direction), ApprovalState()
     return float(alarms)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 
-from pawl_monitor.domain.approval import ApprovalState, Decision
+from pawl_monitor.domain.approval import ApprovalState
+from pawl_monitor.domain.detectors import Decision
 from pawl_shared import events as e
 from pawl_shared.stores.port import Row
 

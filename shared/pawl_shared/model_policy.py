@@ -41,21 +41,34 @@ class Section(BaseModel):
 
 
 class Approval(Section):
-    """The detector of approval."""
+    """The detector of approval: what people say."""
 
-    alpha: Share = Field(default=1e-5, description="false alarms per stable session and direction that are accepted")
-    delta: Share = Field(
-        default=0.1, description="probability that the reference of a version is ever wrong, per direction"
-    )
     reference_sessions: int = Field(
         default=250, ge=20, description="rated sessions that the detector learns from before it can raise an alarm"
     )
+    tolerance: float = Field(
+        default=0.0, ge=0, lt=0.5, description="changes of approval up to this are none, such as those of a daily cycle"
+    )
+
+
+class Unrated(Section):
+    """A detector that needs no feedback."""
+
+    watch: bool = Field(default=True, description="whether its alarms are wanted")
 
 
 class Detectors(Section):
     """What watches the champion. A change here begins a new reference, since levels must not follow from data."""
 
+    alpha: Share = Field(
+        default=1e-5, description="false alarms a stable session that are accepted, of all detectors together"
+    )
+    delta: Share = Field(
+        default=0.1, description="probability that any reference of approval is ever wrong, in the life of the model"
+    )
     approval: Approval = Approval()
+    traffic: Unrated = Field(default=Unrated(), description="what people ask")
+    output: Unrated = Field(default=Unrated(), description="what the model answers")
 
 
 class Budget(Section):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pawl_shared.events import FeedbackReceived, InferenceLogged
+from pawl_shared.events import FeedbackReceived, InferenceLogged, Message
 from pawl_streams.language import Identify
 from pawl_streams.policy import ScrubPolicy
 from pawl_streams.scrub import scrub
+from pawl_streams.sketch import sketch
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Facts:
     language: str | None = None
     answer_language: str | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
+    prompt_sketch: str = ""
     scrubbed: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -41,14 +43,20 @@ def prepare(
     if isinstance(event, FeedbackReceived):
         event = event.model_copy(update={"text": clean(event.text)}) if event.text else event
         return event, Facts(scrubbed=dict(counts))
+    messages = tuple(turn.model_copy(update={"content": clean(turn.content)}) for turn in event.messages)
     update = {
-        "messages": tuple(turn.model_copy(update={"content": clean(turn.content)}) for turn in event.messages),
+        "messages": messages,
         "answer": clean(event.answer),
         "metadata": {name: clean(value) for name, value in event.metadata.items()},
     }
-    prompt = next((turn.content for turn in reversed(event.messages) if turn.role == "user"), "")
-    facts = Facts(identify(prompt), identify(event.answer), _statistics(event, prompt), dict(counts))
+    prompt = _last_prompt(event.messages)
+    about = sketch(_last_prompt(messages))
+    facts = Facts(identify(prompt), identify(event.answer), _statistics(event, prompt), about, dict(counts))
     return event.model_copy(update=update), facts
+
+
+def _last_prompt(messages: Sequence[Message]) -> str:
+    return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
 
 
 def _statistics(event: InferenceLogged, prompt: str) -> dict[str, float]:
@@ -61,4 +69,12 @@ def _statistics(event: InferenceLogged, prompt: str) -> dict[str, float]:
         "prompt_characters": float(len(prompt)),
         "answer_words": float(len(event.answer.split())),
         "answer_characters": float(len(event.answer)),
+        "answer_repetition": _repetition(event.answer),
     }
+
+
+def _repetition(text: str) -> float:
+    """The share of runs of three words that stand in the text already; 0 where there are none."""
+    words = text.split()
+    runs = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0

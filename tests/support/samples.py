@@ -40,17 +40,18 @@ SAMPLES: tuple[e.Event, ...] = (
     FEEDBACK,
     e.InteractionScored(
         **envelope(3), inference_id=uid(100), model=MODEL, session="s-1", revision=2, inference=INFERENCE,
-        feedback=FEEDBACK, reward=0.0, rated=True,
+        feedback=FEEDBACK, reward=0.0, rated=True, prompt_sketch="AB" * 16,
     ),
     e.SessionObserved(
         **envelope(4), model=MODEL, session="s-1", subject="0f" * 16, arm="champion", version=BASE, revision=1,
-        reward=0.5, answers=2, rated=1, statistics={"words": 41.5}, started=WHEN, ended=WHEN,
+        reward=0.5, answers=2, rated=1, statistics={"words": 41.5}, prompt_sketch="AB" * 16, started=WHEN,
+        ended=WHEN,
     ),
     e.Tick(**envelope(5), model=MODEL, number=17),
     e.DriftDetected(
         **envelope(6), model=MODEL, detector="approval", direction="drop", version=BASE, since=WHEN, before=RATE,
         after=e.Interval(point=0.2, low=0.1, high=0.3, n=40), sessions=340, evidence=6e5, threshold=5e5,
-        sentence="Fell.",
+        sentence="Fell.", rated_before=RATE, rated_after=RATE, deployments=(uid(8),), examples=(uid(100),),
     ),
     e.DriftResolved(**envelope(7), model=MODEL, alarm=uid(6), now=RATE, sentence="Back."),
     e.RetrainRequested(

@@ -1,50 +1,53 @@
 """Drift of approval: a drop or a rise of a rate that is unknown and learnt from the same stream.
 
-Two e-detectors watch each direction, each at half the level, and an alarm is raised when either has enough evidence:
+Two e-detectors watch each direction, and an alarm is raised when either has enough evidence:
 
 * the *bound* half tests "the rate is at least q", where q is a Clopper-Pearson limit taken again at n0 * growth^k
-  sessions as a running maximum, so that a later drop cannot pull the reference down with it;
+  sessions as a running maximum, so that a later drop cannot pull the reference down with it; it is the quicker one in
+  a young stream;
 * the *conformal* half bets against uniform smoothed conformal p-values and needs no estimate of the rate at all.
 
-Both run the Shiryaev-Roberts recursion M_n = L_n (M_{n-1} + 1) for five sizes of shift; with E[L_n | past] <= 1 while
-nothing has changed, P(false alarm within n sessions) <= alpha n + delta per direction, for every n.
-
-Sources: [SRR] Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS
-2023; [VP] Vovk, Petej, Nouretdinov, Ahlberg, Carlsson, Gammerman, "Retrain or not retrain: conformal test martingales
-for change-point detection", COPA 2021.
+P(false alarm within n sessions) <= alpha n + delta, for every n, drops and rises together (see detectors.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from math import exp, floor
-from typing import Literal
+from math import floor
+from typing import Literal, NamedTuple
 
-from pawl_monitor.domain.intervals import Estimate, estimate, lower_limit
+from pawl_monitor.domain.detectors import (
+    NOTHING,
+    SHARES,
+    Budget,
+    Change,
+    ConformalSide,
+    Decision,
+    Observation,
+    conform,
+    evidence_of,
+    increments,
+    keep_example,
+    reference_cut,
+)
+from pawl_monitor.domain.intervals import estimate, lower_limit
 from pawl_shared.ids import uniform
 
-# Alternatives: the log-odds of approval fall by s; at p = 0.8 about 2, 5, 11, 25 and 54 points.
-SHIFTS = (0.15, 0.3, 0.6, 1.2, 2.4)
-NOTHING = (0.0,) * len(SHIFTS)
-
-Direction = Literal["drop", "rise"]
-Verdict = Literal["learning", "stable", "drop", "rise"]
-Bets = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One rated session of the champion: its mean reward in [0, 1] and when it ended (event time)."""
-
-    session: str
-    reward: float
-    time: datetime
+Half = Literal["bound", "conformal"]
+Side = Literal["drop", "rise"]
+SIDES: tuple[Side, Side] = ("drop", "rise")
+# Parts of alpha, by direction: drops matter (they ask for a run), and of the halves the conformal one sees 8 in 10 of
+# those that come after thousands of sessions. Parts of delta: alike.
+ALPHA: dict[Side, dict[Half, float]] = {
+    "drop": {"bound": 0.30, "conformal": 0.55},
+    "rise": {"bound": 0.05, "conformal": 0.10},
+}
+DELTA: dict[Side, float] = {"drop": 0.8, "rise": 0.2}
+DISLIKED = 0.5  # sessions below it are examples of a drop
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Where a change may have begun: sessions and reward seen before it, and the time of its first session."""
 
     n: int
@@ -52,159 +55,146 @@ class Start:
     time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class BoundSide:
+class BoundSide(NamedTuple):
     """One direction of the bound half. `q` bounds the reference rate from below and only moves up."""
 
     q: float = 0.0
     m: tuple[float, ...] = NOTHING
     best: tuple[float, ...] = NOTHING  # evidence of the best single start, per shift: a CUSUM of the same increments
-    starts: tuple[Start | None, ...] = (None,) * len(SHIFTS)
+    starts: tuple[Start | None, ...] = (None,) * len(NOTHING)
 
 
-@dataclass(frozen=True, slots=True)
-class ConformalSide:
-    """One direction of the conformal half; `cut` is learnt from the first n0 sessions, which then leave the bag."""
+class ApprovalState(NamedTuple):
+    """Everything the detector knows: constant size, plain values, safe to store as JSON.
 
-    n: int = 0
-    ones: int = 0
-    cut: float = -1.0
-    m: tuple[float, ...] = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalState:
-    """Everything the detector knows: constant size, plain values, safe to store as JSON."""
+    delta: what this reference may spend, or -1: all of the policy's. Examples: answers of sessions that were disliked,
+    and of those that were liked.
+    """
 
     n: int = 0
     total: float = 0.0
     epoch: int = 0
-    began: datetime | None = None
+    delta: float = -1.0
     bound: tuple[BoundSide, BoundSide] = (BoundSide(), BoundSide())
     conformal: tuple[ConformalSide, ConformalSide] = (ConformalSide(), ConformalSide())
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an alarm says: since when, from what to what, on how much evidence, and by which half."""
-
-    direction: Direction
-    since: datetime
-    before: Estimate
-    after: Estimate
-    evidence: float
-    threshold: float
-    detector: Literal["bound", "conformal"]
-    sessions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The detector's answer to one session; `evidence` is in units of the threshold (1 = alarm)."""
-
-    verdict: Verdict
-    evidence: dict[Direction, float] = field(default_factory=dict)
-    change: Change | None = None
+    examples: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalPolicy:
     """Detector settings; they are frozen while a reference lives.
 
-    alpha: false alarms per session and direction (1e-5: at most one in 100,000 stable sessions).
-    delta: probability that one reference is ever wrong, per direction; a new reference spends it anew.
+    alpha: false alarms a session, both directions and halves together (7e-6: at most 0.7 in 100,000 stable sessions).
+    delta: probability that any reference is ever wrong; the references of a model share it.
     n0: sessions that are learnt from before the first bet.
     growth: the bound is taken again whenever this many times more sessions are known.
+    tolerance: changes of the rate up to this are none. 0.03 bears a daily cycle of 3 points, and makes a fall from .8
+    to .7 take 920 sessions instead of 310.
     """
 
-    alpha: float = 1e-5
+    alpha: float = SHARES["approval"] * Budget().alpha
     delta: float = 0.1
     n0: int = 250
     growth: float = 1.5
+    tolerance: float = 0.0
 
     @property
-    def threshold(self) -> float:
-        """Evidence (summed over the shifts) at which one half of one direction raises the alarm."""
-        return len(SHIFTS) / (self.alpha / 2)
+    def guarantee(self) -> str:
+        """What is proven."""
+        return f"P(false alarm within n sessions) ≤ {self.alpha:.2g} n + {self.delta:.2g}, sessions independent"
 
-    def step(self, state: ApprovalState, seen: Observation) -> tuple[ApprovalState, Decision]:
+    def threshold(self, side: Side, half: Half) -> float:
+        """Evidence at which this half of this direction raises the alarm."""
+        return 1 / (self.alpha * ALPHA[side][half])
+
+    def begin(self, reference: int) -> ApprovalState:
+        """A new reference; delta of all of them sums to the policy's."""
+        return ApprovalState(delta=self.delta / (reference * (reference + 1)))
+
+    def step(self, state: ApprovalState, seen: Observation) -> tuple[ApprovalState, Decision | None]:
         """Bet on one session with what is known from the past only, then learn from it."""
+        if seen.reward is None:
+            return state, None
         if not 0.0 <= seen.reward <= 1.0:
             raise ValueError(f"a session's reward must lie in [0, 1], not {seen.reward}")
-        bound = self._bet(state, seen)
-        conformal = self._conform(state, seen)
+        bound = self._bet(state, seen.reward, seen.time)
+        conformal = self._conform(state, seen.reward, seen.session)
         n, total, epoch = state.n + 1, state.total + seen.reward, state.epoch
         if n >= self.n0 * self.growth**epoch:
-            bound, epoch = self._learn(bound, n, total, epoch), epoch + 1
-        new = ApprovalState(n, total, epoch, state.began or seen.time, bound, conformal)
-        return new, self._judge(new, seen)
+            delta = self.delta if state.delta < 0 else state.delta
+            bound, epoch = self._learn(bound, n, total, epoch, delta), epoch + 1
+        disliked, liked = state.examples
+        if seen.reward < DISLIKED:
+            disliked = keep_example(disliked, seen.example)
+        else:
+            liked = keep_example(liked, seen.example)
+        new = ApprovalState(n, total, epoch, state.delta, bound, conformal, (disliked, liked))
+        return new, self._judge(new, seen.reward, seen.time)
 
-    def _bet(self, state: ApprovalState, seen: Observation) -> tuple[BoundSide, BoundSide]:
+    def evidence(self, state: ApprovalState) -> dict[Side, float]:
+        """How near each direction is to an alarm (1)."""
+        return {side: max(self._halves(state, i).values()) for i, side in enumerate(SIDES)}
+
+    def _halves(self, state: ApprovalState, i: int) -> dict[Half, float]:
+        alpha = ALPHA[SIDES[i]]
+        return {
+            "bound": evidence_of(state.bound[i].m) * self.alpha * alpha["bound"],
+            "conformal": evidence_of(state.conformal[i].m) * self.alpha * alpha["conformal"],
+        }
+
+    def _bet(self, state: ApprovalState, reward: float, time: datetime) -> tuple[BoundSide, BoundSide]:
         if not state.epoch:
             return state.bound
-        start = Start(state.n, state.total, seen.time)
+        start = Start(state.n, state.total, time)
         drop, rise = state.bound
-        return _bet(drop, seen.reward, start), _bet(rise, 1 - seen.reward, start)
+        return _bet(drop, reward, start), _bet(rise, 1 - reward, start)
 
     def _learn(
-        self, sides: tuple[BoundSide, BoundSide], n: int, total: float, epoch: int
+        self, sides: tuple[BoundSide, BoundSide], n: int, total: float, epoch: int, delta: float
     ) -> tuple[BoundSide, BoundSide]:
-        delta = self.delta / ((epoch + 1) * (epoch + 2))  # sums to delta over all epochs
+        part = delta / ((epoch + 1) * (epoch + 2))  # sums to delta over all epochs
         drop, rise = sides
-        return (
-            replace(drop, q=max(drop.q, lower_limit(floor(total), n, delta))),
-            replace(rise, q=max(rise.q, lower_limit(floor(n - total), n, delta))),
-        )
+        low = lower_limit(floor(total), n, part * DELTA["drop"]) - self.tolerance
+        high = lower_limit(floor(n - total), n, part * DELTA["rise"]) - self.tolerance
+        return drop._replace(q=max(drop.q, low)), rise._replace(q=max(rise.q, high))
 
-    def _conform(self, state: ApprovalState, seen: Observation) -> tuple[ConformalSide, ConformalSide]:
+    def _conform(self, state: ApprovalState, reward: float, session: str) -> tuple[ConformalSide, ConformalSide]:
         # The mean of a session enters by randomised rounding: on plain means the p-values of this half hardly move and
         # it never fires (0 of 20 simulated drops; rounded 20 of 20).
-        x = int(uniform("rounding", seen.session) < seen.reward)
-        smoothing = uniform("smoothing", seen.session)
+        x = int(uniform("rounding", session) < reward)
         drop, rise = state.conformal
-        return _conform(drop, x, smoothing, self.n0), _conform(rise, 1 - x, smoothing, self.n0)
+        if drop.cut >= 0:
+            u = uniform("smoothing", session)
+            return conform(drop, x, u, self.tolerance), conform(rise, 1 - x, u, self.tolerance)
+        n, ones = drop.n + 1, drop.ones + x
+        if n < self.n0:
+            return ConformalSide(n, ones), ConformalSide(n, n - ones)
+        return ConformalSide(cut=reference_cut(n - ones, n)), ConformalSide(cut=reference_cut(ones, n))
 
-    def _judge(self, state: ApprovalState, seen: Observation) -> Decision:
-        sums = [(sum(b.m), sum(c.m)) for b, c in zip(state.bound, state.conformal, strict=True)]
-        evidence: dict[Direction, float] = {
-            "drop": max(sums[0]) / self.threshold,
-            "rise": max(sums[1]) / self.threshold,
-        }
+    def _judge(self, state: ApprovalState, reward: float, time: datetime) -> Decision:
+        halves = [self._halves(state, i) for i in range(2)]
+        evidence: dict[str, float] = {side: max(half.values()) for side, half in zip(SIDES, halves, strict=True)}
         if not state.epoch:
             return Decision("learning", evidence)
-        direction: Direction
-        for side, direction in ((0, "drop"), (1, "rise")):
-            if max(sums[side]) >= self.threshold:
-                half: Literal["bound", "conformal"] = "bound" if sums[side][0] >= sums[side][1] else "conformal"
-                change = self._explain(state, side, direction, max(sums[side]), half, seen)
-                return Decision(direction, evidence, change)
+        for i, side in enumerate(SIDES):
+            if evidence[side] >= 1:
+                half = max(halves[i], key=halves[i].__getitem__)
+                return Decision(side, evidence, self._explain(state, i, half, halves[i][half], reward, time))
         return Decision("stable", evidence)
 
     def _explain(
-        self,
-        state: ApprovalState,
-        side: int,
-        direction: Direction,
-        evidence: float,
-        half: Literal["bound", "conformal"],
-        seen: Observation,
+        self, state: ApprovalState, i: int, half: Half, evidence: float, reward: float, time: datetime
     ) -> Change:
-        start = _likeliest(state.bound[side]) or Start(state.n - 1, state.total - seen.reward, seen.time)
+        start = _likeliest(state.bound[i]) or Start(state.n - 1, state.total - reward, time)
         before = estimate(start.total, start.n)
         after = estimate(state.total - start.total, state.n - start.n)
         if before is None or after is None:
             raise ValueError("an alarm needs sessions before and after the change; n0 must be at least 1")
-        return Change(direction, start.time, before, after, evidence, self.threshold, half, sessions=state.n - start.n)
-
-
-@lru_cache(maxsize=4096)
-def increments(q: float) -> Bets:
-    """For each shift the increments (L at reward 1, L at reward 0) against the null "rate >= q".
-
-    L is affine in the reward and E[L] <= 1 for every mean >= q [SRR, bounded means].
-    """
-    alternatives = (odds / (1 + odds) for odds in (q / (1 - q) * exp(-s) for s in SHIFTS))
-    return tuple((p / q, (1 - p) / (1 - q)) for p in alternatives)
+        threshold = self.threshold(SIDES[i], half)
+        return Change(
+            "approval", SIDES[i], start.time, before, after, evidence * threshold, threshold, f"approval/{half}",
+            state.examples[i],
+        )  # fmt: skip
 
 
 def _bet(side: BoundSide, x: float, start: Start) -> BoundSide:
@@ -214,7 +204,7 @@ def _bet(side: BoundSide, x: float, start: Start) -> BoundSide:
     best: list[float] = []
     starts: list[Start | None] = []
     y = 1 - x
-    for (one, zero), value, peak, since in zip(increments(side.q), side.m, side.best, side.starts, strict=True):
+    for one, zero, value, peak, since in zip(*increments(side.q), side.m, side.best, side.starts, strict=True):
         bet = x * one + y * zero
         m.append(bet * (value + 1))
         best.append(bet * (peak if peak > 1 else 1.0))
@@ -226,20 +216,3 @@ def _likeliest(side: BoundSide) -> Start | None:
     """The start that maximises the evidence, over all starts and shifts."""
     _, start = max(zip(side.best, side.starts, strict=True), key=lambda pair: pair[0])
     return start
-
-
-def _conform(side: ConformalSide, x: int, u: float, n_cut: int) -> ConformalSide:
-    n, ones = side.n + 1, side.ones + x
-    if side.cut < 0:
-        if n < n_cut:
-            return ConformalSide(n, ones)
-        return ConformalSide(cut=(n - ones + 1) / (n + 2))
-    # Smoothed p-value within the bag, this session included: i.i.d. uniform for an exchangeable stream [VP].
-    zeros = n - ones
-    p = (zeros + u * ones) / n if x else u * zeros / n
-    hit = p <= side.cut
-    m = tuple(
-        (zero if hit else one) * (value + 1)
-        for (one, zero), value in zip(increments(1 - side.cut), side.m, strict=True)
-    )
-    return ConformalSide(n, ones, side.cut, m)

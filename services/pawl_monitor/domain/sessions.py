@@ -27,6 +27,7 @@ class Answered:
     subject: str | None
     time: datetime
     statistics: dict[str, float]
+    sketch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
         answers=len(same),
         rated=len(rewards),
         statistics=_means([i.statistics for _, i in same]),
+        prompt_sketch=first.sketch,
         started=first.time,
         ended=state.ended,
     )
@@ -142,13 +144,16 @@ def statistics_of(inference: InferenceLogged) -> dict[str, float]:
 
 def _revise(known: Answer | None, event: InteractionScored) -> Answer:
     """The latest revision's reward wins, in whatever order revisions come; the inference is kept once it is known."""
-    answered = _answered(event.inference) if event.inference else known.answered if known else None
+    answered = _answered(event, event.inference) if event.inference else known.answered if known else None
     if known is not None and known.revision >= event.revision:
         return replace(known, answered=known.answered or answered)
     return Answer(revision=event.revision, reward=event.reward if event.joined else None, answered=answered)
 
 
-def _answered(inference: InferenceLogged) -> Answered:
+def _answered(event: InteractionScored, inference: InferenceLogged) -> Answered:
+    statistics = statistics_of(inference)
+    if (repetition := event.statistics.get("answer_repetition")) is not None:
+        statistics["repetition"] = repetition
     return Answered(
         arm=inference.arm,
         version=inference.version,
@@ -156,9 +161,10 @@ def _answered(inference: InferenceLogged) -> Answered:
         deployment=inference.revision,
         subject=inference.subject,
         time=inference.time,
-        statistics=statistics_of(inference),
+        statistics=statistics,
+        sketch=event.prompt_sketch,
     )
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0] if all(name in row for row in rows)}

@@ -1,4 +1,4 @@
-"""What the monitor knows of one model: its approval detector, the open alarm, and the loop's progress.
+"""What the monitor knows of one model: its detectors, the open alarm, and the loop's progress.
 
 One fold over evidence, deployments, training, candidates and commands; every method takes the state and one event and
 answers the new state with what follows from it.
@@ -9,20 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from pawl_monitor.domain.approval import (
-    SHIFTS,
-    ApprovalPolicy,
-    ApprovalState,
-    Change,
-    Decision,
-    Observation,
-    increments,
-)
-from pawl_monitor.domain.intervals import Estimate, estimate
+from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState
+from pawl_monitor.domain.detection import alarm, detectors_of
+from pawl_monitor.domain.detectors import Budget, Change, Decision, Observation
+from pawl_monitor.domain.explanation import Deployed, Ratings, interval, percent, remember
+from pawl_monitor.domain.output import OutputPolicy, OutputState
+from pawl_monitor.domain.recovery import Recovery
+from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState
 from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
 from pawl_shared.events import (
     ConfigureModelCommand,
@@ -31,31 +27,11 @@ from pawl_shared.events import (
     DriftDetected,
     DriftResolved,
     Event,
-    Interval,
     RetrainCommand,
     SessionObserved,
 )
 from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Detectors, Governing, Triggers
-
-DETECTOR = "approval"
-WORDS = {"drop": "fell", "rise": "rose"}
-
-
-class Recovery(BaseModel):
-    """Evidence that approval is above `fallen`, the upper end of what it had fallen to: an e-process by betting.
-
-    Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024: wealth against
-    the null "mean <= fallen" multiplies by increments of mean <= 1, so P(it ever reaches 1/level | null) <= level.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    alarm: UUID
-    fallen: float
-    wealth: tuple[float, ...] = (1.0,) * len(SHIFTS)
-    n: int = 0
-    total: float = 0.0
 
 
 class Watched(BaseModel):
@@ -68,7 +44,11 @@ class Watched(BaseModel):
     version: str | None = None
     revision: int = 0
     references: int = 0
-    detector: ApprovalState = ApprovalState()
+    approval: ApprovalState = ApprovalState()
+    traffic: TrafficState = TrafficState()
+    output: OutputState = OutputState()
+    ratings: Ratings = Ratings()
+    deployments: tuple[Deployed, ...] = ()
     recovery: Recovery | None = None
     trigger: TriggerState = TriggerState()
     weighed: datetime | None = None
@@ -82,7 +62,7 @@ class Watched(BaseModel):
 
 @dataclass(frozen=True)
 class Observed:
-    """What one session led to; no decision: it does not speak for the champion."""
+    """What one session led to; no decision: it says nothing of the champion's approval."""
 
     state: Watched
     events: tuple[Event, ...] = ()
@@ -92,10 +72,12 @@ class Observed:
 
 @dataclass(frozen=True)
 class WatchPolicy:
-    """Policies of the parts, and the level at which an alarm is taken to be over."""
+    """Policies of the parts, and the level at which an alarm is taken to be over. None: what is not watched."""
 
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
+    traffic: TrafficPolicy | None = field(default_factory=TrafficPolicy)
+    output: OutputPolicy | None = field(default_factory=OutputPolicy)
     resolve_level: float = 0.01
     horizon: timedelta = timedelta(days=7)
 
@@ -108,26 +90,57 @@ class WatchPolicy:
     def configured(self, state: Watched, command: ConfigureModelCommand) -> Watched:
         """Another policy from here on. Other detectors learn from new: a level that follows from the data is none."""
         new = state.model_copy(update={"configured": Governing(policy=command.policy, digest=command.digest)})
-        if self.governing(new).approval == self.governing(state).approval or not state.detector.n:
-            return new
-        return new.model_copy(update={"detector": ApprovalState(), "references": state.references + 1})
+        before, after = self.governing(state), self.governing(new)
+        update: dict[str, object] = {}
+        if after.traffic != before.traffic:
+            update["traffic"] = TrafficState()
+        if after.output != before.output:
+            update["output"] = OutputState()
+        new = new.model_copy(update=update)
+        return new if after.approval == before.approval or not state.approval.n else after._new_reference(new)
 
     def observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
-        """One session. Only rated sessions of the champion's own arm and version speak for it."""
-        if event.arm != "champion" or event.reward is None:
+        """One session. Only those of the champion's own arm and version speak for it; of its approval, rated ones."""
+        if event.arm != "champion":
             return Observed(state)
         if event.version != state.version:
             if event.revision < state.revision:  # a late session of an earlier champion
                 return Observed(state)
-            state = self._new_reference(state, event.version)
-        state = state.model_copy(update={"revision": max(state.revision, event.revision)})
+            state = self._new_version(state, event.version)
+        seen = Observation(
+            event.session, event.reward, event.ended, event.statistics, event.prompt_sketch, str(event.cause or "")
+        )
+        ratings = state.ratings.add(event.reward is not None, event.ended)
+        update = {"revision": max(state.revision, event.revision), "ratings": ratings}
+        state, others = self._watch_others(state.model_copy(update=update), seen, event, source)
+        if event.reward is None:
+            return Observed(state, others)
         state, resolved = self._recover(state, event, event.reward, source)
-        detector, decision = self.approval.step(state.detector, Observation(event.session, event.reward, event.ended))
-        state = state.model_copy(update={"detector": detector})
-        if decision.change is None:
-            return Observed(state, resolved, detector, decision)
-        state, alarm = self._alarm(state, event, decision.change, source)
-        return Observed(state, (*resolved, *alarm), detector, decision)
+        approval, decision = self.approval.step(state.approval, seen)
+        state = state.model_copy(update={"approval": approval})
+        if decision is None or decision.change is None:
+            return Observed(state, (*others, *resolved), approval, decision)
+        state, alarms = self._alarm(state, event, decision.change, source)
+        return Observed(state, (*others, *resolved, *alarms), approval, decision)
+
+    def _watch_others(
+        self, state: Watched, seen: Observation, event: SessionObserved, source: str
+    ) -> tuple[Watched, tuple[Event, ...]]:
+        """What people ask and what the model answers; an alarm makes the new state of things the reference."""
+        update, alarms = dict[str, object](), list[Event]()
+        if self.traffic is not None:
+            traffic, decision = self.traffic.step(state.traffic, seen)
+            update["traffic"] = traffic
+            if decision is not None and decision.change is not None:
+                alarms.append(self._told(state, event, decision.change, source))
+                update["traffic"] = self.traffic.begin(state.references)
+        if self.output is not None:
+            output, decision = self.output.step(state.output, seen)
+            update["output"] = output
+            if decision is not None and decision.change is not None:
+                alarms.append(self._told(state, event, decision.change, source))
+                update["output"] = self.output.begin(state.references)
+        return state.model_copy(update=update), tuple(alarms)
 
     def deployed(self, state: Watched, event: DeploymentChanged, at: datetime) -> Watched:
         """A deployment changed: the loop's progress follows.
@@ -136,7 +149,8 @@ class WatchPolicy:
         of the old champion may still be on their way here (all of them, when the monitor was down).
         """
         trigger = self._progress(state.trigger, event, at)
-        return state.model_copy(update={"champion": event.champion, "trigger": trigger})
+        deployments = remember(state.deployments, event)
+        return state.model_copy(update={"champion": event.champion, "trigger": trigger, "deployments": deployments})
 
     def asked(self, state: Watched, command: RetrainCommand, at: datetime) -> Watched:
         """A person asks for a run; an open alarm stays the occasion."""
@@ -169,43 +183,29 @@ class WatchPolicy:
                 return trigger
 
     def delta_spent(self, state: Watched) -> float:
-        """The part of the error budget (per direction) that all references so far have used."""
-        return state.references * self.approval.delta
+        """The part of the error budget that all references so far have used."""
+        return Budget(delta=self.approval.delta).spent(state.references)
 
-    def _new_reference(self, state: Watched, version: str) -> Watched:
-        fresh = state.recovery and Recovery(alarm=state.recovery.alarm, fallen=state.recovery.fallen)
-        return state.model_copy(
-            update={
-                "version": version,
-                "references": state.references + 1,
-                "detector": ApprovalState(),
-                "recovery": fresh,
-            }
-        )
+    def _new_version(self, state: Watched, version: str) -> Watched:
+        update: dict[str, object] = {
+            "version": version,
+            "traffic": TrafficState(),
+            "output": OutputState(),
+            "ratings": Ratings(),
+            "recovery": state.recovery and state.recovery.anew(),
+        }
+        return self._new_reference(state.model_copy(update=update))
+
+    def _new_reference(self, state: Watched) -> Watched:
+        number = state.references + 1
+        return state.model_copy(update={"references": number, "approval": self.approval.begin(number)})
 
     def _alarm(
         self, state: Watched, event: SessionObserved, change: Change, source: str
     ) -> tuple[Watched, tuple[Event, ...]]:
-        detected = DriftDetected(
-            id=derived_id(event.id, DriftDetected.TYPE),
-            time=event.time,
-            source=source,
-            cause=event.id,
-            model=state.model,
-            detector=f"{DETECTOR}/{change.detector}",
-            direction=change.direction,
-            version=event.version,
-            since=change.since,
-            before=interval(change.before),
-            after=interval(change.after),
-            sessions=change.before.n + change.after.n,
-            evidence=change.evidence,
-            threshold=change.threshold,
-            sentence=sentence_of(change),
-            policy=state.digest,
-        )
+        detected = self._told(state, event, change, source)
         # The detector starts again: its reference says how approval was, and that is over.
-        new = state.model_copy(update={"detector": ApprovalState(), "references": state.references + 1})
+        new = self._new_reference(state)
         if change.direction == "rise":
             return new, (detected,)
         superseded = self._supersede(state, detected, source)
@@ -220,6 +220,10 @@ class WatchPolicy:
         )
         trigger = state.trigger.model_copy(update={"occasion": occasion})
         return new.model_copy(update={"trigger": trigger}), (*superseded, detected)
+
+    @staticmethod
+    def _told(state: Watched, event: SessionObserved, change: Change, source: str) -> DriftDetected:
+        return alarm(event, change, source, state.deployments, state.ratings, state.digest)
 
     @staticmethod
     def _supersede(state: Watched, by: DriftDetected, source: str) -> tuple[Event, ...]:
@@ -244,10 +248,10 @@ class WatchPolicy:
     ) -> tuple[Watched, tuple[Event, ...]]:
         if state.recovery is None:
             return state, ()
-        recovery = bet_on_recovery(state.recovery, reward)
-        if sum(recovery.wealth) / len(recovery.wealth) < 1 / self.resolve_level:
+        recovery = state.recovery.bet(reward)
+        if recovery.evidence < 1 / self.resolve_level:
             return state.model_copy(update={"recovery": recovery}), ()
-        now = estimate(recovery.total, recovery.n)
+        now = recovery.now
         assert now is not None
         resolved = DriftResolved(
             id=derived_id(event.id, DriftResolved.TYPE),
@@ -266,37 +270,5 @@ class WatchPolicy:
 
 @lru_cache(maxsize=64)
 def _configured(default: WatchPolicy, detectors: Detectors, triggers: Triggers) -> WatchPolicy:
-    approval = detectors.approval
-    return replace(
-        default,
-        approval=ApprovalPolicy(alpha=approval.alpha, delta=approval.delta, n0=approval.reference_sessions),
-        trigger=TriggerPolicy(**dict(triggers)),
-    )
-
-
-def bet_on_recovery(recovery: Recovery, reward: float) -> Recovery:
-    """One more session for the e-process."""
-    bets = increments(max(1 - recovery.fallen, 1e-6))
-    wealth = tuple(
-        w * ((1 - reward) * one + reward * zero) for (one, zero), w in zip(bets, recovery.wealth, strict=True)
-    )
-    update = {"wealth": wealth, "n": recovery.n + 1, "total": recovery.total + reward}
-    return recovery.model_copy(update=update)
-
-
-def interval(value: Estimate) -> Interval:
-    """An estimate as events carry it."""
-    return Interval(point=value.point, low=value.low, high=value.high, n=value.n)
-
-
-def percent(value: Estimate) -> str:
-    """`78 % (70-84 %, 120 sessions)`."""
-    return f"{value.point:.0%} ({value.low:.0%} to {value.high:.0%}, {value.n} sessions)"
-
-
-def sentence_of(change: Change) -> str:
-    """An alarm in one sentence."""
-    return (
-        f"Approval {WORDS[change.direction]} from {percent(change.before)} to {percent(change.after)}, "
-        f"most likely since {change.since:%Y-%m-%d %H:%M:%S} UTC."
-    )
+    approval, traffic, output = detectors_of(detectors)
+    return replace(default, approval=approval, traffic=traffic, output=output, trigger=TriggerPolicy(**dict(triggers)))

@@ -24,7 +24,7 @@ class Rate(BaseModel):
 
 
 class Alarm(BaseModel):
-    """One alarm. `open` until live evidence resolves it; a rise is news, not a fault, and is never open."""
+    """One alarm. A fall of approval is open until live evidence resolves it; the others are news and never open."""
 
     alarm: str
     time: datetime
@@ -56,7 +56,7 @@ def _alarm(record: Fact, end: Fact | None) -> Alarm:
     return Alarm(
         alarm=str(record["event_id"]),
         time=record["time"],
-        open=end is None and value["direction"] != "rise",
+        open=end is None and value["direction"] == "drop" and value["detector"].startswith("approval"),
         resolved=end["time"] if end else None,
         now=end["value"]["now"] if end else None,
         resolution=end["value"]["sentence"] if end else "",

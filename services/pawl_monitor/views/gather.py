@@ -42,7 +42,7 @@ class Gather:
         observations = self.reader.records(model, (e.CanaryObserved.TYPE,), 20)
         counts = o.Counts(**self.counts(model, now))
         trigger, usable = self.trigger(model, now, state)
-        reference = self._reference(state)
+        reference = o.reference_of(state, self._governing(state))
         canary = o.canary_of(deployment, observations)
         paused = state.trigger.paused if state else ""
         run = runs[0] if runs else None
@@ -112,7 +112,7 @@ class Gather:
         for model in self.reader.models():
             state = self.reader.watched(model)
             rate = self.approval(model, state.version, "champion") if state else None
-            metrics.EVIDENCE.labels(model).set(self._reference(state).evidence)
+            metrics.EVIDENCE.labels(model).set(o.reference_of(state, self._governing(state)).evidence)
             metrics.OPEN_ALARMS.labels(model).set(sum(alarm.open for alarm in self.alarms(model)))
             if rate is not None:
                 metrics.APPROVAL.labels(model).set(rate.point)
@@ -136,11 +136,6 @@ class Gather:
             marks=marks_of(records, alarms),
             evidence=evidence_of(self.reader.detector(model)),
         )
-
-    def _reference(self, state: Watched | None) -> o.Reference:
-        policy = self._governing(state)
-        spent = policy.delta_spent(state) if state else 0.0
-        return o.reference_of(state, policy.approval.n0, policy.approval.threshold, spent)
 
     def _governing(self, state: Watched | None) -> WatchPolicy:
         return self._policy.governing(state) if state else self._policy

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pawl_monitor.domain.intervals import Estimate
 from pawl_monitor.domain.triggers import TriggerDecision, Usable
-from pawl_monitor.domain.watch import Watched
+from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.views.alarms import Alarm, Rate
 from pawl_monitor.views.charts import Chart
 from pawl_monitor.views.runs import Run
@@ -111,19 +111,19 @@ def rate_of(value: Estimate | None) -> Rate | None:
     return None if value is None else Rate(point=value.point, low=value.low, high=value.high, n=value.n)
 
 
-def reference_of(state: Watched | None, needed: int, threshold: float, delta: float) -> Reference:
+def reference_of(state: Watched | None, policy: WatchPolicy) -> Reference:
     """The detector's progress."""
+    needed = policy.approval.n0
     if state is None:
         return Reference(sessions=0, needed=needed, bound=0, evidence=0, references=0, delta_spent=0)
-    detector = state.detector
-    sums = (sum(detector.bound[0].m), sum(detector.conformal[0].m))
+    approval = state.approval
     return Reference(
-        sessions=detector.n,
+        sessions=approval.n,
         needed=needed,
-        bound=detector.bound[0].q,
-        evidence=max(sums) / threshold,
+        bound=approval.bound[0].q,
+        evidence=policy.approval.evidence(approval)["drop"],
         references=state.references,
-        delta_spent=delta,
+        delta_spent=policy.delta_spent(state),
     )
 
 

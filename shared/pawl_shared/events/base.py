@@ -25,6 +25,9 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 PolicyDigest = Annotated[
     Digest | None, Field(description="of the policy that it was decided under; none: nothing was configured")
 ]
+Sketch = Annotated[
+    str, Field(pattern=r"^(?:[A-Za-z0-9+/]{32})?$", description="24 numbers that say what a prompt is about, base64")
+]
 SealedText = Annotated[str, Field(description="sealed with a key of its subject; plain in events of before that")]
 Arm = Literal["champion", "challenger", "pinned"]
 Stage = Literal["candidate", "validated", "canary", "champion", "retired", "rejected"]

@@ -17,6 +17,7 @@ from pawl_shared.events.base import (
     Fraction,
     Interval,
     PolicyDigest,
+    Sketch,
     UtcDatetime,
 )
 
@@ -37,6 +38,7 @@ class SessionObserved(Event):
     answers: int = Field(ge=1, le=MAX_INT)
     rated: int = Field(ge=0, le=MAX_INT)
     statistics: dict[str, Finite] = Field(default_factory=dict, description="means over its answers, e.g. words")
+    prompt_sketch: Sketch = Field(default="", description="of its first prompt: what people ask before any answer")
     started: UtcDatetime
     ended: UtcDatetime
 
@@ -67,6 +69,11 @@ class DriftDetected(Event):
     threshold: Finite
     sentence: str
     policy: PolicyDigest = None
+    statistic: str = Field(default="approval", description="whose rate moved, or of which sessions the share did")
+    rated_before: Interval | None = Field(default=None, description="share of sessions that people rated")
+    rated_after: Interval | None = None
+    deployments: tuple[UUID, ...] = Field(default=(), description="from a day before its start on")
+    examples: tuple[UUID, ...] = Field(default=(), description="answers (their inference_id) that show it, the latest")
 
 
 class DriftResolved(Event):

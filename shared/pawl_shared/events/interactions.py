@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from pawl_shared.events.base import MAX_INT, MAX_LONG, Arm, Digest, Event, Finite, Fraction, SealedText, Value
+from pawl_shared.events.base import MAX_INT, MAX_LONG, Arm, Digest, Event, Finite, Fraction, SealedText, Sketch, Value
 
 
 class Message(Value):
@@ -109,6 +109,7 @@ class InteractionScored(Event):
     statistics: dict[str, Finite] = Field(
         default_factory=dict, description="of the inference's texts: turns, words and characters of prompt and answer"
     )
+    prompt_sketch: Sketch = ""
     scrubbed: dict[str, int] = Field(
         default_factory=dict, description="personal data that was replaced in this revision's texts, by kind"
     )

@@ -36,7 +36,7 @@ def test_what_is_written_is_read_again(policy: ModelPolicy, explained: bool) -> 
         ("models: a/b\n", 1, "models", "did you mean `model`?"),
         ("canary:\n  zzz: 1\n", 2, "canary.zzz", "there are: share,"),
         ("canary:\n  # a comment\n  share: 10\n", 3, "canary.share", "less than 1 (it is 10): part of the sessions"),
-        ("detectors:\n  approval:\n    alpha: often\n", 3, "detectors.approval.alpha", "by default 1.0e-05"),
+        ("detectors:\n  approval:\n    tolerance: often\n", 3, "detectors.approval.tolerance", "by default 0.0"),
         ("triggers:\n  cooldown: soon\n", 2, "triggers.cooldown", "such as 90s, 10m or 7d"),
         ("gates: [1, 2]\n", 1, "gates", "write a mapping of keys"),
         ("gates:\n", 1, "gates", "write a mapping of keys"),

@@ -4,6 +4,7 @@ import random
 from datetime import timedelta
 from uuid import UUID, uuid5
 
+import pytest
 from support.monitor import BASE, GRAPH, MODEL, START
 
 from pawl_monitor.domain.approval import ApprovalPolicy
@@ -39,7 +40,7 @@ def deployment(revision: int, version: str, change: str, challenger: str | None 
 
 def feed(state: Watched, count: int, approval: float, **changes: object) -> tuple[Watched, list[e.Event]]:
     rng, found = random.Random(count), []
-    first = state.detector.n + state.references * 10_000
+    first = state.approval.n + state.references * 10_000
     for number in range(first, first + count):
         policy, reward = POLICY.governing(state), float(rng.random() < approval)
         seen = policy.observed(state, session(number, reward, **changes), "test")
@@ -91,7 +92,7 @@ def test_a_promotion_starts_a_new_reference_and_late_sessions_of_the_old_champio
     on_its_way = POLICY.observed(state, session(2, 0.0), "test")
     assert on_its_way.decision is not None
     state = POLICY.observed(on_its_way.state, session(3, 1.0, version=NEW, revision=3), "test").state
-    assert (state.version, state.detector.n) == (NEW, 1)
+    assert (state.version, state.approval.n) == (NEW, 1)
     assert POLICY.observed(state, session(4, 0.0), "test").decision is None
 
 
@@ -140,7 +141,8 @@ def test_state_survives_json() -> None:
 def test_each_reference_spends_its_part_of_the_error_budget() -> None:
     state, _ = drifted()
     assert state.references == 2
-    assert POLICY.delta_spent(state) == 2 * POLICY.approval.delta
+    assert POLICY.delta_spent(state) == pytest.approx(POLICY.approval.delta * 2 / 3)
+    assert state.approval.delta == pytest.approx(POLICY.approval.delta / 6)
 
 
 def configured(state: Watched, **sections: object) -> Watched:
@@ -159,7 +161,7 @@ def test_a_policy_is_valid_from_where_it_stands_and_named_in_what_is_decided() -
     assert POLICY.governing(state).trigger.max_rejections == 7
     assert POLICY.governing(state).approval.n0 == 40
     state, _ = feed(state, 100, 0.5)
-    _, found = feed(state, 40, 0.0)
+    _, found = feed(state, 60, 0.0)
     assert found
     assert {event.policy for event in found if isinstance(event, e.DriftDetected | e.DriftResolved)} == {state.digest}
 
@@ -167,9 +169,9 @@ def test_a_policy_is_valid_from_where_it_stands_and_named_in_what_is_decided() -
 def test_other_detectors_learn_from_new_and_other_triggers_do_not() -> None:
     state, _ = feed(POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START), 100, 0.9)
     state = configured(state, detectors={"approval": {"reference_sessions": 80}})
-    assert (state.detector.n, state.references) == (0, 2), "the first policy had another reference than the default"
+    assert (state.approval.n, state.references) == (0, 2), "the first policy had another reference than the default"
     state, _ = feed(state, 30, 0.9)
     state = configured(state, detectors={"approval": {"reference_sessions": 80}}, triggers={"min_up": 3})
-    assert (state.detector.n, state.references) == (30, 2)
-    state = configured(state, detectors={"approval": {"alpha": 1e-4}})
-    assert (state.detector.n, state.references) == (0, 3)
+    assert (state.approval.n, state.references) == (30, 2)
+    state = configured(state, detectors={"alpha": 1e-4})
+    assert (state.approval.n, state.references) == (0, 3)

@@ -1,0 +1,69 @@
+"""The detectors of one model: made from its policy under one budget, and their alarms as events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.detectors import SHARES, Change
+from pawl_monitor.domain.explanation import Deployed, Ratings, interval, near, sentence_of
+from pawl_monitor.domain.output import OutputPolicy
+from pawl_monitor.domain.traffic import TrafficPolicy
+from pawl_shared.events import DriftDetected, SessionObserved
+from pawl_shared.ids import derived_id
+from pawl_shared.model_policy import Detectors
+
+
+class Policies(NamedTuple):
+    """Detectors that keep to one budget together; None where something is not watched."""
+
+    approval: ApprovalPolicy
+    traffic: TrafficPolicy | None
+    output: OutputPolicy | None
+
+
+def detectors_of(policy: Detectors) -> Policies:
+    """What a model.yaml asks for. What is not watched leaves its part of the budget unspent."""
+    n0, tolerance = policy.approval.reference_sessions, policy.approval.tolerance
+    return Policies(
+        ApprovalPolicy(SHARES["approval"] * policy.alpha, policy.delta, n0, tolerance=tolerance),
+        TrafficPolicy(SHARES["traffic"] * policy.alpha) if policy.traffic.watch else None,
+        OutputPolicy(SHARES["output"] * policy.alpha, n0) if policy.output.watch else None,
+    )
+
+
+def alarm(
+    event: SessionObserved,
+    change: Change,
+    source: str,
+    known: tuple[Deployed, ...],
+    ratings: Ratings,
+    digest: str | None,
+) -> DriftDetected:
+    """The alarm that this session raised, with what is known of deployments and ratings."""
+    deployments = near(known, change.since)
+    before, after = ratings.around(change.since)
+    return DriftDetected(
+        id=derived_id(event.id, f"{DriftDetected.TYPE}/{change.detector.partition('/')[0]}"),
+        time=event.time,
+        source=source,
+        cause=event.id,
+        model=event.model,
+        detector=change.detector,
+        statistic=change.statistic,
+        direction=change.direction,
+        version=event.version,
+        since=change.since,
+        before=interval(change.before),
+        after=interval(change.after),
+        sessions=change.before.n + change.after.n,
+        evidence=change.evidence,
+        threshold=change.threshold,
+        sentence=sentence_of(change, deployments),
+        rated_before=before and interval(before),
+        rated_after=after and interval(after),
+        deployments=tuple(deployed.id for deployed in deployments),
+        examples=tuple(UUID(example) for example in change.examples),
+        policy=digest,
+    )
