@@ -13,6 +13,7 @@ from uuid import UUID
 from benchmarks.simulated.faults import Faults
 
 from pawl_monitor import datasets
+from pawl_monitor.domain.triggers import Usable
 from pawl_shared import events as e
 from pawl_shared.bus import Bus, Consumer, Message, Partition, Producer, Record
 from pawl_shared.codec import decode, encode
@@ -208,6 +209,9 @@ class MemoryFeedback:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
         self._frozen: dict[str, datasets.Frozen] = {}
+
+    def usable(self, request: datasets.Request) -> Usable:
+        return datasets.usable(self.collect(request))
 
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
         rows = [

@@ -6,6 +6,7 @@ import duckdb
 
 from pawl_monitor import routes
 from pawl_monitor.console.pages import Pages
+from pawl_monitor.counting import Counting
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
@@ -57,7 +58,8 @@ def build(
     masters = master_keys.of_settings(settings)
     key_follower = KeyFollower(bus, masters)
     texts = Texts(Opener(key_follower))
-    weigh = WeighFeedback(StoredFeedback(reader, artifacts, texts), source)
+    counting = Counting(reader, texts)
+    weigh = WeighFeedback(StoredFeedback(reader, artifacts, texts, counting), source)
     runner = Runner(
         SERVICE,
         source,
@@ -73,6 +75,6 @@ def build(
         on_ready=lambda: health.clear("start"),
         pace=Pace(gather=settings.gather_seconds, committer=lambda: one_thread("commit")),
     )
-    gather = Gather(reader, texts, policy)
+    gather = Gather(reader, counting, policy)
     asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock, settings.database.parent)
     return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)

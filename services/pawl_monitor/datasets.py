@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,19 +26,25 @@ from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.ids import uniform
 
 # One row for each piece of feedback that says which answer is wanted; the latest of its kind on an answer wins.
-FEEDBACK_SQL = """
+_COLUMNS = """
 SELECT f.feedback_id, f.kind, f.value, f.text, f.time, f.subject, a.session, a.inference_id, a.choice, a.messages,
        a.answer, a.finish_reason, o.inference_id AS other_id, o.messages AS other_messages, o.answer AS other_answer,
-       o.finish_reason AS other_finish
+       o.finish_reason AS other_finish"""
+_SAID = """
 FROM feedback f
-JOIN answers a ON a.inference_id = f.inference_id AND a.choice = f.choice
-LEFT JOIN answers o ON o.inference_id = f.other_inference_id AND o.choice = 0
+JOIN answers a ON a.inference_id = f.inference_id AND a.choice = f.choice"""
+_OTHER = """
+LEFT JOIN answers o ON o.inference_id = f.other_inference_id AND o.choice = 0"""
+_WANTED = """
 WHERE f.model = $model AND f.time >= $since AND f.time <= $until AND a.arm <> 'pinned'
   AND f.kind IN ('thumb', 'rating', 'correction', 'comparison')
 QUALIFY row_number() OVER (
     PARTITION BY f.inference_id, f.choice, f.kind, f.other_inference_id ORDER BY f.time DESC, f.feedback_id DESC) = 1
 ORDER BY f.time, f.feedback_id
 """
+FEEDBACK_SQL = _COLUMNS + _SAID + _OTHER + _WANTED
+IDS_SQL = "SELECT f.feedback_id" + _SAID + _WANTED
+SOME_SQL = _COLUMNS + _SAID + _OTHER + " WHERE f.feedback_id IN (SELECT unnest($ids)) ORDER BY f.time, f.feedback_id"
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SCHEMA = pa.schema(
@@ -92,8 +98,26 @@ def collect(cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -
     Raises:
         KeysUnreadableError: the keys of sealed texts cannot be read now.
     """
-    values = {"model": request.model, "since": request.since, "until": request.until}
-    result = cursor.execute(FEEDBACK_SQL, values)
+    return _lines(cursor.execute(FEEDBACK_SQL, _values(request)), request, texts)
+
+
+def wanted(cursor: duckdb.DuckDBPyConnection, request: Request) -> list[UUID]:
+    """The ids of the feedback that `collect` looks at; no text is read."""
+    return [identity for (identity,) in cursor.execute(IDS_SQL, _values(request)).fetchall()]
+
+
+def collect_some(
+    cursor: duckdb.DuckDBPyConnection, request: Request, texts: Texts, ids: Collection[UUID]
+) -> list[Line]:
+    """The rows of `collect` that these pieces of feedback make. Raises like it."""
+    return _lines(cursor.execute(SOME_SQL, {"ids": list(ids)}), request, texts)
+
+
+def _values(request: Request) -> dict[str, Any]:
+    return {"model": request.model, "since": request.since, "until": request.until}
+
+
+def _lines(result: duckdb.DuckDBPyConnection, request: Request, texts: Texts) -> list[Line]:
     names = [column[0] for column in result.description]
     found = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
     lines = (_line(feedback, request.heldout_share) for feedback in texts.feedback(found))

@@ -10,6 +10,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from support.nobody import Nobody
 
+from pawl_monitor.counting import Counting
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy
@@ -106,7 +107,9 @@ class World:
         self.keys = MemoryKeys()
         self.texts = Texts(Opener(self.keys))
         self._ring = KeyRing(self.keys)
-        self._weigh = WeighFeedback(StoredFeedback(self.reader, self.artifacts, self.texts), "test")
+        self._weigh = WeighFeedback(
+            StoredFeedback(self.reader, self.artifacts, self.texts, Counting(self.reader, self.texts)), "test"
+        )
         self._start()
 
     @property

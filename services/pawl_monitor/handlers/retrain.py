@@ -8,7 +8,8 @@ from typing import Protocol
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import Reason
+from pawl_monitor.counting import Counting
+from pawl_monitor.domain.triggers import Reason, Usable
 from pawl_monitor.handlers.folds import Weighing
 from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
@@ -23,6 +24,9 @@ from pawl_shared.stores.port import Effect
 class Feedback(Protocol):
     """Where what people said is kept, and data sets are frozen."""
 
+    def usable(self, request: datasets.Request) -> Usable:
+        """What a data set for this request would hold, counted."""
+
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
         """The rows that a data set for this request has."""
 
@@ -33,8 +37,11 @@ class Feedback(Protocol):
 class StoredFeedback:
     """In the monitor's database and the artifact store."""
 
-    def __init__(self, reader: Reader, artifacts: ArtifactStore, texts: Texts) -> None:
-        self._reader, self._artifacts, self._texts = reader, artifacts, texts
+    def __init__(self, reader: Reader, artifacts: ArtifactStore, texts: Texts, counting: Counting) -> None:
+        self._reader, self._artifacts, self._texts, self._counting = reader, artifacts, texts, counting
+
+    def usable(self, request: datasets.Request) -> Usable:
+        return self._counting.usable(request)
 
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
         with self._reader.cursor() as cursor:
@@ -62,6 +69,8 @@ class WeighFeedback:
         if identity in self._asked:  # owed before the fold had heard of the request
             return ()
         request = request_of(weighing)
+        if not weighing.by.decide(weighing.trigger, self._feedback.usable(request), weighing.now).fire:
+            return ()
         lines = self._feedback.collect(request)
         decision = weighing.by.decide(weighing.trigger, datasets.usable(lines), weighing.now)
         if not decision.fire:

@@ -7,11 +7,11 @@ from math import ceil, floor
 from typing import Any
 
 from pawl_monitor import datasets, metrics
+from pawl_monitor.counting import Counting
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.triggers import Reason, TriggerDecision, TriggerState, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.reader import HOUR_SECONDS, Reader
-from pawl_monitor.texts import Texts
 from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
@@ -30,8 +30,8 @@ FEWEST, MOST, PER_BUCKET = 8, 72, 14
 class Gather:
     """Answers for the API and the console. `policy`: of models for which nothing is configured."""
 
-    def __init__(self, reader: Reader, texts: Texts, policy: WatchPolicy) -> None:
-        self.reader, self._texts, self._policy = reader, texts, policy
+    def __init__(self, reader: Reader, counting: Counting, policy: WatchPolicy) -> None:
+        self.reader, self._counting, self._policy = reader, counting, policy
 
     def overview(self, model: str, now: datetime) -> o.Overview:
         """Everything the first page shows."""
@@ -100,8 +100,7 @@ class Gather:
             model=model, since=trigger.occasion.since, until=now, base="", heldout_share=policy.heldout_share
         )
         try:
-            with self.reader.cursor() as cursor:
-                usable = datasets.usable(datasets.collect(cursor, request, self._texts))
+            usable = self._counting.usable(request)
         except KeysUnreadableError as error:
             reason = Reason(name="keys", holds=False, sentence=f"texts stay sealed: {error}")
             return TriggerDecision(fire=False, reasons=(reason,)), Usable()

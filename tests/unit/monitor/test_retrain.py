@@ -6,7 +6,7 @@ from typing import cast
 from uuid import UUID
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
+from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState, Usable
 from pawl_monitor.handlers.folds import WEIGH, Weighing
 from pawl_monitor.handlers.retrain import WeighFeedback
 from pawl_shared.effects import EffectContext
@@ -20,6 +20,9 @@ POLICY = TriggerPolicy(min_pairs=1, min_heldout_pairs=1)
 
 class Said:
     """Enough of everything; a data set is its latest moment."""
+
+    def usable(self, request: datasets.Request) -> Usable:
+        return datasets.usable(self.collect(request))
 
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
         return [{"kind": "pair", "label": None, "split": split, "finished": True} for split in ("train", "heldout")]
