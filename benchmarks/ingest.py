@@ -27,7 +27,8 @@ from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
 from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_shared.kafka_bus import MAX_POLL_RECORDS, KafkaBus
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.kafka_consumer import MAX_POLL_RECORDS
 from pawl_shared.topics import EVIDENCE, INTERACTIONS, TOPICS
 
 QUICK = "--quick" in sys.argv
@@ -160,7 +161,7 @@ def benchmark(found: Rounds) -> Benchmark:
         unit="records/s; growth as a ratio",
         variants={OURS: found.monitor, PEER: found.poll},
         targets=[*rate, *flat],
-        libraries=["duckdb", "kafka-python", "pydantic", "pyarrow"],
+        libraries=["confluent-kafka", "duckdb", "kafka-python", "pydantic", "pyarrow"],
     )
 
 

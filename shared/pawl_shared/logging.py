@@ -36,9 +36,6 @@ def configure(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("kafka").setLevel(logging.WARNING)
-    for name in ("kafka.net", "kafka.cluster"):  # while a broker is away they write ten lines a second
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service)
 
 

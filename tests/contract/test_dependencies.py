@@ -46,7 +46,7 @@ def imported_modules(package: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("module", "package"),
     [
-        ("kafka", "pawl_shared"),
+        ("confluent_kafka", "pawl_shared"),
         ("faust", "pawl_streams"),
         ("duckdb", "pawl_monitor"),
         ("torch", "pawl_trainer"),
