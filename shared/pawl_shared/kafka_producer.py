@@ -128,7 +128,7 @@ class KafkaProducer:
             try:
                 self._producer.poll(0.19)  # the client itself cuts longer waits at 0.2 s
             except KafkaException as error:  # what is sent from now on fails, and says why
-                log.error("%s has failed: %s", self._name, error_of(error).str())  # noqa: TRY400
+                log.error("%s has failed: %s", self._name, error_of(error).str())
             except Exception:
                 # Of somebody's callback; a thread that ended here would leave all others without an answer.
                 log.exception("%s: an acknowledgement could not be passed on", self._name)
