@@ -11,6 +11,7 @@ from pawl_cli.commands.explain import explain
 from pawl_cli.commands.kafka import kafka, topics_app
 from pawl_cli.commands.model import model_app
 from pawl_cli.commands.pause import pause, resume
+from pawl_cli.commands.policy import policy_app
 from pawl_cli.commands.replay import replay
 from pawl_cli.commands.status import status
 from pawl_cli.commands.up import up
@@ -24,6 +25,7 @@ app = typer.Typer(
 for command in (up, demo, status, explain, pause, resume, replay, backup, restore, kafka):
     app.command()(command)
 app.add_typer(model_app, name="model")
+app.add_typer(policy_app, name="policy")
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")
 

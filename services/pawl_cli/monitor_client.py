@@ -27,6 +27,12 @@ class MonitorClient:
         """Whether a retraining run is due, with every reason. Raises MonitorError."""
         return self._get("/api/trigger", model=model)
 
+    def usable(self, model: str, heldout_share: float) -> list[list[str]]:
+        """[time, what it counts as] of all feedback that a run could use. Raises MonitorError."""
+        found = self._get("/api/usable", model=model, heldout_share=str(heldout_share))
+        entries: list[list[str]] = found["feedback"]
+        return entries
+
     def interaction(self, inference_id: str) -> dict[str, Any]:
         """One answer with its feedback and lineage. Raises MonitorError, also when it is not known (yet)."""
         return self._get(f"/api/interactions/{inference_id}")

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pawl_shared.errors import PawlError
@@ -19,30 +19,36 @@ class ReplayError(PawlError):
     """A replay could not be done; the message says of which service and why."""
 
 
-def run(service: str, environment: Mapping[str, str], progress: Progress) -> dict[str, Any]:
-    """The report of one service's replay. Raises ReplayError.
+def run(
+    service: str,
+    environment: Mapping[str, str],
+    progress: Progress,
+    module: str = "",
+    arguments: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The report of one service's replay, or of another module of it that reads the log. Raises ReplayError.
 
     Args:
         environment: PAWL_* settings, the same as those under which the decisions were made.
         progress: told the service and how many records it has read.
     """
-    command = [sys.executable, "-m", MODULE.format(service)]
+    command = [sys.executable, "-m", (module or MODULE).format(service), *arguments]
     child = subprocess.Popen(  # noqa: S603 - our own module
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     report: dict[str, Any] = {}
     try:
         for line in _lines(child):
-            if "same" in line or "error" in line:
-                report = line
-            else:
+            if line.keys() == {"service", "records"}:
                 progress(service, line["records"])
+            else:
+                report = line
         _, errors = child.communicate()
     finally:
         child.kill()
-    if "same" not in report:
+    if not report or "error" in report:
         said = errors.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
-        raise ReplayError(f"the {service} cannot be replayed: {report.get('error', said[0])}")
+        raise ReplayError(f"the {service} cannot read the log again: {report.get('error', said[0])}")
     return report
 
 

@@ -129,16 +129,15 @@ def usable(lines: Lines) -> Usable:
 
     It leaves out liked answers that were cut at the token limit, which would teach never to end (45 of 48 in one run).
     """
-    kept = [line for line in lines if line["finished"] or line["split"] == "heldout" or line["label"] is not True]
-    count = Counter((line["split"], line["kind"], line["label"]) for line in kept)
-    return Usable(
-        pairs=count["train", "pair", None],
-        up=count["train", "binary", True],
-        down=count["train", "binary", False],
-        heldout_pairs=count["heldout", "pair", None],
-        heldout_up=count["heldout", "binary", True],
-        heldout_down=count["heldout", "binary", False],
-    )
+    return Usable(**Counter(name for line in lines if (name := counted_as(line))))
+
+
+def counted_as(line: Line) -> str | None:
+    """The field of Usable in which a row counts; none: the trainer leaves it out."""
+    if line["split"] == "train" and line["label"] is True and not line["finished"]:
+        return None
+    kind = "pairs" if line["kind"] == "pair" else "up" if line["label"] else "down"
+    return f"heldout_{kind}" if line["split"] == "heldout" else kind
 
 
 def counts(lines: Lines) -> dict[str, int]:

@@ -28,6 +28,7 @@ from pawl_monitor.views.runs import Run
 from pawl_monitor.views.usage import usage_of
 from pawl_shared import events as e
 from pawl_shared.clock import Clock
+from pawl_shared.errors import KeysUnreadableError
 from pawl_shared.service import Health
 from pawl_shared.topics import INTERACTIONS
 
@@ -157,6 +158,13 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
         name = chosen(model)
         decision, usable = gather.trigger(name, clock.now(), gather.reader.watched(name))
         return {"fire": decision.fire, "sentence": decision.sentence, "reasons": decision.reasons, "usable": usable}
+
+    @app.get("/api/usable", summary="When feedback was given that a run could use, and as what it counts")
+    def usable(model: Model = "", heldout_share: Annotated[float, Query(gt=0, lt=1)] = 0.25) -> Fact:
+        try:
+            return {"feedback": gather.usable(chosen(model), clock.now(), heldout_share)}
+        except KeysUnreadableError as error:
+            raise HTTPException(503, str(error)) from error
 
     @app.get("/api/runs", summary="Training runs, the latest first")
     def runs(model: Model = "") -> list[Run]:

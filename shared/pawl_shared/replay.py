@@ -250,6 +250,12 @@ def main(service: str, make: Callable[[Progress], dict[str, Any]]) -> int:
 
     `pawl replay` runs it as a child. Exit status: 0 the same, 1 it could not be done, DIFFERENT.
     """
+    report = tell(service, make)
+    return 1 if report is None else 0 if report["same"] else DIFFERENT
+
+
+def tell(service: str, make: Callable[[Progress], dict[str, Any]]) -> dict[str, Any] | None:
+    """Print the progress and the report, or why there is none."""
     logging.configure(service, "ERROR")
     last = time.monotonic()
 
@@ -263,9 +269,9 @@ def main(service: str, make: Callable[[Progress], dict[str, Any]]) -> int:
         report = make(progress)
     except BusError as error:
         _line({"service": service, "error": str(error)})
-        return 1
+        return None
     _line(report)
-    return 0 if report["same"] else DIFFERENT
+    return report
 
 
 def _line(content: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from pawl_shared.events import (
     SessionObserved,
 )
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import Detectors, Governing, Triggers
+from pawl_shared.model_policy import Detectors, Governing, ModelPolicy, Triggers
 
 
 class Watched(BaseModel):
@@ -85,7 +85,11 @@ class WatchPolicy:
         """What is decided by now: what was configured, else this one."""
         if state.configured is None:
             return self
-        return _configured(self, state.configured.policy.detectors, state.configured.policy.triggers)
+        return self.of(state.configured.policy)
+
+    def of(self, policy: ModelPolicy) -> WatchPolicy:
+        """This one, with what a model's policy says."""
+        return _configured(self, policy.detectors, policy.triggers)
 
     def configured(self, state: Watched, command: ConfigureModelCommand) -> Watched:
         """Another policy from here on. Other detectors learn from new: a level that follows from the data is none."""

@@ -25,6 +25,7 @@ COMMANDS = [
     ["topics", "apply"],
 ]
 COMMANDS += [["model", each] for each in ("init", "check", "show", "apply")]
+COMMANDS += [["policy", "simulate"]]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
