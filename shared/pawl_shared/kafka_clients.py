@@ -31,8 +31,9 @@ _FENCED = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.FENCED_INSTANCE_ID,
 }
-# librdkafka logs each attempt to connect of each of its connections; what follows from it is in our own lines.
-_CONNECTIONS = {"FAIL", "ERROR", "TERMINATE", "REQTMOUT", "GETPID"}
+# Each attempt of each connection, and options that are for other clients of the bus; what follows from a broker that is
+# away is in the lines of those who wait for it.
+_FOR_DEBUGGING = {"FAIL", "ERROR", "TERMINATE", "REQTMOUT", "GETPID", "CONFWARN"}
 # The standard library's: where nobody has configured logs, as in the command line, only warnings come through.
 log = logging.getLogger("pawl.kafka")
 
@@ -42,7 +43,7 @@ class Lines:
 
     def log(self, level: int, _: str, facility: str, client: str, line: str) -> None:
         """Called by the client, with the levels of the standard library."""
-        log.log(logging.DEBUG if facility in _CONNECTIONS else level, "%s %s: %s", client, facility, line)
+        log.log(logging.DEBUG if facility in _FOR_DEBUGGING else level, "%s %s: %s", client, facility, line)
 
 
 # For clients that nobody polls, whose lines would pile up: only what ends the process anyway.

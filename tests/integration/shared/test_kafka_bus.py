@@ -50,7 +50,7 @@ def records(bus: KafkaBus, topic: str) -> list[Record]:
 
 def test_a_key_has_the_partition_that_other_clients_give_it(bus: KafkaBus, topic: str, other: Any) -> None:
     keys = [b"", b"k", *(b"default/assistant/%d" % n for n in range(40))]
-    theirs = [other.send(topic, b"v", key).get(10).partition for key in keys]
+    theirs = [other.send(topic, b"v", key).get(60).partition for key in keys]
     producer = bus.producer("test")
     ours = [producer.send(Message(topic, key, b"v")).result(10).number for key in keys]
     producer.close()
@@ -68,9 +68,9 @@ class Bytes(str):
 def test_headers_that_no_string_can_name_cost_the_record_its_headers_only(
     bus: KafkaBus, topic: str, other: Any
 ) -> None:
-    other.send(topic, b"1", b"k", headers=[("a", b"1"), ("b", b""), ("a", b"2")]).get(10)
-    other.send(topic, b"2", b"k", headers=[("a", b"1"), (Bytes("x"), b"1"), ("b", b"2")]).get(10)
-    other.send(topic, b"3", b"k").get(10)
+    other.send(topic, b"1", b"k", headers=[("a", b"1"), ("b", b""), ("a", b"2")]).get(60)
+    other.send(topic, b"2", b"k", headers=[("a", b"1"), (Bytes("x"), b"1"), ("b", b"2")]).get(60)
+    other.send(topic, b"3", b"k").get(60)
     found = [(record.value, record.headers) for record in records(bus, topic)]
     assert found == [(b"1", (("a", b"1"), ("b", b""), ("a", b"2"))), (b"2", ()), (b"3", ())]
 
