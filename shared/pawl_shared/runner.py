@@ -116,8 +116,9 @@ class Runner:
     def _turns(self, stop: threading.Event) -> None:
         with SeldomCollected() as collector:
             while not stop.is_set():
-                # A validator was seen to make no more turns after its group had expelled it (two stacks starting at
-                # once on two cores); where it hung was not seen. Such a process ends, with all stacks in its log.
+                # A validator on kafka-python was once seen to make no more turns after its group had expelled it. On
+                # librdkafka one comes back (tests/faults/test_expelled.py); a process that hangs all the same, for
+                # whatever reason, ends with all stacks in its log.
                 faulthandler.dump_traceback_later(self._pace.stuck, exit=True, file=sys.__stderr__ or sys.stderr)
                 self.turn()
                 collector.now()
