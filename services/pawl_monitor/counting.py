@@ -7,6 +7,7 @@ of it is counted again every second while an alarm is open. So what was opened o
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from uuid import UUID
 
 from pawl_monitor import datasets
@@ -37,6 +38,12 @@ class Counting:
         with self._lock:
             self._known[key] = known = self._up_to_date(request, self._known.get(key, {}))
         return datasets.usable([dict(zip(COUNTED, line, strict=True)) for line in known.values() if line is not None])
+
+    def times(self, request: datasets.Request) -> list[tuple[datetime, str]]:
+        """When each piece was given, and the field of Usable in which it counts. Raises KeysUnreadableError."""
+        with self._reader.snapshot() as cursor:
+            lines = datasets.collect(cursor, request, self._texts)
+        return [(line["time"], name) for line in lines if (name := datasets.counted_as(line))]
 
     def _up_to_date(self, request: datasets.Request, before: dict[UUID, _Line | None]) -> dict[UUID, _Line | None]:
         with self._reader.snapshot() as cursor:

@@ -109,9 +109,7 @@ class Gather:
     def usable(self, model: str, now: datetime, heldout_share: float) -> list[tuple[datetime, str]]:
         """When feedback was given that a run could use, and as what it counts. Raises KeysUnreadableError."""
         request = datasets.Request(model, datetime.fromtimestamp(0, UTC), now, "", heldout_share=heldout_share)
-        with self.reader.cursor() as cursor:
-            lines = datasets.collect(cursor, request, self._texts)
-        return [(line["time"], name) for line in lines if (name := datasets.counted_as(line))]
+        return self._counting.times(request)
 
     def measure(self) -> None:
         """Bring the gauges up to date, when they are asked for."""

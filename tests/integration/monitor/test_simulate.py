@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.monitor import MODEL, World
 
+from pawl_monitor.counting import Counting
 from pawl_monitor.simulate import Simulation, report
 from pawl_monitor.views.gather import Gather
 from pawl_shared import events as e
@@ -32,7 +33,7 @@ def simulated(world: World, **triggers: Any) -> dict[str, Any]:
     policy = ModelPolicy.model_validate(
         {"model": MODEL, "detectors": DETECTORS, "triggers": {"min_heldout_pairs": 1, **triggers}}
     )
-    gather = Gather(world.reader, world.texts, world.policy)
+    gather = Gather(world.reader, Counting(world.reader, world.texts), world.policy)
     feedback = gather.usable(MODEL, world.now, policy.triggers.heldout_share)
     return report(Simulation(policy=policy, feedback=feedback), world.bus, lambda _: None)
 
