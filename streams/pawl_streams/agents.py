@@ -20,6 +20,7 @@ from pawl_shared.bus import Message, Record
 from pawl_shared.errors import BusError
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.tokens import KeyRing
+from pawl_streams.fenced_table import EPOCH
 from pawl_streams.fold import Fold
 from pawl_streams.lateness import Watermark
 from pawl_streams.metrics import DROPPED, STATES
@@ -37,11 +38,13 @@ def define_agents(app: Any, fold: Fold, tokens: KeyRing, texts: TextRing) -> Non
     arrivals = app.topic(topics.INFERENCES.name, topics.FEEDBACK.name, **raw)
     published = (topics.INTERACTIONS, topics.FEEDBACK, topics.DEAD_LETTERS)
     outputs = {topic.name: app.topic(topic.name, **raw) for topic in published}
-    table = app.Table("answers", default=dict, partitions=topics.INTERACTIONS.partitions)
+    table: Any = app.Table("answers", default=dict, partitions=topics.INTERACTIONS.partitions)
     watermarks: dict[int, Watermark] = defaultdict(Watermark)
 
     async def store(partition: int, key: str, state: dict[str, Any] | None) -> Any:
         """To the changelog; not by `table[key]`, which neither says when the broker has it nor in which partition."""
+        if state is not None:
+            state = {**state, EPOCH: table.epoch(partition)}
         sent = table.send_changelog(partition, key, state, value_serializer=None if state else "raw")
         if state is None:
             table.data.pop(key, None)
@@ -81,9 +84,12 @@ def define_agents(app: Any, fold: Fold, tokens: KeyRing, texts: TextRing) -> Non
 
     async def handle(events: Sequence[Any]) -> None:
         batch = await fold_all([record_of(event.message) for event in events])
-        await asyncio.gather(*(store(state["partition"], key, state) for key, state in batch.states.items()))
+        partitions = {event.message.partition for event in events}
+        mended = {key: table.data.get(key) for partition in partitions for key in table.overruled(partition)}
+        states = {key: state for key, state in mended.items() if state} | batch.states
+        await asyncio.gather(*(store(state["partition"], key, state) for key, state in states.items()))
         await asyncio.gather(*(publish(message) for message in batch.messages))
-        for partition in {event.message.partition for event in events}:
+        for partition in partitions:
             if watermarks[partition].sweep_due():
                 await sweep(partition)
 

@@ -19,6 +19,7 @@ from pawl_shared.tokens import key_ring
 from pawl_shared.topics import TOPICS, Topic
 from pawl_streams import policy
 from pawl_streams.agents import define_agents
+from pawl_streams.fenced_table import FencedTable
 from pawl_streams.fold import Fold
 from pawl_streams.language import Identify, load_identifier
 from pawl_streams.lateness import Window
@@ -82,6 +83,9 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
             "pawl-streams",
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
             store="memory://",
+            Table=FencedTable,
+            # A table in memory is restored from its beginning, so that a standby's copy would be of no use.
+            table_standby_replicas=0,
             datadir=str(data),
             processing_guarantee="at_least_once",
             topic_disable_leader=True,

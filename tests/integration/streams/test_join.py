@@ -2,76 +2,24 @@
 
 import asyncio
 import json
-import os
-import random
 import signal
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from support.streams import NOW, RING, RNG, Streams, inference, message, publish, revisions, thumb, until
 
 from pawl_shared.bus import Message
-from pawl_shared.codec import decode, encode
-from pawl_shared.events import DeadLetter, FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.events import Message as Turn
-from pawl_shared.ids import uuid7
+from pawl_shared.codec import decode
+from pawl_shared.events import DeadLetter, FeedbackReceived, InferenceLogged
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import Grant, KeyRing, is_marked, mark, sign
-from pawl_shared.topics import DEAD_LETTERS, FEEDBACK, INTERACTIONS, TOPICS
+from pawl_shared.tokens import Grant, KeyRing, is_marked, sign
+from pawl_shared.topics import DEAD_LETTERS, FEEDBACK, TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-# As other tests' events on this broker: a partition's time goes with its newest event, and old answers are dropped.
-NOW = datetime.now(UTC).replace(microsecond=0)
-RNG = random.Random(4)
-KEY = "5a" * 32
-RING = KeyRing.of(bytes.fromhex(KEY))
-
-
-def inference(session: str) -> InferenceLogged:
-    return InferenceLogged(
-        id=uuid.uuid4(), time=NOW, source="test", inference_id=uuid7(NOW, RNG), model="default/assistant",
-        session=session, messages=(Turn(role="user", content="Hello"),), answer="Hi", finish_reason="stop",
-        arm="champion", version="0" * 64, revision=1, prompt_tokens=1, answer_tokens=1, first_token_seconds=0.1,
-        total_seconds=0.2,
-    )  # fmt: skip
-
-
-def thumb(of: InferenceLogged, value: float, after: timedelta = timedelta(0)) -> FeedbackReceived:
-    return FeedbackReceived(
-        id=uuid.uuid4(), time=NOW + after, source="test", inference_id=of.inference_id, model=of.model,
-        session=of.session, kind="thumb", value=value,
-    )  # fmt: skip
-
-
-def message(event: InferenceLogged | FeedbackReceived) -> Message:
-    """As the edge sends it."""
-    return mark(RING, encode(event)) if isinstance(event, FeedbackReceived) else encode(event)
-
-
-class Streams:
-    """The service as a process."""
-
-    def __init__(self, kafka: str, data_dir: Path) -> None:
-        self.environment = os.environ | {"PAWL_KAFKA_BOOTSTRAP_SERVERS": kafka, "PAWL_DATA_DIR": str(data_dir)}
-        self.environment["PAWL_TOKEN_KEY"] = KEY
-        self.log = data_dir / "log.txt"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "pawl_streams"]
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-
-    def end(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-        self.process.wait(30)
 
 
 @pytest.fixture
@@ -80,30 +28,7 @@ def streams(kafka: str, tmp_path: Path) -> Iterator[Streams]:
     service = Streams(kafka, tmp_path)
     service.start()
     yield service
-    if service.process is not None and service.process.poll() is None:
-        service.end(signal.SIGTERM)
-        assert service.process.returncode == 0, service.log.read_text()[-2000:]
-
-
-def publish(bus: KafkaBus, *messages: Message) -> None:
-    producer = bus.producer("test")
-    for sent in [producer.send(message) for message in messages]:
-        sent.result(30)
-    producer.close()
-
-
-def revisions(bus: KafkaBus, sessions: set[str]) -> list[InteractionScored]:
-    events = [decode(record) for record in bus.read(INTERACTIONS.name) if record]
-    return [e for e in events if isinstance(e, InteractionScored) and e.session in sessions]
-
-
-def until(condition: Callable[[], bool], streams: Streams, seconds: float = 120) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        alive = streams.process is not None and streams.process.poll() is None
-        assert alive, streams.log.read_text()[-3000:]
-        assert time.monotonic() < give_up, streams.log.read_text()[-3000:]
-        time.sleep(0.2)
+    service.close()
 
 
 def dead_letters(bus: KafkaBus) -> list[DeadLetter]:

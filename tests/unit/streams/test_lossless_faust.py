@@ -1,12 +1,16 @@
-"""The two windows in which plain Faust loses records (tests/integration/streams kills a real worker)."""
+"""The windows in which plain Faust loses records (tests/integration/streams kills real workers)."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from faust.transport.drivers.aiokafka import Consumer
 from mode.utils.queues import FlowControlQueue
 
-from pawl_streams.lossless_faust import LosslessApp, SeekingConsumer
+from pawl_streams.lossless_faust import LosslessApp, NoPlace, SeekingConsumer
 
 
 class Thread:
@@ -49,3 +53,58 @@ def test_the_app_uses_that_consumer() -> None:
         return LosslessApp("test", broker="kafka://127.0.0.1:1").transport.Consumer
 
     assert asyncio.run(scenario()) is SeekingConsumer
+
+
+class Bookkeeping:
+    """A consumer of one partition that does nothing but keep account of what was delivered and is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def acked(consumer: Any, message: Any) -> bool:
+            consumer._acked["p"].append(message.offset)
+            return True
+
+        monkeypatch.setattr(Consumer, "ack", acked)
+        monkeypatch.setattr(Consumer, "getmany", lambda consumer, timeout: self._fetched())
+        self.consumer = SeekingConsumer.__new__(SeekingConsumer)
+        self.consumer._delivered, self.consumer._acked = defaultdict(set), defaultdict(list)
+        self.consumer._acked_index = defaultdict(set)
+        self.consumer._is_changelog_tp = lambda tp: False
+        self._offsets: list[int] = []
+
+    def deliver(self, *offsets: int) -> None:
+        async def drain() -> None:
+            async for _ in self.consumer.getmany(1.0):
+                pass
+
+        self._offsets = list(offsets)
+        asyncio.run(drain())
+
+    def done(self, *offsets: int) -> int | None:
+        """What can be committed then."""
+        for offset in offsets:
+            self.consumer.ack(SimpleNamespace(tp="p", offset=offset))
+        return self.consumer._new_offset("p")
+
+    async def _fetched(self) -> Any:
+        for offset in self._offsets:
+            yield "p", SimpleNamespace(offset=offset)
+
+
+def test_committed_is_what_lies_before_the_first_record_that_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Bookkeeping(monkeypatch)
+    book.deliver(90, 91, 92, 95, 96)
+    assert book.done() is None
+    assert book.done(91, 92) == 90
+    assert book.done(90) == 93
+    book.deliver(90, 91)  # a seek that came late: read again, and not done yet
+    assert book.done(95, 96) == 90
+    assert book.done(90, 91) == 97  # 93 and 94 hold no record
+    assert book.done() is None
+
+
+def test_no_record_is_dropped_for_the_place_up_to_which_was_read() -> None:
+    place = NoPlace()
+    place["p"] = 7
+    place.update({"p": 9})
+    assert place["p"] is None
+    assert place.pop("p", None) is None
