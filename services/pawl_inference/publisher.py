@@ -31,7 +31,7 @@ class Publisher:
         return producer.send(message)
 
     def ready(self, topic: str) -> bool:
-        """Whether `send` would answer at once: connected, and where the topic lies is known."""
+        """Whether `send` would answer at once: there is a producer, and it can take messages for the topic."""
         producer = self._producer
         return producer is not None and producer.ready(topic)
 

@@ -68,9 +68,9 @@ class Feed:
         self._starts, self._known = dict(starts), {part: offset or 0 for part, offset in starts.items()}
         self._moved = self._counted = True
         beginning = confluent_kafka.OFFSET_BEGINNING
-        self.consumer.assign(
-            [TopicPartition(*part, beginning if offset is None else offset) for part, offset in starts.items()]
-        )
+        places = [TopicPartition(*part, beginning if offset is None else offset) for part, offset in starts.items()]
+        self.consumer.assign(places)
+        self.consumer.resume(places)  # a pause outlives the assignment for which it was made
 
     def stop(self) -> None:
         """Read nothing."""
@@ -87,8 +87,9 @@ class Feed:
         if self._moved and messages:
             # Other partitions were given to us in the middle of this. Nobody can tell which of these came before it,
             # so all are read again; librdkafka's own position may be of the time before.
-            self.start(self._starts)
-            self._counted = False
+            if self._starts:
+                self.start(self._starts)
+                self._counted = False
             return []
         return self._records(messages)
 

@@ -95,6 +95,22 @@ def test_an_aborted_transaction_is_passed_over_and_counts_as_reached(bus: KafkaB
     consumer.close()
 
 
+def test_what_was_held_before_partitions_change_hands_is_not_held_after_it(bus: KafkaBus, topic: str) -> None:
+    first = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
+    until(lambda: first.poll(0.1) == [] and len(first.ends()) == 4)
+    first.hold(list(first.ends()))
+    second = bus.consumer("g" + topic, "1", [topic], dict.fromkeys, lambda _: None)
+    until(lambda: first.poll(0.1) == [] and second.poll(0.1) == [] and len(first.ends()) == len(second.ends()) == 2)
+    producer = bus.producer("test")
+    sent = [producer.send(Message(topic, b"%d" % n, b"v")) for n in range(40)]
+    assert len({future.result(60) for future in sent}) == 4
+    producer.close()
+    got: list[Record] = []
+    until(lambda: bool(got.extend([*first.poll(0.1), *second.poll(0.1)]) or len(got) == 40))
+    first.close()
+    second.close()
+
+
 def test_large_messages_that_wait_together_are_all_taken(bus: KafkaBus, topic: str) -> None:
     producer = bus.producer("test")
     sent = [producer.send(Message(topic, b"k", bytes([n]) * 600_000)) for n in range(12)]

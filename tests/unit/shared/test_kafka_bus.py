@@ -61,6 +61,9 @@ class Client:
     def assign(self, parts: list[TopicPartition]) -> None:
         self.assigned.append(parts)
 
+    def resume(self, parts: list[TopicPartition]) -> None:
+        """Nothing is paused."""
+
     def consume(self, count: int, timeout: float) -> list[Delivered]:
         found, self.queue = self.queue[:count], self.queue[count:]
         return [each for each in found if not (callable(each) and each())]
