@@ -81,6 +81,7 @@ class Instance:
             sleep=world.clock.advance,
             pool=self._pool,
             committer=AtOnce if world.rng.random() < 0.5 else None,
+            backlog=1,
         )
         handlers = {kind: world.watched(handler) for kind, handler in blueprint.handlers().items()}
         self.runner = Runner(name, name, "0", world.bus, store, blueprint.folds(), handlers, pace=pace)

@@ -54,6 +54,8 @@ class Pace:
         pool: makes what does the effects of one kind.
         committer: makes what commits a batch while the next one is read (worth it where the store works outside of
             Python, and there is much to read); none: batches are committed before anything else is read.
+        backlog: so many records that wait are decoded while the batch before is committed; fewer wait for the commit,
+            and for what it leaves to send.
     """
 
     poll: float = 0.1
@@ -64,6 +66,7 @@ class Pace:
     sleep: Callable[[float], None] = time.sleep
     pool: Callable[[str], Executor] = one_thread
     committer: Callable[[], Executor] | None = None
+    backlog: int = 1_000
 
 
 class Runner:
@@ -141,8 +144,6 @@ class Runner:
         records = self._read()
         for start in range(0, len(records), FULL_BATCH):
             self.handle(records[start : start + FULL_BATCH])
-        if not records:
-            self._committing.settle()
         self._finish_effects()
         metrics.LAG.labels(self.service).set(consumer.lag())
         return len(records)
@@ -177,8 +178,9 @@ class Runner:
     def _read(self) -> list[Record]:
         """Poll, and answer what is in order by now."""
         consumer = self._started()
-        # What a commit on its way leaves to do is not kept waiting where nothing else comes.
         self._arrivals.add(consumer.poll(0 if self._committing.pending else self._pace.poll))
+        if len(self._arrivals) < self._pace.backlog:
+            self._committing.settle()
         if self._pace.gather:
             give_up = time.monotonic() + self._pace.gather
             while 0 < len(self._arrivals) < FULL_BATCH and (left := give_up - time.monotonic()) > 0:
