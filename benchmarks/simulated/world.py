@@ -241,8 +241,9 @@ class World:
             if name not in self._instances:
                 self._instances[name] = Instance(name, self._blueprints[name], self)
                 self.faults.step(self.clock.now(), f"{name} starts")
-            handled = self._instances[name].runner.turn()
-            self._instances[name].finished = False
+            instance = self._instances[name]
+            handled = instance.runner.turn()
+            instance.finished = False
             self.faults.step(self.clock.now(), f"{name} handled {handled}")
         except (Crash, BusError) as error:  # gone; a later turn starts it again on what it has committed
             self.faults.step(self.clock.now(), f"{name} is gone: {type(error).__name__} {error}")
