@@ -10,6 +10,7 @@ from pawl_monitor.counting import Counting
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
+from pawl_monitor.handlers.alerts import ALERT, AlertFold, SendAlert
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.reader import Cursors, Reader
@@ -18,11 +19,13 @@ from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.texts import Texts
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
+from pawl_monitor.webhook_signature import ADVICE, secret_of
 from pawl_shared import master_keys
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.effects import one_thread
+from pawl_shared.errors import ConfigurationError
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import KeyFollower
 from pawl_shared.runner import Pace, Runner
@@ -45,7 +48,7 @@ def build(
 
     Raises:
         DatabaseInUseError: another process has the database open.
-        ConfigurationError: a newer version of Pawl wrote it.
+        ConfigurationError: a newer version of Pawl wrote it, or the secret of alerts is missing or none.
     """
     bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
     clock = clock or SystemClock()
@@ -70,11 +73,31 @@ def build(
             SessionFold(SessionPolicy(gap=settings.session_gap), source),
             WatchFold(policy, source),
             RecordFold(),
+            *((AlertFold(settings.alert_rules),) if settings.alert_url else ()),
         ),
-        {WEIGH: weigh},
+        {WEIGH: weigh, ALERT: send_alert(settings, clock, source)},
         on_ready=lambda: health.clear("start"),
         pace=Pace(gather=settings.gather_seconds, committer=lambda: one_thread("commit")),
     )
     gather = Gather(reader, counting, policy)
     asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock, settings.database.parent)
     return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)
+
+
+def send_alert(settings: MonitorSettings, clock: Clock, source: str) -> SendAlert:
+    """What posts alerts; where no receiver is set, what is still owed from before is dropped.
+
+    Raises:
+        ConfigurationError: the secret is missing, or is none.
+    """
+    url, secret = settings.alert_url, settings.alert_secret
+    if url is not None and secret is None and settings.alert_format == "cloudevents":
+        raise ConfigurationError(
+            f"PAWL_ALERT_URL needs PAWL_ALERT_SECRET, so that its receiver can trust what it gets; {ADVICE}"
+        )
+    try:
+        key = secret_of(secret.get_secret_value()) if secret else None
+    except ValueError as error:
+        raise ConfigurationError(f"PAWL_ALERT_SECRET: {error}") from error
+    address = url.get_secret_value() if url else None
+    return SendAlert(address, settings.alert_format, key, source, settings.console, clock)

@@ -9,4 +9,5 @@ EVIDENCE = Gauge("pawl_drift_evidence", "Evidence for a drop of approval, in uni
 OPEN_ALARMS = Gauge("pawl_open_alarms", "Alarms that nothing has resolved yet", ["model"])
 LISTENERS = Gauge("pawl_console_listeners", "Browsers that follow the console live")
 TICKS = Counter("pawl_ticks", "Ticks that were written to the log")
+ALERTS = Counter("pawl_alerts", "Posts of alerts, by outcome: sent, failed (tried again), dropped", ["outcome"])
 EXPIRED = Counter("pawl_expired_rows", "Rows that were deleted because their time was over")

@@ -88,7 +88,15 @@ class MonitorService:
 
     def _ticker(self) -> Ticker:
         producer = self._bus.producer(f"{self._source}-ticks")
-        return Ticker(producer, self.reader.models, self._settings.tick_seconds, self._clock, self._source, self._ended)
+        return Ticker(
+            producer,
+            self.reader.models,
+            self._settings.tick_seconds,
+            self._clock,
+            self._source,
+            self._ended,
+            lambda: self._runner.behind,
+        )
 
     async def _serve(self, stop: threading.Event, listener: socket.socket) -> None:
         config = uvicorn.Config(

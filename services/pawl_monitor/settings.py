@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
+from pawl_monitor.alert_formats import Format
+from pawl_monitor.domain.alerts import AlertRules
 from pawl_shared.settings import Port, RunnerSettings
 
 
@@ -28,6 +30,44 @@ class MonitorSettings(RunnerSettings):
     keep_dead_letters_days: float = Field(
         default=30.0, ge=0, description="how long the console lists dead letters; 0: for ever"
     )
+
+    alert_url: SecretStr | None = Field(
+        default=None, description="where alerts are posted (docs/alerts.md); none: nowhere"
+    )
+    alert_format: Format = Field(
+        default="cloudevents", description="how they are written: cloudevents, slack or alertmanager"
+    )
+    alert_secret: SecretStr | None = Field(
+        default=None, description="secret that signs them: whsec_ and the base64 of 24 to 64 random bytes"
+    )
+    alert_console: str = Field(
+        default="", description="address of the console as people reach it; empty: where it listens"
+    )
+    alert_failures: int = Field(default=2, ge=1, description="failed training runs in a row that are an alert")
+    alert_refusals: int = Field(default=3, ge=1, description="refused candidates in a row that are an alert")
+    alert_replica_seconds: float = Field(
+        default=60.0, gt=0, description="time after a deployment by which each replica should have applied it"
+    )
+    alert_lag: int = Field(default=50_000, ge=1, description="records that the monitor may be behind")
+    alert_quiet_seconds: float = Field(
+        default=3600.0, gt=0, description="time without a further dead letter after which that alert is over"
+    )
+
+    @property
+    def alert_rules(self) -> AlertRules:
+        """When the loop itself is in trouble."""
+        return AlertRules(
+            failures=self.alert_failures,
+            refusals=self.alert_refusals,
+            replica=timedelta(seconds=self.alert_replica_seconds),
+            lag=self.alert_lag,
+            quiet=timedelta(seconds=self.alert_quiet_seconds),
+        )
+
+    @property
+    def console(self) -> str:
+        """Where people reach the console."""
+        return self.alert_console or f"http://{self.http_host}:{self.http_port}"
 
     @property
     def kept(self) -> dict[str, timedelta | None]:

@@ -26,26 +26,27 @@ class Ticker(threading.Thread):
         clock: Clock,
         source: str,
         stop: threading.Event,
+        behind: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__(name="ticker", daemon=True)
         self._producer, self._models, self._seconds = producer, models, seconds
-        self._clock, self._source, self._stop_event = clock, source, stop
+        self._clock, self._source, self._stop_event, self._behind = clock, source, stop, behind
         self._log = logging.get("pawl.monitor")
 
     def run(self) -> None:
         while not self._stop_event.wait(self._seconds):
             try:
                 for model in self._models():
-                    self._producer.send(encode(tick(model, self._clock.now(), self._seconds, self._source)))
+                    event = tick(model, self._clock.now(), self._seconds, self._source, self._behind())
+                    self._producer.send(encode(event))
                     metrics.TICKS.inc()
             except Exception:
                 # A broker that is away for a while must not end time; the next tick tries again.
                 self._log.exception("no tick could be written")
 
 
-def tick(model: str, now: datetime, seconds: float, source: str) -> Tick:
+def tick(model: str, now: datetime, seconds: float, source: str, behind: int | None = None) -> Tick:
     """The tick of an interval: numbered from the epoch, so that two monitors write the same one."""
     number = int(now.timestamp() / seconds)
-    return Tick(
-        id=uuid5(NAMESPACE_OID, f"tick/{model}/{seconds}/{number}"), time=now, source=source, model=model, number=number
-    )
+    identity = uuid5(NAMESPACE_OID, f"tick/{model}/{seconds}/{number}")
+    return Tick(id=identity, time=now, source=source, model=model, number=number, behind=behind)

@@ -100,6 +100,7 @@ class Runner:
         self._handlers = dict(handlers or {})
         self._arrivals = Arrivals()
         self._asked: tuple[datetime, Mapping[Partition, int]] | None = None
+        self.behind = 0  # records between this and the end of its topics, after the latest turn
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._effects: EffectRunner | None = None
@@ -145,7 +146,8 @@ class Runner:
         for start in range(0, len(records), FULL_BATCH):
             self.handle(records[start : start + FULL_BATCH])
         self._finish_effects()
-        metrics.LAG.labels(self.service).set(consumer.lag())
+        self.behind = consumer.lag()
+        metrics.LAG.labels(self.service).set(self.behind)
         return len(records)
 
     def at_end(self) -> bool:

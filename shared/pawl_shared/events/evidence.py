@@ -50,6 +50,9 @@ class Tick(Event):
 
     model: str
     number: int = Field(ge=0, le=MAX_LONG, description="counts intervals since the epoch, which may be short")
+    behind: int | None = Field(
+        default=None, ge=0, le=MAX_LONG, description="records that the monitor had yet to read when it wrote this"
+    )
 
 
 class DriftDetected(Event):
