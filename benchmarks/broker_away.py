@@ -53,7 +53,7 @@ def main() -> int:
             Target("doubled", at_most=0),
             Target(SLOWEST, at_most=TIMEOUT + 5),
         ],
-        libraries=["kafka-python", "uvicorn"],
+        libraries=["confluent-kafka", "uvicorn"],
     )
     values = {name: [float(value)] * 2 for name, value in {
         "lost": outcome.lost, "doubled": outcome.doubled, SLOWEST: outcome.slowest,

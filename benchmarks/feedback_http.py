@@ -183,7 +183,7 @@ def run() -> int:
                     Target("batches of 100", at_least=2_000),
                     Target("single posts", peer="bare endpoint", at_least=0.5),
                 ],
-                libraries=["fastapi", "uvicorn", "kafka-python"],
+                libraries=["confluent-kafka", "fastapi", "uvicorn"],
             )
         )
 

@@ -47,7 +47,7 @@ def main() -> int:
             Target("doubled", at_most=0),
             Target(FIRST_ROW, at_most=5.0),
         ],
-        libraries=["duckdb", "kafka-python"],
+        libraries=["confluent-kafka", "duckdb"],
     )
     values = {
         "lost": [float(outcome.lost)] * 2,

@@ -111,6 +111,27 @@ def test_partitions_on_hold_deliver_later_and_nothing_is_lost(bus: Bus, topic: s
     consumer.close()
 
 
+def test_a_member_is_fenced_by_another_one_of_its_name(bus: Bus, topic: str) -> None:
+    older = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
+    until(lambda: older.poll(0.1) == [] and len(older.ends()) == 4)
+    newer = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
+    until(lambda: newer.poll(0.1) == [] and len(newer.ends()) == 4)
+    with pytest.raises(FencedError):
+        until(lambda: older.poll(0.1) != [])
+    older.close()
+    send(bus, Message(topic, b"k", b"v"))
+    got: list[Record] = []
+    until(lambda: bool(got.extend(newer.poll(0.1)) or got))
+    newer.close()
+
+
+def test_keys_and_values_may_be_missing_or_empty(bus: Bus, topic: str) -> None:
+    sent = [(None, b"v"), (b"k", None), (b"", b""), (b"k", b"")]
+    send(bus, *(Message(topic, key, value) for key, value in sent))
+    got = [(record.key, record.value) for record in bus.read(topic) if record]
+    assert sorted(got, key=str) == sorted(sent, key=str)
+
+
 def test_a_transaction_is_seen_whole_with_its_offsets(bus: Bus, topic: str) -> None:
     group = "g" + topic
     transactions = bus.transactions("t" + topic)
