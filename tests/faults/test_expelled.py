@@ -118,6 +118,7 @@ def test_a_runner_that_was_expelled_goes_on_by_itself(world: World) -> None:
     assert world.starts == 1
 
 
+@pytest.mark.skipif("PAWL_LONG_TESTS" not in os.environ, reason="takes half a minute: set PAWL_LONG_TESTS=1")
 def test_a_runner_that_was_expelled_in_the_middle_of_its_work_doubles_nothing(world: World) -> None:
     world.send(1)
     each_came_back_once(world)
