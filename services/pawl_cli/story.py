@@ -42,6 +42,9 @@ def tell(event: e.Event) -> list[Line]:
             return [head, *[_gate(gate) for gate in event.gates]]
         case e.DeploymentChanged():
             return _deployment(event)
+        case e.ConfigureModelCommand():
+            why = f": {event.why}" if event.why else "."
+            return [Line(event.who, f"Policy {short(event.digest)} is valid from now on{why}")]
         case _:
             return []
 

@@ -13,7 +13,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
@@ -26,11 +26,17 @@ def _duration(value: Any) -> Any:
     match = _DURATION.fullmatch(value)
     if match is None:
         raise ValueError(f"{value!r} is no duration; {DURATION_ADVICE}")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError as error:
+        raise ValueError(f"{value!r} is too long; {DURATION_ADVICE}") from error
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(), le=timedelta(days=3650))]
 Share = Annotated[float, Field(gt=0, lt=1)]
+# Evidence is compared with the inverse of a level, which must stay a finite number.
+Level = Annotated[float, Field(ge=1e-12, lt=1)]
+MAX_COUNT = 2**31 - 1
 Text = Annotated[str, Field(max_length=2000)]
 
 
@@ -38,6 +44,14 @@ class Section(BaseModel):
     """A part of a policy."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_counted(cls, value: Any) -> Any:
+        """A number that a decision cannot compute with would fail on every event that follows."""
+        if isinstance(value, int) and value > MAX_COUNT:
+            raise ValueError(f"at most {MAX_COUNT} is possible")
+        return value
 
 
 class Approval(Section):
@@ -60,10 +74,10 @@ class Unrated(Section):
 class Detectors(Section):
     """What watches the champion. A change here begins a new reference, since levels must not follow from data."""
 
-    alpha: Share = Field(
+    alpha: Level = Field(
         default=1e-5, description="false alarms a stable session that are accepted, of all detectors together"
     )
-    delta: Share = Field(
+    delta: Level = Field(
         default=0.1, description="probability that any reference of approval is ever wrong, in the life of the model"
     )
     approval: Approval = Approval()
@@ -108,7 +122,7 @@ class Triggers(Section):
     cooldown: Duration = Field(default=timedelta(minutes=10), description="least time between two runs")
     budget: Budget = Budget()
     more_data: float = Field(
-        default=1.5, ge=1, description="after a refused candidate: times as many rows as it was trained on"
+        default=1.5, ge=1, le=1000, description="after a refused candidate: times as many rows as it was trained on"
     )
     max_rejections: int = Field(
         default=3, ge=1, description="refused candidates in a row after which the loop pauses itself"
@@ -121,7 +135,7 @@ class Triggers(Section):
 class Gates(Section):
     """What a candidate must pass. All bounds are one-sided at `alpha`."""
 
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="error level of each gate's confidence bound")
+    alpha: float = Field(default=0.05, ge=1e-12, lt=0.5, description="error level of each gate's confidence bound")
     min_pairs: int = Field(default=8, ge=5, description="held-out pairs (or demonstrations) needed to judge by them")
     min_each_label: int = Field(default=10, ge=5, description="held-out ups and downs needed, each, to judge by thumbs")
     max_perplexity_rise: float = Field(default=0.03, gt=0, description="bound on the rise of perplexity over the base")
@@ -157,11 +171,11 @@ class Canary(Section):
     """Levels and limits of one canary; fixed while it runs."""
 
     share: Share = Field(default=0.1, description="part of the sessions that the challenger answers")
-    alpha_promote: Share = Field(default=0.01, description="bound on P(promote | the challenger is not better)")
-    alpha_rollback: Share = Field(default=0.05, description="bound on P(roll back | the challenger is not worse)")
+    alpha_promote: Level = Field(default=0.01, description="bound on P(promote | the challenger is not better)")
+    alpha_rollback: Level = Field(default=0.05, description="bound on P(roll back | the challenger is not worse)")
     limit_sessions: int = Field(default=20_000, gt=0, description="rated sessions after which an undecided canary ends")
     limit_hours: float = Field(
-        default=336.0, gt=0, description="hours of event time after which an undecided canary ends"
+        default=336.0, gt=0, le=87_600, description="hours of event time after which an undecided canary ends"
     )
 
 

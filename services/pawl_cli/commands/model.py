@@ -129,6 +129,8 @@ def apply(
         typer.echo(f"Policy {short(policy.digest)} of {policy.model} {state}.")
         for key, one, other in changed:
             typer.echo(f"  {key}: {one} -> {other}")
+        if not applied.base and policies.known(bus, policy.model).base is None:
+            typer.echo(f"No base is registered for {policy.model} yet: name one with `base:` in {file}.")
         if applied.base:
             typer.echo(f"The base {applied.base} is being brought in; `pawl status` shows when it serves.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from logging import WARNING, getLogger
 
 import httpx
 
@@ -77,6 +78,8 @@ class SendAlert:
         self._url, self._form, self._secret, self._source = url, form, secret, source
         self._console, self._clock, self._first_pause = console, clock, first_pause
         self._log = logging.get("pawl.monitor")
+        # its lines name the address that is posted to, which for Slack is the secret itself
+        getLogger("httpx").setLevel(WARNING)
 
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
         alert = Alert.model_validate_json(effect.payload)

@@ -49,6 +49,7 @@ class Gather:
         served = o.served_of(deployment)
         return o.Overview(
             model=model,
+            policy=(state.digest if state else None) or "",
             now=now,
             headline=o.headline_of(counts, reference, alarms, trigger, paused, run, canary),
             counts=counts,

@@ -86,9 +86,10 @@ class Replica(BaseModel):
 
 
 class Overview(BaseModel):
-    """All of it."""
+    """All of it. `policy`: the digest of the valid one; empty: nothing was configured."""
 
     model: str
+    policy: str
     now: datetime
     headline: Headline
     counts: Counts

@@ -71,6 +71,9 @@ def tell(kind: str, value: Fact) -> tuple[Tone, str]:
             return _deployed(value)
         case e.StageChanged.TYPE:
             return "plain", f"Version {short(value['version'])} is now {value['stage']}."
+        case e.ConfigureModelCommand.TYPE:
+            why = f": {value['why']}" if value["why"] else "."
+            return "plain", f"Policy {short(value['digest'])} is valid, applied by {value['who']}{why}"
         case _:
             why = f": {value['why']}" if value.get("why") else "."
             return "plain", f"{value.get('who', 'Pawl')} sent {_name(kind)}{why}"

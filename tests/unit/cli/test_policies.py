@@ -55,6 +55,7 @@ def test_apply_show_and_history_from_the_command_line(
     result = cli("model", "apply", str(file), "--why", "more of it")
     assert result.exit_code == 0, result.output
     assert "canary.share: 0.1 -> 0.25" in result.stdout
+    assert "No base is registered" in result.stdout
     assert "nothing is changed" in cli("model", "apply", str(file)).stdout
     shown = cli("model", "show").stdout
     assert "more of it" in shown

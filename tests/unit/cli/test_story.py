@@ -7,6 +7,7 @@ from uuid import UUID
 from pawl_cli import lineage
 from pawl_cli.story import tell
 from pawl_shared import events as e
+from pawl_shared.model_policy import ModelPolicy
 
 BASE, ADAPTER, OTHER = "a" * 64, "b" * 64, "c" * 64
 COMMON: dict[str, Any] = {"id": UUID(int=1), "time": datetime(2026, 1, 1, tzinfo=UTC), "source": "t", "model": "m"}
@@ -26,6 +27,16 @@ def test_an_alarm_is_told_with_its_evidence() -> None:
     told = texts(alarm)
     assert "Approval fell." in told
     assert "2e+05 against a threshold of 1e+05" in told
+
+
+def test_a_policy_is_told_with_who_and_why() -> None:
+    policy = ModelPolicy(model="m/n")
+    command = e.ConfigureModelCommand(
+        **COMMON | {"model": "m/n"}, who="ada", why="less", policy=policy, digest=policy.digest
+    )
+    (line,) = tell(command)
+    assert line.who == "ada"
+    assert line.text == f"Policy {policy.digest[:12]} is valid from now on: less"
 
 
 def test_a_rejection_names_the_gate_and_why() -> None:

@@ -31,6 +31,25 @@ def test_what_is_no_duration_says_how_one_is_written(text: str) -> None:
         Triggers.model_validate({"cooldown": text})
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"detectors": {"alpha": 1e-320}},
+        {"detectors": {"approval": {"reference_sessions": 10**400}}},
+        {"triggers": {"min_up": 2**31}},
+        {"triggers": {"more_data": 1e308}},
+        {"triggers": {"every": "1e9d"}},
+        {"triggers": {"every": "999999d"}},
+        {"triggers": {"every": "9" * 400 + "d"}},
+        {"canary": {"limit_hours": 1e300}},
+        {"canary": {"alpha_promote": 5e-324}},
+    ],
+)
+def test_numbers_that_no_decision_can_compute_with_are_refused(content: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ModelPolicy.model_validate(content)
+
+
 def test_the_digest_names_the_values_and_survives_the_log() -> None:
     policy = ModelPolicy(purpose="helps \u2603", canary=Canary(share=0.2))
     assert ModelPolicy.model_validate_json(policy.model_dump_json()).digest == policy.digest
