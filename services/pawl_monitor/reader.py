@@ -76,8 +76,9 @@ FROM facts WHERE epoch(moment) >= $start GROUP BY ALL ORDER BY bucket, arm, vers
 USAGE_SQL = """
 SELECT hour, version, arm, answers, rated, reward, with_feedback, prompt_tokens, answer_tokens, total_seconds,
        first_token_seconds
-FROM {source} WHERE model = $model AND hour >= $since ORDER BY hour, version, arm
+FROM {source} WHERE model = $model AND hour >= $since
 """
+USAGE_KEY = ("hour", "version", "arm")
 
 
 class Cursors:
@@ -139,13 +140,13 @@ class Reader:
         """Answers by hour, version and arm; latencies as counts by bucket floor(8 log2(seconds))."""
         values: dict[str, Any] = {"model": model, "since": since}
         with self.snapshot() as cursor:
-            stale = [hour for hour in rollups.stale_hours(cursor, "rollup_answers") if hour >= since]
-            rows = _rows(cursor, USAGE_SQL.format(source="rollup_answers"), values)
-            if stale:
-                source = f"({rollups.ANSWERS_SQL})"
-                fresh = _rows(cursor, USAGE_SQL.format(source=source), values | rollups.values_of(stale))
-                rows = [row for row in rows if row["hour"] not in stale] + fresh
-        return sorted(rows, key=lambda row: (row["hour"], row["version"], row["arm"]))
+            sources = ("rollup_answers", f"({rollups.changes(cursor, 'rollup_answers')})")
+            found = [row for source in sources for row in _rows(cursor, USAGE_SQL.format(source=source), values)]
+        rows: dict[tuple[Any, ...], Fact] = {}
+        for row in found:
+            key = tuple(row[name] for name in USAGE_KEY)
+            rows[key] = _sum(rows[key], row) if key in rows else row
+        return [rows[key] for key in sorted(rows)]
 
     def offsets(self, topic: str) -> dict[int, int]:
         """What has been read of a topic: the next offset of each partition."""
@@ -218,6 +219,15 @@ class Reader:
     def _facts(self, sql: str, values: object = None) -> list[Fact]:
         with self.cursor() as cursor:
             return _rows(cursor, sql, values)
+
+
+def _sum(one: Fact, other: Fact) -> Fact:
+    """Two rows of one hour; counts by bucket add up, too."""
+
+    def total(a: Any, b: Any) -> Any:
+        return {k: a.get(k, 0) + b.get(k, 0) for k in a.keys() | b.keys()} if isinstance(a, dict) else a + b
+
+    return {name: one[name] if name in USAGE_KEY else total(one[name], other[name]) for name in one}
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[Fact]:
