@@ -98,6 +98,19 @@ def test_all_states_are_found_whenever_they_were_written(reopen: Open) -> None:
         store = reopen()
 
 
+def test_states_come_and_go_for_ever(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pawl_shared.stores.duckdb.STALE", 4)
+    store, kept = reopen(), StateKey("f", "kept")
+    store.commit(Commit(states={kept: StoredState("k")}))
+    for n in range(20):
+        store.commit(Commit(states={StateKey("f", f"k{n}"): StoredState(str(n))}))
+        assert store.load([StateKey("f", f"k{n}")])
+        store.commit(Commit(states={StateKey("f", f"k{n}"): None}))
+        assert store.load([StateKey("f", f"k{n}"), kept]) == {kept: StoredState("k")}
+    if isinstance(store, DuckDbStore):
+        assert len(store._filter) < 12, "it forgets what was deleted"
+
+
 def test_due_answers_the_earliest_first_and_one_fold_only(reopen: Open) -> None:
     store = reopen()
     when = {"late": 3, "early": 1, "never": 9}

@@ -44,6 +44,7 @@ FIRST_SQL = "INSERT OR IGNORE INTO pawl_offsets SELECT topic, part, next FROM wa
 # The hour comes first: zone maps then skip everything but the hours in question, however old they are.
 SEEN_SQL = "SELECT s.hour, s.id FROM pawl_seen s JOIN wanted w ON s.hour = w.hour AND s.id = w.id"
 LOAD_SQL = "SELECT s.fold, s.key, s.value, s.due FROM pawl_state s JOIN wanted USING (fold, key)"
+STALE = 100_000  # the filter of keys is made anew when it has so many, and a half, that are deleted
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -56,6 +57,7 @@ class DuckDbStore(TransactionalStore):
         self._types: dict[str, dict[str, pa.DataType]] = {}
         self._earliest: dict[str, datetime] = {}  # no timer of the fold is due before
         self._filter = KeyFilter(np.empty(0, np.uint64))
+        self._deleted = 0  # states whose keys the filter still has
         self._waiting: dict[int, Message] = {}
         self._number = 0  # of the latest message
         self._forget = 0  # messages up to this number are sent; they leave the outbox with the next commit
@@ -63,7 +65,7 @@ class DuckDbStore(TransactionalStore):
     def open(self) -> None:
         self._con.execute(SCHEMA)
         self._earliest, self._forget = {}, 0
-        self._filter = KeyFilter(self._hashes("pawl_state"))
+        self._make_filter()
         rows = self._con.execute("SELECT number, message FROM pawl_outbox ORDER BY number").fetchall()
         self._waiting = {number: _message(text) for number, text in rows}
         self._number = max(self._waiting, default=0)
@@ -80,6 +82,9 @@ class DuckDbStore(TransactionalStore):
         asked = [key for key, known in zip(keys, maybe.tolist(), strict=True) if known]
         rows = self._query(LOAD_SQL, _key_table(asked)) if asked else []
         return {StateKey(fold, key): StoredState(value, _utc(due)) for fold, key, value, due in rows}
+
+    def _make_filter(self) -> None:
+        self._filter, self._deleted = KeyFilter(self._hashes("pawl_state")), 0
 
     def _hashes(self, table: str) -> Hashes:
         found: Hashes = self._con.execute(f"SELECT hash(fold, key) AS h FROM {table}").fetchnumpy()["h"]  # noqa: S608
@@ -115,6 +120,8 @@ class DuckDbStore(TransactionalStore):
             raise
         self._expected.update(commit.offsets)
         self._note_due(commit.states)
+        if self._deleted > max(STALE, len(self._filter) // 2):
+            self._make_filter()
         self._waiting.update(numbered)
         self._number += len(numbered)
         self._forget = 0
@@ -183,6 +190,7 @@ class DuckDbStore(TransactionalStore):
         if gone:
             sql = "DELETE FROM pawl_state s USING wanted w WHERE s.fold = w.fold AND s.key = w.key"
             self._query(sql, _key_table(gone))
+            self._deleted += len(gone)
         if kept:
             columns = {
                 "fold": [k.fold for k, _ in kept],

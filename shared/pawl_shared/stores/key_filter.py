@@ -21,6 +21,9 @@ class KeyFilter:
         self._sorted = np.sort(hashes)
         self._recent = np.empty(0, np.uint64)
 
+    def __len__(self) -> int:
+        return len(self._sorted) + len(self._recent)
+
     def add(self, hashes: Hashes) -> None:
         """These are in the table now."""
         self._recent = np.union1d(self._recent, hashes)
