@@ -170,9 +170,24 @@ class Probes(Section):
 class Canary(Section):
     """Levels and limits of one canary; fixed while it runs."""
 
-    share: Share = Field(default=0.1, description="part of the sessions that the challenger answers")
+    share: Share = Field(default=0.1, description="part of the sessions that the challenger answers at first")
+    steps: tuple[Share, ...] = Field(
+        default=(0.25, 0.5), max_length=20, description="shares that follow, while nothing speaks against it"
+    )
+    step_sessions: int = Field(default=200, gt=0, description="rated sessions of each step")
+    margin: float = Field(
+        default=0.0, ge=0, lt=0.5, description="promote what is not worse by this much; 0: only what is better"
+    )
+    min_sessions: int = Field(default=0, ge=0, description="rated sessions before which nothing is promoted")
     alpha_promote: Level = Field(default=0.01, description="bound on P(promote | the challenger is not better)")
     alpha_rollback: Level = Field(default=0.05, description="bound on P(roll back | the challenger is not worse)")
+    alpha_series: Level = Field(
+        default=0.05, description="bound on the share of promotions that brought nothing, over all canaries"
+    )
+    alpha_guard: Level = Field(default=0.01, description="bound on P(a guardrail trips | none is hurt)")
+    guard_slack: float = Field(
+        default=0.05, ge=0, lt=1, description="how much more of each kind of bad answer is no harm"
+    )
     limit_sessions: int = Field(default=20_000, gt=0, description="rated sessions after which an undecided canary ends")
     limit_hours: float = Field(
         default=336.0, gt=0, le=87_600, description="hours of event time after which an undecided canary ends"

@@ -37,10 +37,10 @@ from pawl_shared.ids import uniform
 Half = Literal["bound", "conformal"]
 Side = Literal["drop", "rise"]
 SIDES: tuple[Side, Side] = ("drop", "rise")
-# Parts of alpha, by direction: drops matter (they ask for a run), and of the halves the conformal one sees 8 in 10 of
-# those that come after thousands of sessions. Parts of delta: alike.
+# Parts of alpha, by direction. Drops matter, as they ask for a run; and the conformal half sees most of those that come
+# after thousands of sessions: with a third of alpha for the bound, falls of 10 points took 4 % longer.
 ALPHA: dict[Side, dict[Half, float]] = {
-    "drop": {"bound": 0.30, "conformal": 0.55},
+    "drop": {"bound": 0.125, "conformal": 0.725},
     "rise": {"bound": 0.05, "conformal": 0.10},
 }
 DELTA: dict[Side, float] = {"drop": 0.8, "rise": 0.2}
@@ -84,7 +84,7 @@ class ApprovalState(NamedTuple):
 class ApprovalPolicy:
     """Detector settings; they are frozen while a reference lives.
 
-    alpha: false alarms a session, both directions and halves together (7e-6: at most 0.7 in 100,000 stable sessions).
+    alpha: false alarms a session, both directions and halves together (8e-6: at most 0.8 in 100,000 stable sessions).
     delta: probability that any reference is ever wrong; the references of a model share it.
     n0: sessions that are learnt from before the first bet.
     growth: the bound is taken again whenever this many times more sessions are known.

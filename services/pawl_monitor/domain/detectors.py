@@ -31,7 +31,7 @@ SHIFTS = (0.2, 0.4, 0.6, 0.9, 1.4, 2.4)
 WEIGHTS = (0.1, 0.2, 0.25, 0.2, 0.15, 0.1)
 NOTHING = (0.0,) * len(SHIFTS)
 # Parts of a model's budget of false alarms.
-SHARES = {"approval": 0.7, "output": 0.2, "traffic": 0.1}
+SHARES = {"approval": 0.8, "output": 0.13, "traffic": 0.07}
 EXAMPLES = 5  # sessions that an alarm names
 
 Direction = Literal["drop", "rise", "drift"]
@@ -149,7 +149,7 @@ def conform(side: ConformalSide, x: int, u: float, tolerance: float) -> Conforma
     zeros = n - ones
     p = (zeros + u * ones) / n if x else u * zeros / n
     bets = increments(1 - min(side.cut + tolerance, 0.99))[p <= side.cut]
-    return ConformalSide(n, ones, side.cut, tuple([bet * (value + 1) for bet, value in zip(bets, side.m, strict=True)]))
+    return ConformalSide(n, ones, side.cut, tuple(map(mul, bets, [value + 1 for value in side.m])))
 
 
 def reference_cut(zeros: float, n: int) -> float:

@@ -105,6 +105,7 @@ class OutputPolicy:
 
     def step(self, state: OutputState, seen: Observation) -> tuple[OutputState, Decision | None]:
         """Take in one session's statistics; those that it lacks are left as they are."""
+        threshold = self.threshold
         u, rounding = uniform("output", seen.session), uniform("output rounding", seen.session)
         gauges, evidence, change = {gauge.name: gauge for gauge in state.gauges}, dict[str, float](), None
         for measure in self.measures:
@@ -118,10 +119,11 @@ class OutputPolicy:
             x = int(rounding < value if measure.above is None else value > gauge.limit)
             gauge = self._watch(measure, gauge, x, u, seen)
             gauges[measure.name] = gauge
-            values = [evidence_of(lane.side.m) / self.threshold for lane in gauge.lanes]
-            evidence[measure.name] = max(values)
-            if evidence[measure.name] >= 1 and change is None:
-                change = self._explain(measure, gauge, values.index(max(values)), seen.time)
+            values = [evidence_of(lane.side.m) for lane in gauge.lanes]
+            highest = max(values)
+            evidence[measure.name] = highest / threshold
+            if highest >= threshold and change is None:
+                change = self._explain(measure, gauge, values.index(highest), seen.time)
         new = OutputState(tuple(gauges.values()))
         if change is not None:
             return new, Decision(change.direction, evidence, change)
@@ -143,16 +145,17 @@ class OutputPolicy:
 
     def _watch(self, measure: Measure, gauge: Gauge, x: int, u: float, seen: Observation) -> Gauge:
         lanes = []
-        for way, lane in zip(measure.ways, gauge.lanes, strict=True):
+        for way, (known, peak, since, n, total, examples) in zip(measure.ways, gauge.lanes, strict=True):
             bad = x if way == "rise" else 1 - x
-            side = conform(lane.side, 1 - bad, u, self.tolerance)
+            side = conform(known, 1 - bad, u, self.tolerance)
+            if bad:
+                examples = keep_example(examples, seen.example)
             bet = increments(1 - side.cut)[bad][MIDDLE]
-            examples = keep_example(lane.examples, seen.example) if bad else lane.examples
-            if lane.peak > 1:
-                lanes.append(Lane(side, lane.peak * bet, lane.since, lane.n, lane.total, examples))
+            if peak > 1:
+                lanes.append(Lane(side, peak * bet, since, n, total, examples))
             else:
                 lanes.append(Lane(side, bet, seen.time, gauge.n, gauge.total, examples))
-        return gauge._replace(n=gauge.n + 1, total=gauge.total + x, lanes=tuple(lanes))
+        return Gauge(gauge.name, (), gauge.limit, gauge.n + 1, gauge.total + x, tuple(lanes))
 
     def _explain(self, measure: Measure, gauge: Gauge, i: int, now: datetime) -> Change:
         lane, threshold = gauge.lanes[i], self.threshold

@@ -12,19 +12,21 @@ witnesses have alpha / 3 each. Sketches are whole numbers, and so are witnesses 
 
 from __future__ import annotations
 
-from base64 import b64decode
+from array import array
+from base64 import b64decode, b64encode
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from operator import mul, sub
-from typing import NamedTuple
+from operator import add, mul, sub
+from typing import Literal, NamedTuple
 
 from pawl_monitor.domain.detectors import SHARES, Budget, Change, Decision, Observation, keep_example
 from pawl_monitor.domain.intervals import estimate
 from pawl_shared.ids import uniform
 
-KAPPAS = (0.3, 0.5, 0.7, 0.9)  # bets kappa p^(kappa - 1), of mean 1 for uniform p
+# Bets kappa p^(kappa - 1), of mean 1 for uniform p, with kappa = 0.3, 0.5, 0.7, 0.9.
+KAPPAS = (0.3, 0.5, 0.7, 0.9)
 NAMES = ("latest", "recent", "spread")
 UNLIKE = 0.1  # sessions with such a p-value are called unlike the reference
 MEMORY = 4  # blocks whose mean is the second witness
@@ -44,24 +46,34 @@ class Witness(NamedTuple):
     """One witness in the present block: sorted scores so far, its bets, and the sessions unlike the reference."""
 
     scores: Scores = ()
-    m: tuple[float, ...] = (0.0,) * len(KAPPAS)
+    m: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     unlike: int = 0
     examples: tuple[str, ...] = ()
 
 
 class TrafficState(NamedTuple):
-    """Everything the detector knows; `calibration` is the sketches themselves, 32 characters each."""
+    """Everything the detector knows. Strings are whole numbers in base64: `calibration` is the sketches themselves, 32
+    characters each; `centre` and `ways` are bytes, `scale` (variances) two bytes each."""
 
     n: int = 0
     total: Vector = ()
     square: Vector = ()
-    centre: Vector = ()
-    scale: tuple[float, ...] = ()
+    centre: str = ""
+    scale: str = ""
     calibration: str = ""
     began: datetime | None = None
     blocks: tuple[Block, ...] = ()
-    ways: tuple[Vector, ...] = ()
+    ways: tuple[str, str] = ("", "")
     witnesses: tuple[Witness, ...] = ()
+
+
+class Reference(NamedTuple):
+    """What scores are made with, and the sorted scores of the calibration by witness; derived, so it is not stored."""
+
+    centre: Vector
+    weights: tuple[float, ...]
+    ways: tuple[Vector, Vector]
+    bags: tuple[Scores, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,52 +103,51 @@ class TrafficPolicy:
         """Take in one session; one without a sketch says nothing."""
         if not seen.prompt:
             return state, None
-        x = vector(seen.prompt)
+        x = numbers(seen.prompt)
         if state.n < self.reference + self.calibration:
-            return self._learn(state, x, seen), Decision("learning", {})
-        total = tuple(map(int.__add__, state.total, x)) if state.total else x
-        new = state._replace(n=state.n + 1, total=total, began=state.began or seen.time)
-        evidence, change = dict[str, float](), None
-        if state.ways:
-            new = new._replace(witnesses=self._bet(state, x, seen))
-            sums = [sum(witness.m) / len(KAPPAS) for witness in new.witnesses]
+            return self._learn(state, x, seen.prompt), Decision("learning", {})
+        total = tuple(map(add, state.total, x)) if state.total else x
+        witnesses, evidence, change = state.witnesses, dict[str, float](), None
+        if witnesses:
+            witnesses = self._bet(state, x, seen)
+            sums = [sum(witness.m) / len(KAPPAS) for witness in witnesses]
             evidence = {name: value / self.threshold for name, value in zip(NAMES, sums, strict=True)}
-            if max(sums) >= self.threshold:
-                change = self._explain(new, sums.index(max(sums)), max(sums), seen.time)
+        new = TrafficState(
+            state.n + 1, total, (), state.centre, state.scale, state.calibration, state.began or seen.time,
+            state.blocks, state.ways, witnesses,
+        )  # fmt: skip
+        if evidence and max(evidence.values()) >= 1:
+            change = self._explain(new, sums.index(max(sums)), max(sums), seen.time)
         if (new.n - self.reference - self.calibration) % self.block == 0:
             new = self._next_block(new)
-        if change is not None:
-            return new, Decision("drift", evidence, change)
-        return new, Decision("stable", evidence)
+        return new, Decision("drift" if change else "stable", evidence, change)
 
-    def _learn(self, state: TrafficState, x: Vector, seen: Observation) -> TrafficState:
+    def _learn(self, state: TrafficState, x: Vector, prompt: str) -> TrafficState:
         n = state.n + 1
         if n > self.reference:
-            return state._replace(n=n, calibration=state.calibration + seen.prompt)
+            return state._replace(n=n, calibration=state.calibration + prompt)
         squares = tuple(map(mul, x, x))
-        total = tuple(map(int.__add__, state.total, x)) if state.total else x
-        square = tuple(map(int.__add__, state.square, squares)) if state.square else squares
+        total = tuple(map(add, state.total, x)) if state.total else x
+        square = tuple(map(add, state.square, squares)) if state.square else squares
         if n < self.reference:
             return TrafficState(n, total, square)
-        centre = tuple([round(t / n) for t in total])
-        scale = tuple([max(s / n - (t / n) ** 2, 1.0) for s, t in zip(square, total, strict=True)])
-        return TrafficState(n, centre=centre, scale=scale)
+        scale = [max(round(s / n - (t / n) ** 2), 1) for s, t in zip(square, total, strict=True)]
+        return TrafficState(n, centre=_packed("b", [round(t / n) for t in total]), scale=_packed("H", scale))
 
     def _bet(self, state: TrafficState, x: Vector, seen: Observation) -> tuple[Witness, ...]:
-        u, witnesses = uniform("traffic", seen.session), []
-        bags = references(state.calibration, state.centre, state.scale, state.ways)
-        for score, bag, known in zip(
-            _scores(state.centre, state.scale, state.ways, x), bags, state.witnesses, strict=True
-        ):
-            place = bisect_left(known.scores, score)
-            scores = (*known.scores[:place], score, *known.scores[place:])
-            above = len(bag) - bisect_right(bag, score) + len(scores) - bisect_right(scores, score)
-            least = len(bag) - bisect_left(bag, score) + len(scores) - place
-            p = max((above + u * (least - above)) / (len(bag) + len(scores)), 1e-12)
-            m = tuple([k * p ** (k - 1) * (value + 1) for k, value in zip(KAPPAS, known.m, strict=True)])
-            unlike = p <= UNLIKE
-            examples = keep_example(known.examples, seen.example) if unlike else known.examples
-            witnesses.append(Witness(scores, m, known.unlike + unlike, examples))
+        u, unlike = uniform("traffic", seen.session), UNLIKE
+        known = reference_of(state.calibration, state.centre, state.scale, *state.ways)
+        witnesses = []
+        scored = (*[sum(map(mul, way, x)) for way in known.ways], _spread(known.centre, known.weights, x))
+        for score, bag, (past, m, count, examples) in zip(scored, known.bags, state.witnesses, strict=True):
+            place, size = bisect_left(past, score), len(bag) + len(past) + 1
+            above = size - 1 - bisect_right(bag, score) - bisect_right(past, score)
+            least = size - bisect_left(bag, score) - place  # those at least as high, this one included
+            p = max((above + u * (least - above)) / size, 1e-12)
+            if p <= unlike:
+                count, examples = count + 1, keep_example(examples, seen.example)
+            scores = (*past[:place], score, *past[place:])
+            witnesses.append(Witness(scores, _bets(p, m), count, examples))
         return tuple(witnesses)
 
     def _next_block(self, state: TrafficState) -> TrafficState:
@@ -144,9 +155,9 @@ class TrafficPolicy:
         block = Block(state.began, tuple([t / self.block for t in state.total]))
         blocks = (*state.blocks, block)[-MEMORY:]
         recent = tuple([sum(values) / len(blocks) for values in zip(*(b.mean for b in blocks), strict=True)])
-        ways = tuple([_way(mean, state.centre, state.scale) for mean in (block.mean, recent)])
+        latest, lately = (_way(mean, numbers(state.centre), numbers(state.scale, "H")) for mean in (block.mean, recent))
         witnesses = (Witness(),) * len(NAMES)
-        return state._replace(total=(), began=None, blocks=blocks, ways=ways, witnesses=witnesses)
+        return state._replace(total=(), began=None, blocks=blocks, ways=(latest, lately), witnesses=witnesses)
 
     def _explain(self, state: TrafficState, i: int, evidence: float, now: datetime) -> Change:
         witness = state.witnesses[i]
@@ -164,7 +175,8 @@ class TrafficPolicy:
         """The start of the first block, going back, whose mean went at least half as far as the last one's."""
         if i == len(NAMES) - 1:
             return state.began
-        moved = [sum(map(mul, state.ways[i], map(sub, block.mean, state.centre))) for block in state.blocks]
+        way, centre = numbers(state.ways[i]), numbers(state.centre)
+        moved = [sum(map(mul, way, map(sub, block.mean, centre))) for block in state.blocks]
         since = state.began
         for block, far in zip(reversed(state.blocks), reversed(moved), strict=True):
             if far < 0.5 * moved[-1]:
@@ -173,37 +185,52 @@ class TrafficPolicy:
         return since
 
 
-@lru_cache(maxsize=1 << 16)
-def vector(sketch: str) -> Vector:
-    """The numbers of a sketch: base64 of bytes from -127 to 127."""
-    return tuple(memoryview(b64decode(sketch, validate=True)).cast("b"))
+@lru_cache(maxsize=1024)
+def numbers(text: str, kind: Literal["b", "H"] = "b") -> Vector:
+    """Whole numbers in base64: bytes from -127 to 127, or two bytes each from 0 on (little-endian)."""
+    return tuple(array(kind, b64decode(text, validate=True)))
 
 
 @lru_cache(maxsize=64)
-def references(
-    calibration: str, centre: Vector, scale: tuple[float, ...], ways: tuple[Vector, ...]
-) -> tuple[Scores, ...]:
-    """Sorted scores of the calibration, by witness. Derived, so they are not stored."""
-    numbers, size = vector_of_all(calibration), len(centre)
-    rows = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    columns = zip(*(_scores(centre, scale, ways, row) for row in rows), strict=True)
-    return tuple([tuple(sorted(column)) for column in columns])
+def reference_of(calibration: str, centre: str, scale: str, latest: str, recent: str) -> Reference:
+    """The calibration, scored."""
+    mean, weights, rows, spreads = _calibrated(calibration, centre, scale)
+    ways = numbers(latest), numbers(recent)
+    bags = [tuple(sorted([sum(map(mul, way, row)) for row in rows])) for way in ways]
+    return Reference(mean, weights, ways, (*bags, spreads))
 
 
-def vector_of_all(calibration: str) -> Vector:
-    """The numbers of sketches that stand one after another: 32 characters each, so there is no padding in between."""
-    return tuple(memoryview(b64decode(calibration, validate=True)).cast("b"))
+@lru_cache(maxsize=16)
+def _calibrated(calibration: str, centre: str, scale: str) -> tuple[Vector, tuple[float, ...], list[Vector], Scores]:
+    """The part that stays from block to block. Sketches can stand one after another: 32 characters need no padding."""
+    mean, weights = numbers(centre), tuple([64 / s for s in numbers(scale, "H")])
+    every, size = array("b", b64decode(calibration, validate=True)), len(mean)
+    rows = [tuple(every[i : i + size]) for i in range(0, len(every), size)]
+    return mean, weights, rows, tuple(sorted([_spread(mean, weights, row) for row in rows]))
 
 
-def _scores(centre: Vector, scale: tuple[float, ...], ways: tuple[Vector, ...], x: Vector) -> Scores:
+def _bets(p: float, m: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    q = p**-0.1
+    square = q * q
+    third = square * q
+    fifth = third * square
+    a, b, c, d = m
+    return 0.3 * fifth * square * (a + 1), 0.5 * fifth * (b + 1), 0.7 * third * (c + 1), 0.9 * q * (d + 1)
+
+
+def _packed(kind: Literal["b", "H"], values: list[int]) -> str:
+    return b64encode(array(kind, values).tobytes()).decode()
+
+
+def _spread(centre: Vector, weights: tuple[float, ...], x: Vector) -> int:
     away = list(map(sub, x, centre))
-    # round() once, at the end: the sum of floats is the same on every machine that follows IEEE 754
-    spread = round(64 * sum([d * d / s for d, s in zip(away, scale, strict=True)]))
-    return (*[sum(map(mul, way, x)) for way in ways], spread)
+    # rounded once, at the end: the sum of floats is the same on every machine that follows IEEE 754
+    spread: float = sum(map(mul, map(mul, away, away), weights))
+    return round(spread)
 
 
-def _way(mean: tuple[float, ...], centre: Vector, scale: tuple[float, ...]) -> Vector:
+def _way(mean: tuple[float, ...], centre: Vector, scale: Vector) -> str:
     """Where a mean went, in units of the variance, as whole numbers up to 127."""
     moved = [(m - c) / s for m, c, s in zip(mean, centre, scale, strict=True)]
     largest = max(map(abs, moved)) or 1.0
-    return tuple([round(127 * value / largest) for value in moved])
+    return _packed("b", [round(127 * value / largest) for value in moved])

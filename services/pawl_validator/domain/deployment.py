@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pawl_shared.events import DeployedVersion, Stage
 from pawl_validator.domain.canary import Decision
 
-Kind = Literal["registered", "canary", "promoted", "rolled-back", "paused", "resumed"]
+Kind = Literal["registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed"]
 
 HISTORY = 20  # earlier champions that are kept as rollback targets
 
@@ -108,6 +108,9 @@ def conclude(now: Deployment, decision: Decision) -> Change | None:
     numbers = decision_numbers(decision)
     if now.challenger is None or decision.action == "continue" or (decision.action == "promote" and now.paused):
         return None
+    if decision.action == "step":
+        changed = _revise(now, share=decision.share)
+        return Change(deployment=changed, kind="step", reasons=decision.reasons, numbers=numbers)
     if decision.action == "promote":
         return _promote(now, now.challenger, decision.reasons, "pawl", numbers)
     rejected: Stage = "rejected" if decision.action == "rollback" else "retired"
@@ -161,7 +164,10 @@ def decision_numbers(decision: Decision) -> dict[str, float]:
         "evidence_worse": decision.evidence_worse,
         "threshold_worse": decision.threshold_worse,
         "blocks": float(decision.blocks),
+        "share": decision.share,
     }
+    if decision.guard is not None:
+        numbers |= {"guard_evidence": decision.guard.evidence, "guard_threshold": decision.guard.threshold}
     for name, arm in (("champion", decision.champion), ("challenger", decision.challenger)):
         numbers |= {f"{name}_sessions": float(arm.sessions), f"{name}_rated": float(arm.rated)}
         if arm.rate is not None:

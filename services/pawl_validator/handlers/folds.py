@@ -152,11 +152,14 @@ class DeploymentFold:
         now = draft.state.deployment
         if now is None or not now.queue:
             return
-        policy = self._current(draft.state)
+        policy, series = self._current(draft.state), draft.state.series
+        level = series.level(policy.alpha_series, policy.alpha_promote)
+        policy = policy.model_copy(update={"alpha_promote": level})
         change = deployment.start_next(now, derived_id(now.queue[0].run, "canary"), policy.share)
         if change is not None:
-            draft.apply(change)
-            draft.update(trial=Trial(policy=policy, digest=draft.state.digest))
+            told = {"alpha_promote": level, "canaries": series.begun + 1.0, "promotions": float(series.promoted)}
+            draft.apply(change.model_copy(update={"numbers": change.numbers | told}))
+            draft.update(trial=Trial(policy=policy, digest=draft.state.digest), series=series.begin())
 
     def _current(self, state: ModelState) -> canary.CanaryPolicy:
         """What a canary that begins now is tried by."""
@@ -173,7 +176,9 @@ class DeploymentFold:
         now = draft.state.deployment
         if now is None or now.canary is None or event.canary != now.canary or event.arm == "pinned":
             return
-        seen = canary.Observation(challenger=event.arm == "challenger", reward=event.reward, time=draft.at)
+        seen = canary.Observation(
+            event.arm == "challenger", event.reward, draft.at, event.statistics, event.prompt_sketch
+        )
         before = draft.state.canary.blocks
         state, decision = canary.step(self._trying(draft.state), draft.state.canary, seen)
         draft.update(canary=state)
@@ -192,6 +197,8 @@ class DeploymentFold:
         assert draft.state.deployment is not None, "a canary belongs to a deployment"
         change = deployment.conclude(draft.state.deployment, decision)
         if change is not None:
+            if decision.action == "promote":
+                draft.update(series=draft.state.series.promote())
             draft.apply(change)
             self._start_next(draft)
 

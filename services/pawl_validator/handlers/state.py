@@ -15,6 +15,7 @@ from pawl_shared.model_policy import Governing
 from pawl_validator.domain import registry
 from pawl_validator.domain.canary import CanaryPolicy, CanaryState
 from pawl_validator.domain.deployment import Change, Deployment
+from pawl_validator.domain.series import Series
 
 
 class Trial(BaseModel):
@@ -38,6 +39,7 @@ class ModelState(BaseModel):
     runs: dict[str, UUID] = {}
     configured: Governing | None = None
     trial: Trial | None = None
+    series: Series = Series()
 
     @property
     def digest(self) -> str | None:

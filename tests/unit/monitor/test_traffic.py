@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pawl_monitor.domain.detectors import Change, Observation
-from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState, vector
+from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState, numbers
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STATE = TypeAdapter(TrafficState)
@@ -90,4 +90,4 @@ def test_a_session_without_a_sketch_says_nothing() -> None:
 
 
 def test_a_sketch_is_bytes_in_base64() -> None:
-    assert vector(b64encode(bytes([0, 1, 127, 129, 255, 3])).decode()) == (0, 1, 127, -127, -1, 3)
+    assert numbers(b64encode(bytes([0, 1, 127, 129, 255, 3])).decode()) == (0, 1, 127, -127, -1, 3)
