@@ -70,7 +70,7 @@
 
   function axes(values, more = {}) {
     const look = { stroke: colour("--dim"), grid: { stroke: colour("--rail"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    return [{ ...look, grid: { show: false }, space: 70, size: 30, values: (u, splits) => splits.map((s) => clock(s, false)) }, { ...look, size: 52, values, ...more }];
+    return [{ ...look, grid: { show: false }, space: 70, size: 30, values: (u, splits) => splits.map((s) => clock(s, splits[1] - splits[0] < 60)) }, { ...look, size: 52, values, ...more }];
   }
 
   function approvalPlot(node, data) {
