@@ -51,7 +51,9 @@ def tell(event: e.Event) -> list[Line]:
 
 def _drift(event: e.DriftDetected) -> list[Line]:
     ratio = f"evidence {event.evidence:.3g} against a threshold of {event.threshold:.3g}"
-    return [Line("monitor", f"{event.sentence} (Detector {event.detector}: {ratio}.)", "bad")]
+    return [
+        Line("monitor", f"{event.sentence} (Detector {event.detector}: {ratio}.)", "bad" if event.fell else "plain")
+    ]
 
 
 def _request(event: e.RetrainRequested) -> list[Line]:

@@ -182,7 +182,7 @@ def test_the_loop_survives_a_kill_of_every_process_and_loses_nothing(world: Worl
     world.kill("inference", "monitor")
     observed(50)  # the reference is learnt while all of them come back
     crowd.shifted.set()
-    world.until(e.DriftDetected)
+    world.until(e.DriftDetected, what=lambda event: event.fell)
     world.kill("monitor")
     world.until(e.TrainingStarted)
     world.kill("trainer")

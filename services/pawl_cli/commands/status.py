@@ -63,7 +63,8 @@ def read(bus: Bus, model: str) -> list[Seen]:
 def summary(events: Sequence[e.Event]) -> dict[str, Any]:
     """The latest event of each kind that matters, as plain values; None where there was none, or it is over."""
     deployment = _last(events, e.DeploymentChanged)
-    alarm, resolved = _last(events, e.DriftDetected), _last(events, e.DriftResolved)
+    alarm = _last([each for each in events if isinstance(each, e.DriftDetected) and each.fell], e.DriftDetected)
+    resolved = _last(events, e.DriftResolved)
     request = _last(events, e.RetrainRequested)
     over = {event.run for event in events if isinstance(event, e.AdapterTrained | e.TrainingFailed)}
     canary, policy = _last(events, e.CanaryObserved), _last(events, e.ConfigureModelCommand)

@@ -110,8 +110,8 @@ def _rated(plan: Plan, state: State, now: float) -> tuple[State, Orders]:
 
 
 def _alarm(state: State, now: float, alarm: e.DriftDetected) -> tuple[State, Orders]:
-    if alarm.direction == "rise":
-        return _mark(state, now, "rise"), ()
+    if not alarm.fell:
+        return _mark(state, now, "rise" if alarm.detector.startswith("approval") else "news"), ()
     if state.shifted is None:
         return replace(_mark(state, now, "alarm", alarm=alarm.id), early_alarms=state.early_alarms + 1), ()
     state = _mark(state, now, "alarm", alarm=alarm.id)

@@ -88,11 +88,15 @@ def percent(value: Estimate) -> str:
     return f"{value.point:.0%} ({value.low:.0%} to {value.high:.0%}, {value.n} sessions)"
 
 
+def title_of(statistic: str, direction: str) -> str:
+    """What moved, and which way: `Approval fell`."""
+    return f"{NOUNS.get(statistic, f'The share of sessions with {statistic}')} {WORDS[direction]}"
+
+
 def sentence_of(change: Change, deployments: tuple[Deployed, ...] = ()) -> str:
     """An alarm in one sentence or two."""
-    what = NOUNS.get(change.statistic, f"The share of sessions with {change.statistic}")
     sentence = (
-        f"{what} {WORDS[change.direction]} from {percent(change.before)} to {percent(change.after)}, "
+        f"{title_of(change.statistic, change.direction)} from {percent(change.before)} to {percent(change.after)}, "
         f"most likely since {change.since:%Y-%m-%d %H:%M:%S} UTC."
     )
     if not deployments:

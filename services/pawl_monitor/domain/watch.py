@@ -190,6 +190,12 @@ class WatchPolicy:
         """The part of the error budget that all references so far have used."""
         return Budget(delta=self.approval.delta).spent(state.references)
 
+    @property
+    def guarantees(self) -> dict[str, str]:
+        """What is proven of each detector's false alarms."""
+        parts = {"approval": self.approval, "traffic": self.traffic, "output": self.output}
+        return {name: part.guarantee for name, part in parts.items() if part is not None}
+
     def _new_version(self, state: Watched, version: str) -> Watched:
         update: dict[str, object] = {
             "version": version,

@@ -8,9 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pawl_monitor.domain.explanation import title_of
 from pawl_shared import events as e
 
 Fact = dict[str, Any]
+# Fields that alarms of earlier versions lack.
+LATER = ("statistic", "rated_before", "rated_after", "deployments", "examples")
 ALARM_TYPES = (e.DriftDetected.TYPE, e.DriftResolved.TYPE)
 
 
@@ -24,7 +27,11 @@ class Rate(BaseModel):
 
 
 class Alarm(BaseModel):
-    """One alarm. A fall of approval is open until live evidence resolves it; the others are news and never open."""
+    """One alarm. A fall of approval is open until live evidence resolves it; the others are news and never open.
+
+    rated_before, rated_after: shares of sessions that people rated. deployments: those from a day before its start on.
+    examples: answers that show it.
+    """
 
     alarm: str
     time: datetime
@@ -37,10 +44,20 @@ class Alarm(BaseModel):
     evidence: float
     threshold: float
     sentence: str
+    statistic: str = "approval"
+    rated_before: Rate | None = None
+    rated_after: Rate | None = None
+    deployments: list[str] = []
+    examples: list[str] = []
     open: bool
     resolved: datetime | None = None
     now: Rate | None = None
     resolution: str = ""
+
+    @property
+    def title(self) -> str:
+        """What moved, and which way."""
+        return title_of(self.statistic, self.direction)
 
 
 def alarms_of(records: Sequence[Fact]) -> list[Alarm]:
@@ -61,4 +78,5 @@ def _alarm(record: Fact, end: Fact | None) -> Alarm:
         now=end["value"]["now"] if end else None,
         resolution=end["value"]["sentence"] if end else "",
         **{name: value[name] for name in names},
+        **{name: value[name] for name in LATER if name in value},
     )

@@ -67,7 +67,11 @@ def points_of(rows: Sequence[Fact], arm: Arm, start: float, width: float) -> lis
 
 def marks_of(records: Sequence[Fact], alarms: Sequence[Alarm]) -> list[Mark]:
     """Alarms, runs and deployments, as marks on the time axis."""
-    marks = [Mark(time=_unix(alarm.time), kind="drift", label="alarm") for alarm in alarms if alarm.direction == "drop"]
+    marks = [
+        Mark(time=_unix(alarm.time), kind="drift", label="alarm")
+        for alarm in alarms
+        if (alarm.statistic, alarm.direction) == ("approval", "drop")
+    ]
     marks += [Mark(time=_unix(a.resolved), kind="resolved", label="resolved") for a in alarms if a.resolved]
     for record in records:
         value, time = record["value"], _unix(record["time"])

@@ -42,7 +42,8 @@ class Counts(BaseModel):
 
 
 class Reference(BaseModel):
-    """The detector: how far it has learnt, its evidence for a drop (1 raises the alarm), and its error budget."""
+    """The detector: how far it has learnt, its evidence for a drop (1 raises the alarm), its error budget, and what is
+    proven of all detectors of the model."""
 
     sessions: int
     needed: int
@@ -50,6 +51,7 @@ class Reference(BaseModel):
     evidence: float
     references: int
     delta_spent: float
+    guarantees: dict[str, str] = {}
 
 
 class Canary(BaseModel):
@@ -125,6 +127,7 @@ def reference_of(state: Watched | None, policy: WatchPolicy) -> Reference:
         evidence=policy.approval.evidence(approval)["drop"],
         references=state.references,
         delta_spent=policy.delta_spent(state),
+        guarantees=policy.guarantees,
     )
 
 

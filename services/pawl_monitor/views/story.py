@@ -47,7 +47,7 @@ def tell(kind: str, value: Fact) -> tuple[Tone, str]:
     """An event in one sentence."""
     match kind:
         case e.DriftDetected.TYPE:
-            return ("good" if value["direction"] == "rise" else "bad"), value["sentence"]
+            return _tone_of_alarm(value), value["sentence"]
         case e.DriftResolved.TYPE:
             return "good", value["sentence"]
         case e.RetrainRequested.TYPE:
@@ -77,6 +77,12 @@ def tell(kind: str, value: Fact) -> tuple[Tone, str]:
         case _:
             why = f": {value['why']}" if value.get("why") else "."
             return "plain", f"{value.get('who', 'Pawl')} sent {_name(kind)}{why}"
+
+
+def _tone_of_alarm(value: Fact) -> Tone:
+    if not value["detector"].startswith("approval"):
+        return "plain"
+    return "good" if value["direction"] == "rise" else "bad"
 
 
 def _deployed(value: Fact) -> tuple[Tone, str]:

@@ -78,6 +78,11 @@ class DriftDetected(Event):
     deployments: tuple[UUID, ...] = Field(default=(), description="from a day before its start on")
     examples: tuple[UUID, ...] = Field(default=(), description="answers (their inference_id) that show it, the latest")
 
+    @property
+    def fell(self) -> bool:
+        """Whether approval fell: the one alarm that asks for a run and stays open. The others are news."""
+        return self.direction == "drop" and self.detector.startswith("approval")
+
 
 class DriftResolved(Event):
     """An alarm closed by what the new champion's evidence says."""

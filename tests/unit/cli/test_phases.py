@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
+import pytest
+
 from pawl_cli.demo import phases
 from pawl_cli.demo.measure import Visit
 from pawl_cli.demo.phases import Fact, Plan, Rated, Ready, State
@@ -97,6 +99,13 @@ def test_after_a_rejection_it_goes_on_collecting_and_says_why_at_its_end() -> No
 def test_an_early_alarm_is_counted_and_does_not_move_the_phase() -> None:
     state, _ = run(PLAN, [Ready(), Rated("regular"), alarm()])
     assert (state.phase, state.early_alarms) == ("before", 1)
+
+
+@pytest.mark.parametrize("detector", ["output/words", "traffic/latest"])
+def test_news_of_other_detectors_is_no_alarm(detector: str) -> None:
+    news = alarm().model_copy(update={"detector": detector})
+    state, _ = run(PLAN, [*ROUND[:2], news])
+    assert (state.phase, state.early_alarms) == ("before", 0)
 
 
 def test_a_rise_is_no_alarm() -> None:
