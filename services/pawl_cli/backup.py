@@ -29,6 +29,7 @@ from pawl_shared.topics import (
     INFERENCES,
     INTERACTIONS,
     KEYS,
+    STREAMS_STATE,
     TOPICS,
     TRAINER_STATE,
     VALIDATOR_STATE,
@@ -38,8 +39,11 @@ from pawl_shared.topics import (
 FORMAT = "pawl.backup.v1"
 TRAFFIC = (INFERENCES, FEEDBACK, INTERACTIONS)
 STATES = (VALIDATOR_STATE, TRAINER_STATE)
+# Read after the database, as they may be ahead of it but never behind: keys of texts that it has, and what the joins
+# know of its answers, so that later feedback about them gets higher revisions.
+AHEAD = (KEYS, STREAMS_STATE)
 # Read by the monitor, so that its database says where to cut.
-CONTROL: tuple[Topic, ...] = tuple(t for t in TOPICS if t not in (*TRAFFIC, *STATES, KEYS))
+CONTROL: tuple[Topic, ...] = tuple(t for t in TOPICS if t not in (*TRAFFIC, *STATES, *AHEAD))
 
 Offsets = Mapping[str, Mapping[str, int]]
 
@@ -110,7 +114,9 @@ def read_topic(path: Path, topic: str) -> Iterator[tuple[int, Message]]:
         for line in file:
             part, key, value, headers = json.loads(line)
             decoded = tuple((name, b64decode(content)) for name, content in headers)
-            yield part, Message(topic, _bytes(key), _bytes(value), decoded)
+            # The joins choose partitions themselves; elsewhere the key does, and it is checked that it still does.
+            place = part if topic == STREAMS_STATE.name else None
+            yield part, Message(topic, _bytes(key), _bytes(value), decoded, place)
 
 
 def _plain(record: Record) -> list[object]:

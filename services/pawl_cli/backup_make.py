@@ -12,7 +12,7 @@ from pawl_cli import backup
 from pawl_cli.backup import BackupError, Manifest
 from pawl_cli.monitor_client import MonitorClient
 from pawl_shared.bus import Bus, Record
-from pawl_shared.topics import KEYS, Topic
+from pawl_shared.topics import Topic
 
 Progress = Callable[[str, float | None], None]
 CATCH_UP_SECONDS = 120.0
@@ -39,7 +39,8 @@ def make(bus: Bus, monitor: MonitorClient, data: Path, target: Path, progress: P
         progress("topics", number / len(backup.CONTROL))
         end = offsets.get(topic.name, {})
         records[topic.name] = backup.write_topic(_file(target, topic), _records(bus, topic), end)
-    records[KEYS.name] = backup.write_topic(_file(target, KEYS), _records(bus, KEYS), None)
+    for topic in backup.AHEAD:
+        records[topic.name] = backup.write_topic(_file(target, topic), _records(bus, topic), None)
     artifacts = _copy_artifacts(data / "artifacts", target / "artifacts", progress)
     if keys and (data / "keys").is_dir():
         shutil.copytree(data / "keys", target / "keys")

@@ -27,6 +27,7 @@ from pawl_shared.bus import Bus, Message
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import Keep, KeyFollower, TopicKeys
+from pawl_shared.metrics import Lags
 from pawl_shared.sealed_events import sealed
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health
@@ -62,7 +63,10 @@ def build(
         Publisher(bus, f"{source}-reports", timeout), source=source, url=_url(settings), clock=clock, rng=rng
     )
     masters = master_keys.of_settings(settings)
-    key_follower = KeyFollower(bus, masters, unreadable=reports.unreadable, revived=reports.erase_again)
+    lags = Lags(SERVICE)
+    key_follower = KeyFollower(
+        bus, masters, unreadable=reports.unreadable, revived=reports.erase_again, behind=lags.of("keys")
+    )
     posts = Publisher(bus, f"{source}-feedback", timeout)
     # Answers wait for no broker: their keys go through the journal, in front of them. Feedback waits for it anyway, and
     # may overtake the journal: so it has its own ring, whose new keys the broker acknowledges first.
@@ -99,7 +103,11 @@ def build(
         forwarder=Forwarder(journal, Publisher(bus, f"{source}-journal", _FORWARD_TIMEOUT)),
         key_follower=key_follower,
         follower=DeploymentFollower(
-            bus, Deployments(artifacts, make_engine or _onnx(settings), table), health, reports
+            bus,
+            Deployments(artifacts, make_engine or _onnx(settings), table),
+            health,
+            reports,
+            lags.of("deployments"),
         ),
         feedback=feedback,
         reports=reports,

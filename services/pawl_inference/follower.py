@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pawl_inference.deployments import Deployments
 from pawl_inference.reports import SERVICE, Reports
@@ -25,11 +25,19 @@ WAITING = "waiting for the first deployment on pawl.deployments"
 class DeploymentFollower:
     """Ready when it has stood at the topic's end with every model served: never on an older revision."""
 
-    def __init__(self, bus: Bus, deployments: Deployments, health: Health, reports: Reports) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        deployments: Deployments,
+        health: Health,
+        reports: Reports,
+        behind: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._bus = bus
         self._deployments = deployments
         self._health = health
         self._reports = reports
+        self._behind = behind
         self._stop = threading.Event()
         self._told: object = None
         self._retry_at = 0.0
@@ -62,7 +70,7 @@ class DeploymentFollower:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set, timeout=0.1))
+                self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set, 0.1, self._behind))
             except BusError as error:
                 log.warning("deployments cannot be read; trying again", error=str(error))
                 self._stop.wait(1.0)

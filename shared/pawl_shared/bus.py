@@ -22,12 +22,13 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent. A value of None deletes the key from a compacted topic."""
+    """What is sent. A value of None deletes the key from a compacted topic; `partition` None: by the key."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    partition: int | None = None
 
 
 class Record(NamedTuple):
@@ -118,16 +119,26 @@ class Bus(Protocol):
     ) -> Consumer:
         """A new member of `group`; sees committed records only. `instance` names it across restarts."""
 
-    def read(self, topic: str, stop: Callable[[], bool] | None = None, timeout: float = 0.2) -> Iterator[Record | None]:
+    def read(
+        self,
+        topic: str,
+        stop: Callable[[], bool] | None = None,
+        timeout: float = 0.2,
+        behind: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[Record | None]:
         """Every committed record of a topic from its beginning, without a group.
 
         Without `stop`: ends at the end of the topic as it was at the call. With it: goes on until stop() is true, and
-        yields None whenever the reader stands at the end and when nothing came for `timeout` seconds.
+        yields None whenever the reader stands at the end and when nothing came for `timeout` seconds. `behind` is told
+        how many records lie between the reader and the end, as far as it is known.
         Raises BusError, also in the middle, when the broker goes away.
         """
 
     def committed(self, group: str, topics: Sequence[str]) -> dict[Partition, int]:
         """The offsets that transactions have committed for a group."""
+
+    def members(self, group: str) -> set[str]:
+        """The instances that are members of a group now; one that was killed is for 10 s more."""
 
     def close(self) -> None:
         """Disconnect."""

@@ -6,7 +6,8 @@ PawlError                       base: `str(error)` says what is wrong and what t
 ├── DeadLetterError             a dead letter cannot be found or tried again
 ├── KeysUnreadableError         a key of sealed text can not be had now: no master key for it, or no broker
 ├── BusError                    the broker refused or did not answer in time
-│   └── FencedError             another instance took over this identity; the only right answer is to stop
+│   ├── FencedError             another instance took over this identity; the only right answer is to stop
+│   └── SecondInstanceError     another instance does this work already
 ├── ArtifactError
 │   ├── ArtifactNotFoundError   no artifact has this digest
 │   └── ArtifactCorruptError    the content does not match its digest
@@ -44,6 +45,10 @@ class BusError(PawlError):
 
 class FencedError(BusError):
     """Another instance took over this identity."""
+
+
+class SecondInstanceError(BusError):
+    """Another instance works already where only one may."""
 
 
 class ArtifactError(PawlError):

@@ -60,7 +60,13 @@ class KafkaBus(Bus):
     ) -> KafkaConsumer:
         return KafkaConsumer(self._settings, group, instance, topics, on_assigned, on_revoked)
 
-    def read(self, topic: str, stop: Callable[[], bool] | None = None, timeout: float = 0.2) -> Iterator[Record | None]:
+    def read(
+        self,
+        topic: str,
+        stop: Callable[[], bool] | None = None,
+        timeout: float = 0.2,
+        behind: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[Record | None]:
         with contextlib.closing(Feed(self._settings | {"group.id": NO_GROUP})) as feed:
             parts = partitions(feed.consumer, [topic])
             goals = ends(feed.consumer, parts, ANSWER_SECONDS)
@@ -71,11 +77,13 @@ class KafkaBus(Bus):
                     heard = time.monotonic()
                     yield from records
                 at = feed.positions()
+                behind(sum(max(0, goals[part] - at[part]) for part in parts))  # more may have come since
                 if all(at[part] >= goals[part] for part in parts):
                     if stop is None:
                         return
                     yield None
                     goals = ends(feed.consumer, parts, ANSWER_SECONDS)
+                    behind(sum(goals[part] - at[part] for part in parts))
                 elif time.monotonic() - heard > SILENCE_SECONDS:
                     ends(feed.consumer, parts, ANSWER_SECONDS)
                     heard = time.monotonic()
@@ -88,6 +96,17 @@ class KafkaBus(Bus):
             parts = partitions(consumer, topics)
             found = consumer.committed([TopicPartition(*part) for part in parts], ANSWER_SECONDS)
             return {Partition(part.topic, part.partition): part.offset for part in found if part.offset >= 0}
+
+    def members(self, group: str) -> set[str]:
+        with AdminClient(self._settings | SILENT) as admin, broker_asked():
+            try:
+                [asked] = admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS).values()
+                found = asked.result().members
+            except KafkaException as error:
+                if error_of(error).code() != KafkaError.GROUP_ID_NOT_FOUND:
+                    raise
+                return set()
+            return {(member.group_instance_id or member.member_id).removeprefix(f"{group}-") for member in found}
 
     def close(self) -> None:
         """Clients are closed by their owners."""

@@ -92,6 +92,7 @@ class KafkaProducer:
                     message.topic,
                     message.value,
                     message.key,
+                    -1 if message.partition is None else message.partition,
                     headers=list(message.headers),
                     on_delivery=delivered,
                 )

@@ -73,10 +73,11 @@ class KeyFollower(FoundKeys):
         *,
         unreadable: Unreadable | None = None,
         revived: Revived | None = None,
+        behind: Callable[[int], None] = lambda _: None,
         remembered: int = REMEMBERED,
     ) -> None:
         self._bus, self._masters = bus, masters
-        self._unreadable, self._revived = unreadable, revived
+        self._unreadable, self._revived, self._behind = unreadable, revived, behind
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._by_id: Recent[str, DataKey] = Recent(remembered)
@@ -212,7 +213,7 @@ class KeyFollower(FoundKeys):
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                for record in self._bus.read(KEYS.name, self._stop.is_set, timeout=POLL_SECONDS):
+                for record in self._bus.read(KEYS.name, self._stop.is_set, POLL_SECONDS, self._behind):
                     if record is not None:
                         self.note(record)
                         continue

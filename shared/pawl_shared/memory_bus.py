@@ -50,14 +50,22 @@ class MemoryBus(Bus):
             self._known(topic)
         return _MemoryConsumer(self, group, instance, topics, on_assigned, on_revoked)
 
-    def read(self, topic: str, stop: Callable[[], bool] | None = None, timeout: float = 0.2) -> Iterator[Record | None]:
+    def read(
+        self,
+        topic: str,
+        stop: Callable[[], bool] | None = None,
+        timeout: float = 0.2,
+        behind: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[Record | None]:
         parts = [Partition(topic, number) for number in range(self._known(topic))]
         done = dict.fromkeys(parts, 0)
         while True:
             batch = [record for part in parts for record in self._after(part, done[part])]
+            behind(len(batch))
             for record in batch:
                 done[Partition(record.topic, record.partition)] = record.offset + 1
             yield from batch
+            behind(0)
             if stop is None:
                 return
             yield None
@@ -68,6 +76,10 @@ class MemoryBus(Bus):
     def committed(self, group: str, topics: Sequence[str]) -> dict[Partition, int]:
         with self._changed:
             return {part: offset for part, offset in self._committed.get(group, {}).items() if part.topic in topics}
+
+    def members(self, group: str) -> set[str]:
+        with self._changed:
+            return {member._instance for member in self._members.get(group, [])}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -83,7 +95,8 @@ class MemoryBus(Bus):
         if not self.available:
             raise BusError("the broker does not answer")
         count = self._known(message.topic)
-        part = Partition(message.topic, zlib.crc32(message.key or b"") % count)
+        by_key = zlib.crc32(message.key or b"") % count
+        part = Partition(message.topic, by_key if message.partition is None else message.partition)
         log = self._logs[part]
         log.append(Record(*part, len(log), self._clock.now(), message.key, message.value, tuple(message.headers)))
         self._changed.notify_all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS = Counter("pawl_records", "Records read, by topic and outcome", ["service", "topic", "outcome"])
@@ -11,3 +13,20 @@ COMMIT_SECONDS = Histogram("pawl_commit_seconds", "Time to commit one batch: sta
 LAG = Gauge("pawl_consumer_lag", "Records between this service and the end of its topics", ["service"])
 EFFECTS = Gauge("pawl_effects_owed", "Work outside the process that is owed, by kind", ["service", "kind"])
 READY = Gauge("pawl_ready", "1 when the service can do its work", ["service"])
+
+
+class Lags:
+    """How far the readers of one service are behind, in one figure."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._behind: dict[str, int] = {}
+
+    def of(self, reader: str) -> Callable[[int], None]:
+        """Takes a reader's records behind the end."""
+
+        def told(records: int) -> None:
+            self._behind[reader] = records
+            LAG.labels(self._service).set(sum(list(self._behind.values())))
+
+        return told

@@ -23,13 +23,14 @@ from datetime import datetime
 from typing import Any
 
 from pawl_shared import logging, metrics
+from pawl_shared.alone import Alone
 from pawl_shared.arrivals import Arrivals
 from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
 from pawl_shared.codec import encode
 from pawl_shared.collector import SeldomCollected
 from pawl_shared.committing import Committing
 from pawl_shared.effects import FIRST_PAUSE_SECONDS, EffectHandler, EffectRunner, one_thread
-from pawl_shared.errors import BusError
+from pawl_shared.errors import BusError, SecondInstanceError
 from pawl_shared.events import Event
 from pawl_shared.fold import Fold
 from pawl_shared.folding import Folding
@@ -52,6 +53,7 @@ class Pace:
         effect_pause: seconds before an effect that failed is tried again.
         sleep: waits.
         pool: makes what does the effects of one kind.
+        alone: seconds that a second process of this service waits for the first one to end, before it refuses to work.
         committer: makes what commits a batch while the next one is read (worth it where the store works outside of
             Python, and there is much to read); none: batches are committed before anything else is read.
         backlog: so many records that wait are decoded while the batch before is committed; fewer wait for the commit,
@@ -67,6 +69,7 @@ class Pace:
     pool: Callable[[str], Executor] = one_thread
     committer: Callable[[], Executor] | None = None
     backlog: int = 1_000
+    alone: float = 15.0
 
 
 class Runner:
@@ -103,6 +106,9 @@ class Runner:
         self.behind = 0  # records between this and the end of its topics, after the latest turn
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
+        self._group = f"pawl-{service}"
+        self._alone = Alone(bus, self._group, instance, pace.alone)
+        self._joined = False
         self._effects: EffectRunner | None = None
 
     # ------------------------------------------------------------ life
@@ -128,14 +134,17 @@ class Runner:
                 collector.now()
 
     def start(self) -> None:
-        """Recover, send what is still to be sent, begin what is owed, join the group."""
+        """Recover, send what is still to be sent, begin what is owed, join the group.
+
+        Raises SecondInstanceError: another instance of this service is at work.
+        """
+        self._alone.enter(self._pace.sleep)
         self._store.open()
         self._producer = self._bus.producer(self.source)
         self._effects = EffectRunner(
             self._handlers, self._publish_progress, self._log, self._pace.pool, self._pace.effect_pause
         )
-        group = f"pawl-{self.service}"
-        self._consumer = self._bus.consumer(group, self._instance, self.topics, self._assigned, self._revoked)
+        self._consumer = self._bus.consumer(self._group, self._instance, self.topics, self._assigned, self._revoked)
         self._drain()
         self._begin(self._store.effects())
 
@@ -187,10 +196,23 @@ class Runner:
             give_up = time.monotonic() + self._pace.gather
             while 0 < len(self._arrivals) < FULL_BATCH and (left := give_up - time.monotonic()) > 0:
                 self._arrivals.add(consumer.poll(left))
+        if self._joined:
+            self._joined = not self._works_alone()
         self._ask(consumer)
         ready = self._arrivals.release()
         consumer.hold(self._arrivals.crowded())
         return ready
+
+    def _works_alone(self) -> bool:
+        """False: the broker does not say. Raises SecondInstanceError, before anything of this batch is handled."""
+        try:
+            self._alone.joined()
+        except SecondInstanceError:
+            raise
+        except BusError as error:
+            self._log.warning("cannot tell who else is in the group", reason=str(error))
+            return False
+        return True
 
     def _ask(self, consumer: Consumer) -> None:
         """Find out which partitions have nothing on its way that would come before what waits here."""
@@ -213,7 +235,7 @@ class Runner:
         self._folding.forget()
         known = self._store.positions(list(partitions))
         self._arrivals.assign(partitions)
-        self._asked = None
+        self._asked, self._joined = None, True
         return {part: known.get(part) for part in partitions}
 
     def _revoked(self, partitions: Collection[Partition]) -> None:

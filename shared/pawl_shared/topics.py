@@ -105,6 +105,9 @@ def state_topic(service: str) -> Topic:
 
 VALIDATOR_STATE = state_topic("validator")
 TRAINER_STATE = state_topic("trainer")
+# The changelog of Faust's table, under the name that Faust gives it. Faust itself would make it with one copy on any
+# cluster.
+STREAMS_STATE = Topic("pawl-streams-answers-changelog", "state of the joins", (), 8, compacted=True, internal=True)
 
 TOPICS: tuple[Topic, ...] = (
     INFERENCES,
@@ -122,6 +125,7 @@ TOPICS: tuple[Topic, ...] = (
     DEAD_LETTERS,
     VALIDATOR_STATE,
     TRAINER_STATE,
+    STREAMS_STATE,
 )
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 _TOPIC_OF: dict[type[e.Event], Topic] = {event: topic for topic in TOPICS for event in topic.events}

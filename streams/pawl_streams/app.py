@@ -13,10 +13,11 @@ from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
+from pawl_shared.metrics import Lags
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health, serve_health
 from pawl_shared.tokens import key_ring
-from pawl_shared.topics import TOPICS, Topic
+from pawl_shared.topics import TOPICS
 from pawl_streams import policy
 from pawl_streams.agents import define_agents
 from pawl_streams.fenced_table import FencedTable
@@ -27,24 +28,27 @@ from pawl_streams.lossless_faust import LosslessApp
 from pawl_streams.records import SERVICE
 from pawl_streams.settings import StreamsSettings
 
-CHANGELOG = Topic("pawl-streams-answers-changelog", "Faust's table of answers", (), 8, compacted=True, internal=True)
-
 
 class StreamsService:
     """Runs a Faust app until it is told to stop."""
 
     def __init__(
-        self, make_app: Callable[[], Any], bus: Bus, keys: KeyFollower, health: Health, host: str, port: int
+        self,
+        make_app: Callable[[], Any],
+        bus: Bus,
+        keys: KeyFollower,
+        health: Health,
+        lags: Lags,
+        address: tuple[str, int],
     ) -> None:
         self._make_app, self._bus, self._keys, self._health = make_app, bus, keys, health
-        self._address = host, port
+        self._behind, self._address = lags.of("joins"), address
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises BusError when Faust gives up; a supervisor starts the process again."""
         server = serve_health(self._health, *self._address)
         try:
-            # The table's changelog too, since Faust itself would make it with one replica on any cluster.
-            self._bus.create_topics([*TOPICS, CHANGELOG])
+            self._bus.create_topics(TOPICS)
             self._keys.start()
             asyncio.run(self._work(stop))
         finally:
@@ -61,6 +65,7 @@ class StreamsService:
             while not stop.is_set():
                 if app.should_stop:
                     raise BusError(f"Faust stopped: {app.crash_reason or 'see the log above'}")
+                self._behind(app.consumer.behind())
                 await asyncio.sleep(0.1)
         finally:
             await app.stop()
@@ -71,7 +76,8 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
     source = f"pawl/{SERVICE}/{settings.instance}"
     bus = KafkaBus(settings.kafka_bootstrap_servers)
     masters = master_keys.of_settings(settings)
-    keys = KeyFollower(bus, masters)
+    lags = Lags(SERVICE)
+    keys = KeyFollower(bus, masters, behind=lags.of("keys"))
     texts = TextRing(TopicKeys(keys, masters, acknowledged(bus, f"{source}-keys"), source=source, clock=SystemClock()))
     policies, tokens = policy.load(settings.streams_policy), key_ring(settings)
     fold = Fold(source, identify or load_identifier(), policies, Window(settings.join_window, settings.join_lag))
@@ -102,4 +108,4 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
         define_agents(app, fold, tokens, texts)
         return app
 
-    return StreamsService(make_app, bus, keys, Health(SERVICE), settings.http_host, settings.http_port)
+    return StreamsService(make_app, bus, keys, Health(SERVICE), lags, (settings.http_host, settings.http_port))

@@ -17,11 +17,13 @@ With the windows closed such records are at worst read twice, which the join see
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import faust
+from aiokafka.errors import IllegalStateError  # type: ignore[import-untyped]
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from mode.utils.queues import FlowControlEvent
 
@@ -85,6 +87,15 @@ class SeekingConsumer(Consumer):  # type: ignore[misc]
         for kept in (self._delivered, self._acked, self._acked_index):
             kept.clear()
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def behind(self) -> int:
+        """Records of the partitions of this worker that are not committed yet, as far as their ends are known."""
+        found = 0
+        for partition in self.assignment():
+            with contextlib.suppress(IllegalStateError):  # taken away meanwhile
+                end = None if self._is_changelog_tp(partition) else self.highwater(partition)
+                found += max(0, (end or 0) - (self._committed_offset[partition] or 0))
+        return found
 
     def _new_offset(self, tp: Any) -> int | None:
         acked = self._acked[tp]

@@ -176,6 +176,23 @@ def test_read_follows_a_topic_past_its_end(bus: Bus, topic: str) -> None:
     assert not thread.is_alive()
 
 
+def test_read_tells_how_far_it_is_behind(bus: Bus, topic: str) -> None:
+    stop, told = threading.Event(), list[int]()
+    following = bus.read(topic, stop.is_set, behind=told.append)
+    assert next(following) is None
+    assert told[-1] == 0
+    send(bus, *(Message(topic, b"k%d" % n, b"") for n in range(3)))
+    got = 0
+    while got < 3:
+        got += next(following) is not None
+    while next(following) is not None:
+        pass
+    assert 3 in told
+    assert told[-1] == 0
+    stop.set()
+    assert [record for record in following if record] == []
+
+
 def test_read_of_an_empty_topic_ends(bus: Bus, topic: str) -> None:
     assert [record for record in bus.read(topic) if record] == []
 

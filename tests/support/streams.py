@@ -17,7 +17,7 @@ from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionSco
 from pawl_shared.events import Message as Turn
 from pawl_shared.ids import uuid7
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import KeyRing, mark
+from pawl_shared.tokens import Grant, KeyRing, mark, sign
 from pawl_shared.topics import INTERACTIONS
 
 # As other tests' events on this broker: a partition's time goes with its newest event, and old answers are dropped.
@@ -50,6 +50,15 @@ def thumb(of: InferenceLogged, value: float, after: timedelta = timedelta(0)) ->
 def message(event: InferenceLogged | FeedbackReceived) -> Message:
     """As the edge sends it."""
     return mark(RING, encode(event)) if isinstance(event, FeedbackReceived) else encode(event)
+
+
+def direct(ring: KeyRing, grant: Grant, identity: str) -> list[tuple[str, bytes]]:
+    """Headers of feedback that an app sends to pawl.feedback itself."""
+    headers = {
+        "ce_specversion": "1.0", "ce_type": FeedbackReceived.TYPE, "ce_source": "shop", "ce_id": identity,
+        "ce_time": NOW.isoformat(), "ce_feedbacktoken": sign(ring, grant),
+    }  # fmt: skip
+    return [(name, text.encode()) for name, text in headers.items()]
 
 
 class Streams:

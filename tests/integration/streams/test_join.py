@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from support.streams import NOW, RING, RNG, Streams, inference, message, publish, revisions, thumb, until
+from support.streams import RING, RNG, Streams, direct, inference, message, publish, revisions, thumb, until
 
 from pawl_shared.bus import Message
 from pawl_shared.codec import decode
-from pawl_shared.events import DeadLetter, FeedbackReceived, InferenceLogged
+from pawl_shared.events import DeadLetter, InferenceLogged
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import Grant, KeyRing, is_marked, sign
+from pawl_shared.tokens import Grant, KeyRing, is_marked
 from pawl_shared.topics import DEAD_LETTERS, FEEDBACK, TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -69,13 +69,8 @@ def test_any_order_repeats_late_and_broken_records_and_a_kill(kafka: str, stream
     assert any("nonsense" in letter.reason for letter in dead_letters(bus))
 
 
-def direct(of: InferenceLogged, ring: KeyRing, value: object, identity: str) -> list[tuple[str, bytes]]:
-    grant = Grant(of.inference_id, 0, of.model, of.session, None, datetime.now(UTC) + timedelta(days=1))
-    headers = {
-        "ce_specversion": "1.0", "ce_type": FeedbackReceived.TYPE, "ce_source": "shop", "ce_id": identity,
-        "ce_time": NOW.isoformat(), "ce_feedbacktoken": sign(ring, grant),
-    }  # fmt: skip
-    return [(name, text.encode()) for name, text in headers.items()]
+def granted(of: InferenceLogged) -> Grant:
+    return Grant(of.inference_id, 0, of.model, of.session, None, datetime.now(UTC) + timedelta(days=1))
 
 
 def test_feedback_from_another_kafka_client_counts_with_the_answers_token_alone(kafka: str, streams: Streams) -> None:
@@ -87,7 +82,7 @@ def test_feedback_from_another_kafka_client_counts_with_the_answers_token_alone(
         producer = AIOKafkaProducer(bootstrap_servers=kafka)
         await producer.start()
         try:
-            good, bad = direct(answer, RING, said, "vote-1"), direct(answer, forged, said, "vote-2")
+            good, bad = direct(RING, granted(answer), "vote-1"), direct(forged, granted(answer), "vote-2")
             out_of_range = said | {"value": 7}
             # Each key, or none: clients choose partitions in their own ways. The first comes twice.
             for key, headers, value in (

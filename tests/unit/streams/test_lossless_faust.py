@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import Consumer
 from mode.utils.queues import FlowControlQueue
 
@@ -100,6 +101,20 @@ def test_committed_is_what_lies_before_the_first_record_that_is_not_done(monkeyp
     assert book.done(95, 96) == 90
     assert book.done(90, 91) == 97  # 93 and 94 hold no record
     assert book.done() is None
+
+
+def test_behind_is_what_is_not_committed_of_its_own_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def highwater(partition: str) -> int | None:
+        if partition == "taken away":
+            raise IllegalStateError
+        return {"read": 9, "never": 4, "unknown": None, "changelog": 100}[partition]
+
+    consumer = Bookkeeping(monkeypatch).consumer
+    consumer._committed_offset = defaultdict(lambda: None, {"read": 7, "unknown": 5, "gone": 1})
+    consumer._is_changelog_tp = lambda tp: tp == "changelog"
+    monkeypatch.setattr(consumer, "highwater", highwater)
+    monkeypatch.setattr(consumer, "assignment", lambda: {"read", "never", "unknown", "changelog", "taken away"})
+    assert consumer.behind() == (9 - 7) + 4
 
 
 def test_no_record_is_dropped_for_the_place_up_to_which_was_read() -> None:
