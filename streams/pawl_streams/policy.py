@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -109,14 +109,29 @@ class ModelPolicy(_Policy):
 
 
 class Policies(_Policy):
-    """A default, and models that differ: what such a model does not name is as in this page, not as in the default."""
+    """A default, and models that differ: what such a model does not name is as in the default."""
 
     default: ModelPolicy = ModelPolicy()
     models: Mapping[str, ModelPolicy] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _models_inherit(cls, data: Any) -> Any:
+        """Were it otherwise, a weight for one model would quietly end what `[default.scrub]` does for all."""
+        if not isinstance(data, dict) or not isinstance(data.get("models"), dict):
+            return data
+        return data | {"models": {name: _over(data.get("default"), own) for name, own in data["models"].items()}}
+
     def of(self, model: str) -> ModelPolicy:
         """The policy of a model such as `default/assistant`."""
         return self.models.get(model, self.default)
+
+
+def _over(default: Any, own: Any) -> Any:
+    """One table over another: key by key, and so on within them."""
+    if not isinstance(default, dict) or not isinstance(own, dict):
+        return own
+    return default | {key: _over(default.get(key), value) for key, value in own.items()}
 
 
 def load(path: Path | None) -> Policies:

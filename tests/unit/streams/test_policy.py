@@ -28,6 +28,23 @@ def test_a_model_can_differ(tmp_path: Path) -> None:
     assert policies.of("default/assistant").scrub.enabled
 
 
+def test_what_a_model_does_not_name_is_as_in_the_default(tmp_path: Path) -> None:
+    text = """
+    [default.scrub]
+    phone_regions = ["DE"]
+    [default.reward]
+    signals.copied = { weight = 0.5 }
+    thumb = { weight = 2.0, trust = 0.5 }
+    [models.m.reward]
+    signals.accepted = { weight = 0.1 }
+    thumb = { trust = 0.9 }
+    """
+    policy = load(written(tmp_path, text)).of("m")
+    assert policy.scrub.phone_regions == ("DE",)
+    assert (policy.reward.thumb.weight, policy.reward.thumb.trust) == (2.0, 0.9)
+    assert {name: scale.weight for name, scale in policy.reward.signals.items()} == {"copied": 0.5, "accepted": 0.1}
+
+
 def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     policies = load(written(tmp_path, example))
@@ -44,6 +61,10 @@ def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
         ('[default.scrub]\nphone_regions = ["Germany"]', "no region"),
         ('[default.scrub]\nkinds = ["names"]', "kinds"),
         ("default =", "PAWL_STREAMS_POLICY"),
+        ("models = 3", "models"),
+        ("default = 3\n[models.m]\n", "default"),
+        ("[models]\nm = 3", "models.m"),
+        ("[models.m.reward]\nthumb = 3", "models.m.reward.thumb"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_field(tmp_path: Path, text: str, problem: str) -> None:
