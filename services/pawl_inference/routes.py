@@ -151,8 +151,7 @@ def _add_health(app: FastAPI, health: Health) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse, summary="Ready to answer, or 503 with the reasons")
     async def readyz() -> Response:
-        text = "\n".join(health.obstacles.values()) or "ready"
-        return PlainTextResponse(f"{text}\n", 200 if health.ready else 503)
+        return PlainTextResponse(f"{health.report}\n", 200 if health.ready else 503)
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
     async def prometheus() -> Response:

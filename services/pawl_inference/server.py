@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
-from collections.abc import Iterator
-from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 
 from pawl_inference.chat import ChatHandler
@@ -19,11 +14,10 @@ from pawl_inference.journal import Journal
 from pawl_inference.reports import Reports
 from pawl_inference.routing import RouteTable
 from pawl_inference.settings import InferenceSettings
-from pawl_shared import logging
 from pawl_shared.key_topic import KeyFollower
-from pawl_shared.service import Health
+from pawl_shared.service import Health, listen
+from pawl_shared.web_server import serve
 
-log = logging.get(__name__)
 # How long the answers in flight may take at shutdown before they are cut.
 GRACE_SECONDS = 10
 
@@ -76,37 +70,14 @@ class InferenceService:
         self.journal.close()
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set."""
+        """Serve until `stop` is set.
+
+        Raises:
+            ConfigurationError: the port is taken.
+        """
+        listener = listen(self._settings.http_host, self._settings.http_port)
         self.start()
         try:
-            asyncio.run(self._serve(stop))
+            serve(self.asgi, listener, stop.is_set, grace=GRACE_SECONDS)
         finally:
             self.stop()
-
-    async def _serve(self, stop: threading.Event) -> None:
-        config = uvicorn.Config(
-            self.asgi,
-            host=self._settings.http_host,
-            port=self._settings.http_port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve())
-        while not stop.is_set() and not serving.done():
-            await asyncio.sleep(0.1)
-        server.should_exit = True
-        await serving
-
-
-class _Server(uvicorn.Server):
-    """Signals belong to run_service: uvicorn would take them over, and raise them again when it has ended."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.should_exit = True

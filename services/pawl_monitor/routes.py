@@ -81,8 +81,7 @@ def _add_probes(app: FastAPI, health: Health, gather: Gather) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     def ready() -> PlainTextResponse:
-        text = "\n".join(health.obstacles.values()) or "ready"
-        return PlainTextResponse(f"{text}\n", 200 if health.ready else 503)
+        return PlainTextResponse(f"{health.report}\n", 200 if health.ready else 503)
 
     @app.get("/metrics", include_in_schema=False)
     def exposition() -> Response:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
 import threading
-from collections.abc import Iterator
-from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 
 from pawl_monitor.housekeeping import Housekeeping
@@ -18,10 +12,10 @@ from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.ticker import Ticker
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock
-from pawl_shared.errors import ConfigurationError
 from pawl_shared.key_topic import KeyFollower
 from pawl_shared.runner import Runner
-from pawl_shared.service import Health
+from pawl_shared.service import Health, listen
+from pawl_shared.web_server import serve
 
 GRACE_SECONDS = 3
 
@@ -55,7 +49,7 @@ class MonitorService:
         Raises:
             ConfigurationError: the port is taken.
         """
-        listener = _listen(self._settings.http_host, self._settings.http_port)
+        listener = listen(self._settings.http_host, self._settings.http_port)
         self.url = "http://{}:{}".format(*listener.getsockname()[:2])
         working = threading.Thread(target=self._work, args=(stop,), name="runner")
         ticker = self._ticker()
@@ -65,7 +59,13 @@ class MonitorService:
         housekeeping = Housekeeping(self._cursors, self._settings.kept, self._clock, self._ended)
         housekeeping.start()
         try:
-            asyncio.run(self._serve(stop, listener))
+            serve(
+                self.asgi,
+                listener,
+                lambda: stop.is_set() or self._ended.is_set(),
+                grace=GRACE_SECONDS,
+                ending=self.asgi.state.feed.close,
+            )
         finally:
             stop.set()
             self.health.wait_for("stop", "the service is stopping")
@@ -97,40 +97,3 @@ class MonitorService:
             self._ended,
             lambda: self._runner.behind,
         )
-
-    async def _serve(self, stop: threading.Event, listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            self.asgi,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not stop.is_set() and not self._ended.is_set() and not serving.done():
-            await asyncio.sleep(0.25)
-        self.asgi.state.feed.close()
-        server.should_exit = True
-        await serving
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bound here rather than by the web server, which would end the process without a word to its supervisor."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set PAWL_HTTP_PORT"
-        ) from error
-
-
-class _Server(uvicorn.Server):
-    """Signals belong to run_service: uvicorn would take them over, and raise them again when it has ended."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.should_exit = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import socketserver
 import sys
 import threading
@@ -15,7 +16,7 @@ from prometheus_client import make_wsgi_app
 from pydantic import ValidationError
 
 from pawl_shared import logging, metrics
-from pawl_shared.errors import PawlError
+from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.settings import PawlSettings
 
 P = TypeVar("P", bound=PawlSettings)
@@ -42,6 +43,11 @@ class Health:
         metrics.READY.labels(self.service).set(0 if self.obstacles else 1)
 
     @property
+    def report(self) -> str:
+        """What /readyz says."""
+        return "\n".join(self.obstacles.values()) or "ready"
+
+    @property
     def ready(self) -> bool:
         """Whether the service can do its work."""
         return not self.obstacles
@@ -63,8 +69,29 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Bound here rather than by the web server, which would end the process without a word to its supervisor.
+
+    Raises:
+        ConfigurationError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise _taken(host, port, error) from error
+
+
+def _taken(host: str, port: int, error: OSError) -> ConfigurationError:
+    advice = "stop what uses it, or set PAWL_HTTP_PORT"
+    return ConfigurationError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}")
+
+
 def serve_health(health: Health, host: str, port: int) -> WSGIServer:
-    """/healthz (alive), /readyz (ready, or 503 with reasons) and /metrics, in a thread; for services without an API."""
+    """/healthz (alive), /readyz (ready, or 503 with reasons) and /metrics, in a thread; for services without an API.
+
+    Raises:
+        ConfigurationError: the port is taken.
+    """
     exposition = make_wsgi_app()
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -73,13 +100,16 @@ def serve_health(health: Health, host: str, port: int) -> WSGIServer:
             return body
         known = {
             "/healthz": (True, "alive"),
-            "/readyz": (health.ready, "\n".join(health.obstacles.values()) or "ready"),
+            "/readyz": (health.ready, health.report),
         }
         good, text = known.get(environ["PATH_INFO"], (False, "see /healthz, /readyz and /metrics"))
         start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{text}\n".encode()]
 
-    server = make_server(host, port, app, _ThreadingServer, _Quiet)
+    try:
+        server = make_server(host, port, app, _ThreadingServer, _Quiet)
+    except OSError as error:
+        raise _taken(host, port, error) from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
 
