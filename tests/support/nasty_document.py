@@ -8,7 +8,9 @@ What comes of input that is wrong, hostile, late or repeated. This page is writt
 `tests/contract/test_nasty_input.py`
 runs (`python tests/contract/write_nasty_input.py`), so it cannot say anything else than they do. After every
 case the service is ready and
-answers the next request, or handles the next record.
+answers the next request, or handles the next record. `tests/e2e/test_stack.py` sends the same lists to a whole
+Pawl that runs, by clients of
+another make; of what would be handled, only what does not change the models that it serves.
 
 ## Requests
 

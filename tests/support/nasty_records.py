@@ -225,7 +225,7 @@ CASES: tuple[Case, ...] = (
         DEAD,
         "no ce_type",
         "the dead letter keeps 32 of them and says that it is incomplete",
-        lambda x: [changed(x, headers=tuple((f"x-{n}", b"1" * 2_000) for n in range(1_000)))],
+        lambda x: [changed(x, headers=tuple((f"x-{n}", b"1" * 900) for n in range(1_000)))],
     ),
     Case(
         "900 KB that nobody can read",
