@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pawl_inference import metrics
 from pawl_inference.journal import Journal
 from pawl_inference.publisher import Publisher
+from pawl_inference.reports import SERVICE
 from pawl_shared import codec, logging
 from pawl_shared import metrics as shared_metrics
 from pawl_shared.bus import Message, Record
@@ -23,7 +24,6 @@ log = logging.get(__name__)
 BATCH = 500
 _MAX_DELAY = 5.0
 _SPARE = 4096  # for the key and what the protocol adds
-SERVICE = "inference"
 
 
 def pack(event: Event) -> bytes:

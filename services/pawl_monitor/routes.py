@@ -58,7 +58,9 @@ def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_probes(app, health, gather)
     _add_console(app, gather, pages, clock)
-    _add_api(app, gather, lineage, clock)
+    _add_state(app, gather, clock)
+    _add_loop(app, gather, clock)
+    _add_lineage(app, gather, lineage)
     _add_backup(app, gather, folder)
     return app
 
@@ -105,9 +107,8 @@ def _add_console(app: FastAPI, gather: Gather, pages: Pages, clock: Clock) -> No
         )
 
 
-def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> None:
-    def chosen(model: str) -> str:
-        return _known(gather.reader.models(), model)
+def _add_state(app: FastAPI, gather: Gather, clock: Clock) -> None:
+    """What is stored, and how it is liked: now, over time, and at an earlier moment."""
 
     @app.get("/api/models", summary="Models and how they are served")
     def models() -> list[Fact]:
@@ -116,20 +117,20 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
 
     @app.get("/api/counts", summary="Answers, feedback and sessions that are stored")
     def counts(model: Model = "") -> Fact:
-        return gather.counts(chosen(model), clock.now())
+        return gather.counts(_chosen(gather, model), clock.now())
 
     @app.get("/api/overview", summary="The state of one model's loop")
     def overview(model: Model = "") -> Overview:
-        return gather.overview(chosen(model), clock.now())
+        return gather.overview(_chosen(gather, model), clock.now())
 
     @app.get("/api/approval", summary="Approval over time, with what happened")
     def approval(model: Model = "") -> Chart:
-        name = chosen(model)
+        name = _chosen(gather, model)
         return gather.chart(name, gather.alarms(name))
 
     @app.get("/api/usage", summary="Answers, feedback and latency by hour, version and arm")
     def usage(model: Model = "", days: Annotated[float, Query(gt=0, le=36500)] = 7) -> list[Fact]:
-        return usage_of(gather.reader.usage(chosen(model), clock.now() - timedelta(days=days)))
+        return usage_of(gather.reader.usage(_chosen(gather, model), clock.now() - timedelta(days=days)))
 
     @app.get("/api/as-of", summary="What was known at a time, or up to offsets of pawl.interactions; neither: now")
     def as_of(model: Model = "", time: str = "", offsets: str = "") -> Fact:
@@ -140,7 +141,7 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
         return {
             "offsets": moment if isinstance(moment, dict) else gather.reader.offsets(INTERACTIONS.name),
             "time": time or None,
-            "versions": gather.reader.summary(chosen(model), moment),
+            "versions": gather.reader.summary(_chosen(gather, model), moment),
         }
 
     @app.get("/api/offsets", summary="By topic and partition: the next offset to read")
@@ -148,42 +149,51 @@ def _add_api(app: FastAPI, gather: Gather, lineage: Lineage, clock: Clock) -> No
         with gather.reader.cursor() as cursor:
             return backup.offsets_of(cursor)
 
+
+def _add_loop(app: FastAPI, gather: Gather, clock: Clock) -> None:
+    """From an alarm to a deployment."""
+
     @app.get("/api/alarms", summary="Alarms with their explanation, the latest first")
     def alarms(model: Model = "") -> list[Alarm]:
-        return gather.alarms(chosen(model))
+        return gather.alarms(_chosen(gather, model))
 
     @app.get("/api/trigger", summary="Whether a retraining run is due, with every reason")
     def trigger(model: Model = "") -> Fact:
-        name = chosen(model)
+        name = _chosen(gather, model)
         decision, usable = gather.trigger(name, clock.now(), gather.reader.watched(name))
         return {"fire": decision.fire, "sentence": decision.sentence, "reasons": decision.reasons, "usable": usable}
 
     @app.get("/api/usable", summary="When feedback was given that a run could use, and as what it counts")
     def usable(model: Model = "", heldout_share: Annotated[float, Query(gt=0, lt=1)] = 0.25) -> Fact:
         try:
-            return {"feedback": gather.usable(chosen(model), clock.now(), heldout_share)}
+            return {"feedback": gather.usable(_chosen(gather, model), clock.now(), heldout_share)}
         except KeysUnreadableError as error:
             raise HTTPException(503, str(error)) from error
 
     @app.get("/api/runs", summary="Training runs, the latest first")
     def runs(model: Model = "") -> list[Run]:
-        return gather.runs(chosen(model))
+        return gather.runs(_chosen(gather, model))
 
     @app.get("/api/deployments", summary="Deployments, the latest first")
     def deployments(model: Model = "") -> list[Fact]:
         return [
-            {"id": row["event_id"], "time": row["time"], **row["value"]} for row in gather.deployments(chosen(model))
+            {"id": row["event_id"], "time": row["time"], **row["value"]}
+            for row in gather.deployments(_chosen(gather, model))
         ]
 
     @app.get("/api/versions", summary="Registered versions, the latest first")
     def versions(model: Model = "") -> list[Fact]:
-        found = gather.reader.records(chosen(model), (e.ModelRegistered.TYPE,))
+        found = gather.reader.records(_chosen(gather, model), (e.ModelRegistered.TYPE,))
         return [{"time": row["time"], **row["value"]} for row in found]
 
     @app.get("/api/datasets", summary="Data sets that were frozen, the latest first")
     def datasets(model: Model = "") -> list[Fact]:
-        found = gather.runs(chosen(model))
+        found = gather.runs(_chosen(gather, model))
         return [run.model_dump(include={"dataset", "counts", "run", "alarm", "requested"}) for run in found]
+
+
+def _add_lineage(app: FastAPI, gather: Gather, lineage: Lineage) -> None:
+    """One thing, and where it came from."""
 
     @app.get("/api/datasets/{digest}", summary="One data set: manifest, feedback ids, a few rows")
     def dataset(digest: str) -> Fact:
@@ -221,6 +231,10 @@ def _add_backup(app: FastAPI, gather: Gather, folder: Path) -> None:
 
         headers = {"Content-Length": str(path.stat().st_size), "X-Pawl-Offsets": json.dumps(offsets)}
         return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
+
+
+def _chosen(gather: Gather, model: str) -> str:
+    return _known(gather.reader.models(), model)
 
 
 def _known(models: list[str], model: str) -> str:

@@ -73,7 +73,7 @@ class StreamsService:
 
 def build(settings: StreamsSettings, identify: Identify | None = None) -> StreamsService:
     """The only place where the service is put together. Raises ConfigurationError: a key or the policy is wrong."""
-    source = f"pawl/{SERVICE}/{settings.instance}"
+    source = f"pawl-{SERVICE}-{settings.instance}"
     bus = KafkaBus(settings.kafka_bootstrap_servers)
     masters = master_keys.of_settings(settings)
     lags = Lags(SERVICE)

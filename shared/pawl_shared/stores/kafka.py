@@ -59,7 +59,7 @@ class KafkaStore(TransactionalStore):
         try:
             self._recover(json.loads(record.key or b""), record.value)
         except (ValueError, TypeError, IndexError) as error:  # not ours: report it, and go on without it
-            source = f"pawl/{self._service}"
+            source = f"pawl-{self._service}"
             letter = dead_letter(record, self._service, source, f"unreadable state: {error}")
             assert self._transactions is not None, "open() has made it"
             self._transactions.commit([encode(letter)], {}, f"pawl-{self._service}")

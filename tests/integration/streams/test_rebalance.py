@@ -105,7 +105,7 @@ class Published:
 
     def partitions(self, instance: str, since: int) -> set[int]:
         """Those for which an instance has published since then."""
-        return {r.partition for r, event in self.found[since:] if event.source == f"pawl/streams/{instance}"}
+        return {r.partition for r, event in self.found[since:] if event.source == f"pawl-streams-{instance}"}
 
     def once(self) -> list[InteractionScored]:
         """As the monitor keeps them: the first of each id."""
