@@ -6,6 +6,7 @@ record (7 us with nine headers, beside 24 us of kafka-python).
 
 from __future__ import annotations
 
+import operator
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -146,12 +147,15 @@ class Feed:
             log.warning("%s: reading is disturbed, and goes on: %s", self._name, error.str())
 
 
+# Where the client cannot make a string of a header's name it answers with its error still set. A plain call, once the
+# interpreter has specialised it, does not look for that; this one always does, and raises SystemError.
+_headers_of = operator.methodcaller("headers")
+
+
 def _headers(message: Any) -> Headers:
     try:
-        return tuple(message.headers() or ())
-    except (SystemError, UnicodeDecodeError):
-        # The client cannot make a string of a header's name. No event of ours has such a name, and without any
-        # headers the record becomes a dead letter.
+        return tuple(_headers_of(message) or ())
+    except SystemError:  # no event of ours has such a name, and without any headers the record becomes a dead letter
         log.warning("%s/%d/%d: headers that are not UTF-8", message.topic(), message.partition(), message.offset())
         return ()
 

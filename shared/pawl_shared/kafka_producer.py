@@ -142,11 +142,12 @@ class KafkaTransactions:
 
     def __init__(self, settings: Settings, transactional_id: str) -> None:
         self._id = transactional_id
+        own = {"queue.buffering.max.messages": 1_000_000, "transaction.timeout.ms": TRANSACTION_MS}
         named = {"client.id": transactional_id, "transactional.id": transactional_id}
-        limits = {"transaction.timeout.ms": TRANSACTION_MS, "delivery.timeout.ms": TRANSACTION_MS}
-        self._producer = confluent_kafka.Producer(
-            WRITING | {"queue.buffering.max.messages": 1_000_000} | settings | named | limits, logger=Lines()
-        )
+        whole = WRITING | own | settings | named
+        # A message cannot wait longer than its transaction does.
+        whole["delivery.timeout.ms"] = whole["transaction.timeout.ms"]
+        self._producer = confluent_kafka.Producer(whole, logger=Lines())
         self._groups: dict[str, Any] = {}
         self._broken = ""
         with broker_asked("no Kafka broker takes transactions; is it running?"):

@@ -68,11 +68,12 @@ class Bytes(str):
 def test_headers_that_no_string_can_name_cost_the_record_its_headers_only(
     bus: KafkaBus, topic: str, other: Any
 ) -> None:
-    other.send(topic, b"1", b"k", headers=[("a", b"1"), ("b", b""), ("a", b"2")]).get(60)
-    other.send(topic, b"2", b"k", headers=[("a", b"1"), (Bytes("x"), b"1"), ("b", b"2")]).get(60)
-    other.send(topic, b"3", b"k").get(60)
-    found = [(record.value, record.headers) for record in records(bus, topic)]
-    assert found == [(b"1", (("a", b"1"), ("b", b""), ("a", b"2"))), (b"2", ()), (b"3", ())]
+    good, nameless = [("a", b"1"), ("b", b""), ("a", b"2")], [("a", b"1"), (Bytes("x"), b"1"), ("b", b"2")]
+    sent = [*[good] * 60, nameless, good, nameless, nameless, *[good] * 60]  # the interpreter changes what runs often
+    last = [other.send(topic, b"v", b"k", headers=headers) for headers in sent][-1]
+    last.get(60)
+    found = [record.headers for record in records(bus, topic)]
+    assert found == [() if headers is nameless else tuple(good) for headers in sent]
 
 
 def test_an_aborted_transaction_is_passed_over_and_counts_as_reached(bus: KafkaBus, topic: str, kafka: str) -> None:
