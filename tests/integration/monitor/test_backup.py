@@ -26,7 +26,7 @@ from pawl_shared.bus import Message
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.topics import TOPICS, VALIDATOR_STATE
+from pawl_shared.topics import STREAMS_STATE, TOPICS, VALIDATOR_STATE
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -35,6 +35,9 @@ STATE = [
     Message(VALIDATOR_STATE.name, b"b", b"2"),
     Message(VALIDATOR_STATE.name, b"a", None),
 ]
+
+# The joins choose partitions by session, whatever the key's own would be.
+JOINS = [Message(STREAMS_STATE.name, b'"an answer"', b"%d" % part, (), part) for part in (5, 0, 5)]
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -101,7 +104,7 @@ def test_what_was_restored_is_whole_and_goes_on(tmp_path: Path) -> None:
     with running(old) as (bus, service):
         artifacts = ArtifactStore(f"file://{old / 'artifacts'}", old / "artifact-cache")
         digest = artifacts.put_bytes(b"an adapter")
-        send(bus, encode(deployment()), *STATE, *(encode(event) for event in events))
+        send(bus, encode(deployment()), *STATE, *JOINS, *(encode(event) for event in events))
         until(lambda: counts(service) == (20, 20, 20), "not everything was read")
         before = facts(service)
         manifest = make(bus, MonitorClient(service.url or ""), old, kept, lambda *_: None)
@@ -120,6 +123,8 @@ def test_what_was_restored_is_whole_and_goes_on(tmp_path: Path) -> None:
         assert [(r.key, r.value, r.headers) for r in bus.read(VALIDATOR_STATE.name) if r] == [
             (m.key, m.value, m.headers) for m in STATE
         ]
+        restored = [(r.partition, r.key, r.value) for r in bus.read(STREAMS_STATE.name) if r]
+        assert sorted(restored) == sorted((m.partition or 0, m.key, m.value) for m in JOINS)
         again = interaction(3, now, reward=1.0)
         fresh = interaction(99, now, reward=1.0)
         send(bus, *(encode(event) for event in (*again, *fresh)))
