@@ -25,10 +25,10 @@ from functools import lru_cache
 from math import exp, log, prod
 from typing import Literal, NamedTuple
 
-# Gaps that are bet on, in approval, with their weights. The first five have the weight of what is usual; the last two
-# cost ln(1/0.9) = 0.1 of the 4.6 that are needed and shorten .21 -> .75 by a quarter.
-GAPS = (0.02, 0.04, 0.08, 0.14, 0.22, 0.36, 0.54)
-WEIGHTS = (0.18, 0.18, 0.18, 0.18, 0.18, 0.05, 0.05)
+# Gaps that are bet on, in approval, with their weights: most for those that are usual, of 5 to 15 points. The last two
+# cost ln(1/0.91) = 0.1 of the 4.6 that are needed and shorten .21 -> .75 by a quarter.
+GAPS = (0.03, 0.055, 0.1, 0.15, 0.22, 0.34, 0.54)
+WEIGHTS = (0.07, 0.25, 0.26, 0.24, 0.09, 0.05, 0.04)
 ZERO = (0.0,) * len(GAPS)
 
 MAX_BLOCK = 99  # a share below 1 % is tested in blocks of 99 : 1
@@ -61,7 +61,7 @@ class Bets(NamedTuple):
     above: float | None = 0.0
     below: float | None = 0.0
     prior_rate: float = 0.5
-    prior_weight: float = 20.0
+    prior_weight: float = 4.0
 
 
 def block_of(share: float) -> tuple[int, int]:

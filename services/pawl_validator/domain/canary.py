@@ -50,7 +50,7 @@ class CanaryPolicy(BaseModel):
     limit_sessions: int = Field(20_000, gt=0, description="rated sessions after which an undecided canary ends")
     limit_hours: float = Field(336.0, gt=0, description="hours of event time after which an undecided canary ends")
     prior_rate: float = Field(0.5, ge=0, le=1, description="guess of the common approval; moves speed, not validity")
-    prior_weight: float = Field(20.0, gt=0, description="sessions that this guess is worth")
+    prior_weight: float = Field(4.0, gt=0, description="sessions that this guess is worth")
 
     @property
     def shares(self) -> tuple[float, ...]:
