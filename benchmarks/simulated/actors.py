@@ -20,11 +20,11 @@ from pawl_shared.codec import decode, encode
 from pawl_shared.effects import EffectContext
 from pawl_shared.errors import BusError
 from pawl_shared.ids import derived_id, is_challenger, uuid7
+from pawl_shared.reward_policy import RewardPolicy
 from pawl_shared.stores.memory import MemoryDatabase
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import FEEDBACK, INFERENCES
 from pawl_streams.feedback_join import Answer, answer_key, join
-from pawl_streams.policy import RewardPolicy
 from pawl_trainer.queue import TrainingOrder
 from pawl_validator.handlers.folds import EvaluationOrder
 

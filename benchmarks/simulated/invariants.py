@@ -13,10 +13,10 @@ from pawl_monitor.replay import Requests
 from pawl_shared import events as e
 from pawl_shared.codec import decode
 from pawl_shared.replay import Plan, compare, logged, rebuild
+from pawl_shared.reward_policy import RewardPolicy
 from pawl_shared.runner import Pace
 from pawl_shared.topics import BY_NAME, TOPICS
 from pawl_streams.feedback_join import slot_of
-from pawl_streams.policy import RewardPolicy
 from pawl_streams.scoring import correction_score, reward, score, sketch
 
 T = TypeVar("T", bound=e.Event)

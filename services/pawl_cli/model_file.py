@@ -1,11 +1,11 @@
 """A model.yaml read and written: every mistake with its file, line and key, and what to write instead."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -103,20 +103,40 @@ class _Places:
     """Where each key of a file stands."""
 
     lines: dict[Place, int] = field(default_factory=dict)
+    _twice: dict[Place, Problem] = field(default_factory=dict)
 
     def read(self, node: yaml.MappingNode, section: type[BaseModel], place: Place) -> Iterator[Problem]:
         """Remembers the lines, and answers keys that are not known or stand twice."""
+        for name, value, here in self._named(node, place):
+            known = section.model_fields.get(name)
+            if here in self._twice:
+                yield self._twice[here]
+            elif known is None:
+                yield Problem(self.lines[here], ".".join(here), _unknown(name, section))
+            elif not isinstance(value, yaml.MappingNode):
+                continue  # where it should be one, pydantic says so
+            elif inner := _section(known):
+                yield from self.read(value, inner, here)
+            elif inner := _entries(known):
+                yield from self._read_entries(value, inner, here)
+
+    def _read_entries(self, node: yaml.MappingNode, entry: type[BaseModel], place: Place) -> Iterator[Problem]:
+        """The same of a mapping whose names are free."""
+        for _, value, here in self._named(node, place):
+            if here in self._twice:
+                yield self._twice[here]
+            elif isinstance(value, yaml.MappingNode):
+                yield from self.read(value, entry, here)
+
+    def _named(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, yaml.Node, Place]]:
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             here = (*place, name)
             if here in self.lines:
-                yield Problem(line, ".".join(here), f"stands twice, first in line {self.lines[here]}: leave one out")
-            self.lines[here] = line
-            known = section.model_fields.get(name)
-            if known is None:
-                yield Problem(line, ".".join(here), _unknown(name, section))
-            elif (inner := _section(known)) and isinstance(value, yaml.MappingNode):
-                yield from self.read(value, inner, here)
+                what = f"stands twice, first in line {self.lines[here]}: leave one out"
+                self._twice[here] = Problem(line, ".".join(here), what)
+            self.lines.setdefault(here, line)
+            yield name, value, here
 
     def problem(self, found: dict[str, Any]) -> Problem:
         """What pydantic found, where it stands; of a key that is missing, where its section begins."""
@@ -131,6 +151,12 @@ def _section(known: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def _entries(known: FieldInfo) -> type[BaseModel] | None:
+    """Of a mapping from free names: what stands under each."""
+    of = get_args(known.annotation)
+    return of[1] if get_origin(known.annotation) is Mapping and issubclass(of[1], BaseModel) else None
+
+
 def _unknown(name: str, section: type[BaseModel]) -> str:
     near = difflib.get_close_matches(name, section.model_fields, 1)
     advice = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(section.model_fields)}"
@@ -140,20 +166,27 @@ def _unknown(name: str, section: type[BaseModel]) -> str:
 def _meaning(place: Place) -> str:
     """What a key stands for, and its default."""
     section: type[BaseModel] = ModelPolicy
-    for name in place[:-1]:
+    free, known = False, None
+    for name in place:
+        if free:  # a name of the user's own
+            known, free = None, False
+            continue
         known = section.model_fields.get(name)
-        inner = _section(known) if known else None
-        if inner is None:
+        if known is None:
             return ""
-        section = inner
-    known = section.model_fields.get(place[-1])
-    if known is None or _section(known):
-        return ": write a mapping of keys, indented below it" if known else ""
+        if inner := _section(known) or _entries(known):
+            section, free = inner, _section(known) is None
+    if known is None or free or _section(known):
+        return ": write a mapping of keys, indented below it"
     return f": {known.description}; by default {_scalar(known.default)}"
 
 
 def _scalar(value: object) -> str:
     """A value as YAML writes it, on one line."""
+    if isinstance(value, BaseModel):
+        value = dict(value)
+    elif isinstance(value, Mapping):
+        value = {name: dict(each) if isinstance(each, BaseModel) else each for name, each in value.items()}
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
         unit, size = next(((u, s) for u, s in _UNITS if seconds and seconds % s == 0), ("s", 1))
@@ -175,7 +208,7 @@ def _lines(section: BaseModel, explained: bool, depth: int) -> Iterator[str]:
     indent = "  " * depth
     for name, known in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and not known.description:  # what is described as a whole fits on a line
             if explained:
                 yield ""
                 yield f"{indent}# {(type(value).__doc__ or name).strip().splitlines()[0]}"

@@ -25,7 +25,9 @@ from pawl_streams.fold import Fold
 from pawl_streams.language import Identify, load_identifier
 from pawl_streams.lateness import Window
 from pawl_streams.lossless_faust import LosslessApp
+from pawl_streams.policy import Policies
 from pawl_streams.records import SERVICE
+from pawl_streams.rewards import RewardFollower
 from pawl_streams.settings import StreamsSettings
 
 
@@ -37,11 +39,12 @@ class StreamsService:
         make_app: Callable[[], Any],
         bus: Bus,
         keys: KeyFollower,
+        rewards: RewardFollower,
         health: Health,
         lags: Lags,
         address: tuple[str, int],
     ) -> None:
-        self._make_app, self._bus, self._keys, self._health = make_app, bus, keys, health
+        self._make_app, self._bus, self._keys, self._rewards, self._health = make_app, bus, keys, rewards, health
         self._behind, self._address = lags.of("joins"), address
 
     def run(self, stop: threading.Event) -> None:
@@ -50,8 +53,10 @@ class StreamsService:
         try:
             self._bus.create_topics(TOPICS)
             self._keys.start()
+            self._rewards.start()
             asyncio.run(self._work(stop))
         finally:
+            self._rewards.stop()
             self._keys.stop()
             server.shutdown()
 
@@ -79,7 +84,8 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
     lags = Lags(SERVICE)
     keys = KeyFollower(bus, masters, behind=lags.of("keys"))
     texts = TextRing(TopicKeys(keys, masters, acknowledged(bus, f"{source}-keys"), source=source, clock=SystemClock()))
-    policies, tokens = policy.load(settings.streams_policy), key_ring(settings)
+    rewards, tokens = RewardFollower(bus), key_ring(settings)
+    policies = Policies(policy.load(settings.streams_policy), rewards.of)
     fold = Fold(source, identify or load_identifier(), policies, Window(settings.join_window, settings.join_lag))
 
     def make_app() -> Any:
@@ -108,4 +114,5 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
         define_agents(app, fold, tokens, texts)
         return app
 
-    return StreamsService(make_app, bus, keys, Health(SERVICE), lags, (settings.http_host, settings.http_port))
+    address = settings.http_host, settings.http_port
+    return StreamsService(make_app, bus, keys, rewards, Health(SERVICE), lags, address)

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.ids import derived_id
+from pawl_shared.reward_policy import RewardPolicy
 from pawl_streams import scoring
-from pawl_streams.policy import RewardPolicy
 
 MAX_SLOTS = 64
 WAITING = "its answer is not known (yet)"

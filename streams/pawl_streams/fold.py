@@ -9,12 +9,13 @@ from typing import Any
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.ids import derived_id
+from pawl_shared.reward_policy import RewardPolicy
 from pawl_streams import outcomes
 from pawl_streams.feedback_join import Answer, answer_key, join, standing
 from pawl_streams.language import Identify
 from pawl_streams.lateness import Window
 from pawl_streams.outcomes import Session
-from pawl_streams.policy import Policies, RewardPolicy
+from pawl_streams.policy import Policies
 from pawl_streams.texts import prepare
 
 Arrival = InferenceLogged | FeedbackReceived

@@ -8,9 +8,9 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged
+from pawl_shared.reward_policy import RewardPolicy
 from pawl_streams import scoring
 from pawl_streams.feedback_join import Answer, Statement, answer_key, revised, with_latest
-from pawl_streams.policy import RewardPolicy
 
 # An outcome reaches a session's last answers. One more is remembered, so that the one that has just lost its share is
 # told again when a crash repeats the event.

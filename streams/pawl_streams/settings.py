@@ -15,7 +15,7 @@ class StreamsSettings(TokenSettings):
 
     streams_policy: Path | None = Field(
         default=None,
-        description="TOML file with weights of feedback and scrubbing by model (docs/feedback.md); none: the defaults",
+        description="TOML file that says how texts are scrubbed, by model (docs/feedback.md); none: the defaults",
     )
     join_window: timedelta = Field(
         default=timedelta(days=7),

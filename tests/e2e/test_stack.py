@@ -18,7 +18,9 @@ from support.nasty_http import CASES, KEY
 from support.nasty_stack import NOW, BriefClient, dead_letters, letters, send, sendings
 from support.streams import direct
 from support.tiny_model import write_random_tiny
+from typer.testing import CliRunner
 
+from pawl_cli.__main__ import app
 from pawl_cli.stack import Options, Stack
 from pawl_shared.bus import Message, Record
 from pawl_shared.codec import decode, header
@@ -101,6 +103,32 @@ def without_texts(found: dict[str, Any]) -> dict[str, Any]:
     said = [{name: value for name, value in event.items() if name != "text"} for event in found["feedback_events"]]
     rest = {name: value for name, value in found.items() if name not in ("messages", "answer")}
     return rest | {"feedback_events": said}
+
+
+def test_a_policy_is_applied_to_what_runs_and_tried_on_its_log(stack: Stack, tmp_path: Path) -> None:
+    def pawl(*words: str) -> str:
+        result = CliRunner().invoke(app, [*words, "--data", str(stack.options.data)], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    file = tmp_path / "model.yaml"
+    file.write_text("canary:\n  share: 0.3\ntriggers:\n  every: 1s\n  cooldown: 1s\n")
+    assert "canary.share: 0.1 -> 0.3" in pawl("model", "apply", str(file), "--why", "a test")
+    assert next(line.split("  ")[2] for line in pawl("model", "show", "--history").splitlines()) == "pawl up"
+    pawl("pause", "--why", "to see it")
+
+    def reasons() -> dict[str, str]:
+        found = json.loads(pawl("status", "--json"))
+        assert found["policy"]["why"] == "a test"
+        return {reason["name"]: reason["sentence"] for reason in found["trigger"]["reasons"]}
+
+    until(lambda: "to see it" in reasons()["running"], "the pause is not told")
+    until(lambda: "a run is due every" in reasons()["occasion"], "the schedule does not fall due")
+    pawl("resume", "--why", "seen")
+    until(lambda: "is not paused" in reasons()["running"], "it does not go on")
+    found = json.loads(pawl("policy", "simulate", str(file), "--json"))
+    assert found["records"] > 0
+    assert {happening["what"] for happening in found["happenings"]} == {"waiting"}, "a word of feedback is not enough"
 
 
 def test_no_text_lies_open_on_disk_and_losing_the_key_erases_it_and_nothing_else(stack: Stack) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pawl_cli.model_file import ModelFileError, WatchedFile, differences, load, parse, render
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.model_policy import Canary, Detectors, ModelPolicy, Triggers
+from pawl_shared.reward_policy import RewardPolicy, Scale, Weight
 
 FILE = Path("model.yaml")
 POLICY = ModelPolicy(
@@ -18,6 +19,7 @@ POLICY = ModelPolicy(
     base="./folder: odd",
     triggers=Triggers(cooldown=timedelta(minutes=90)),
     canary=Canary(share=0.25),
+    reward=RewardPolicy(thumb=Weight(trust=0.5), metrics={"stars: 5": Scale(weight=2, bad=1, good=5)}, signals={}),
 )
 
 
@@ -47,6 +49,12 @@ def test_what_is_written_is_read_again(policy: ModelPolicy, explained: bool) -> 
         ("canary: {share: 0.1\n", 2, "", "not YAML"),
         ("a: \x07\n", 1, "", "not YAML"),
         ("canary:\n  share: .nan\n", 2, "canary.share", "finite"),
+        ("reward:\n  thumb:\n    wait: 1\n", 3, "reward.thumb.wait", "did you mean `weight`?"),
+        ("reward:\n  metrics:\n    stars:\n      bat: 1\n", 4, "reward.metrics.stars.bat", "did you mean `bad`?"),
+        ("reward:\n  metrics:\n    stars: {bad: 1, good: 1}\n", 3, "reward.metrics.stars", "the same number"),
+        ("reward:\n  metrics:\n    stars: 4\n", 3, "reward.metrics.stars", "write a mapping"),
+        ("reward:\n  signals:\n    a: {weight: 1}\n    a: {weight: 2}\n", 4, "reward.signals.a", "stands twice"),
+        ("reward:\n  unchanged: 2\n", 2, "reward.unchanged", "a correction must leave alone"),
     ],
 )
 def test_a_mistake_has_its_place_and_its_cure(text: str, line: int, key: str, advice: str) -> None:

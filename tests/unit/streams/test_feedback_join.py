@@ -8,8 +8,8 @@ import pytest
 from support.samples import FEEDBACK, INFERENCE
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
+from pawl_shared.reward_policy import RewardPolicy, Scale
 from pawl_streams.feedback_join import MAX_SLOTS, Answer, join
-from pawl_streams.policy import RewardPolicy, Scale
 
 POLICY = RewardPolicy()
 

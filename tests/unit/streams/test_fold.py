@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from support.samples import FEEDBACK, INFERENCE
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
+from pawl_shared.reward_policy import RewardPolicy, Weight
 from pawl_streams.feedback_join import answer_key
 from pawl_streams.fold import Arrival, Fold
 from pawl_streams.lateness import Watermark, Window
 from pawl_streams.outcomes import MAX_ANSWERS
-from pawl_streams.policy import ModelPolicy, Policies, RewardPolicy, ScrubPolicy, Weight
+from pawl_streams.policy import Policies
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MODEL = ModelPolicy(reward=RewardPolicy(comparison=Weight(weight=0.5), discount=0.5), scrub=ScrubPolicy())
-FOLD = Fold("test", lambda text: "en" if text else None, Policies(default=MODEL))
+REWARD = RewardPolicy(comparison=Weight(weight=0.5), discount=0.5)
+FOLD = Fold("test", lambda text: "en" if text else None, Policies(rewards=lambda _: REWARD))
 
 
 def answer_id(number: int) -> uuid.UUID:
