@@ -28,7 +28,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Pawl",
             "version": "1",
-            "description": "Generated from topics.py and events.py. CloudEvents 1.0, Kafka binding, binary mode.",
+            "description": "Generated from topics.py and events/. CloudEvents 1.0, Kafka binding, binary mode.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
