@@ -42,7 +42,7 @@ WATCH = WatchPolicy(
     TriggerPolicy(min_up=2, min_down=2, min_heldout_pairs=1, min_heldout_each=1, cooldown=timedelta(seconds=5),
                   more_data=1.0, max_rejections=50, weigh_every=timedelta(seconds=1)),
 )  # fmt: skip
-CANARY = CanaryPolicy(share=0.5, alpha_promote=0.2, alpha_rollback=0.2, limit_sessions=60)
+CANARY = CanaryPolicy(share=0.5, alpha_promote=0.2, alpha_rollback=0.2, alpha_series=0.9, limit_sessions=60)
 RATE = 0.02
 STEPS = 2_500
 CALM_STEPS = 4_000
