@@ -88,6 +88,9 @@ class Feed:
         if self._moved and messages:
             # Other partitions were given to us in the middle of this. Nobody can tell which of these came before it,
             # so all are read again; librdkafka's own position may be of the time before.
+            for message in messages:
+                if (error := message.error()) is not None and error.code() == KafkaError._FATAL:
+                    self._note(message)
             if self._starts:
                 self.start(self._starts)
                 self._counted = False
@@ -174,17 +177,26 @@ class KafkaConsumer:
     ) -> None:
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         name = f"{group}-{instance}"
-        member = {"group.id": group, "group.instance.id": name, "client.id": name}
-        self._feed = Feed({"session.timeout.ms": 10_000, "heartbeat.interval.ms": 3_000} | settings | member)
+        settings = settings | {"group.id": group, "client.id": name}
+        self._name = name
+        self._settings, self._topics = settings, list(topics)
+        self._rejoined_at = -LONELY_SECONDS
+        self._feed = self._member()
         # Asked for ends only: those that committed readers see leave out what open transactions have written already.
-        uncommitted = READING | settings | member | SILENT | {"isolation.level": "read_uncommitted"}
-        del uncommitted["group.instance.id"]
-        self._uncommitted = confluent_kafka.Consumer(uncommitted)
+        uncommitted = {"isolation.level": "read_uncommitted"}
+        self._uncommitted = confluent_kafka.Consumer(READING | settings | SILENT | uncommitted)
         self._held: frozenset[Partition] = frozenset()
         self._lonely_since: float | None = None
-        partitions(self._feed.consumer, list(topics))
+        partitions(self._feed.consumer, self._topics)
+        self._join()
+
+    def _member(self) -> Feed:
+        sessions = {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 3_000}
+        return Feed(sessions | self._settings | {"group.instance.id": self._name})
+
+    def _join(self) -> None:
         self._feed.consumer.subscribe(
-            list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
     def _assigned(self, _: Any, assigned: Collection[TopicPartition]) -> None:
@@ -199,9 +211,25 @@ class KafkaConsumer:
         self._on_revoked([Partition(part.topic, part.partition) for part in revoked])
 
     def poll(self, timeout: float) -> list[Record]:
-        records = self._feed.poll(timeout)
+        try:
+            records = self._feed.poll(timeout)
+        except FencedError:
+            if self._feed.assigned or time.monotonic() - self._rejoined_at < LONELY_SECONDS:
+                raise
+            self._rejoin()
+            records = []
         self._watch_assignment()
         return records
+
+    def _rejoin(self) -> None:
+        """After a broker was away for longer than the session, a late heartbeat may be taken for that of a member whose
+        name was taken, by this member itself (librdkafka 2.16.0). It held nothing any more, so it joins as a new one.
+        """
+        log.warning("%s was fenced while it was no member: joining again", self._name)
+        self._rejoined_at = time.monotonic()
+        self._feed.close()
+        self._feed = self._member()
+        self._join()
 
     def _watch_assignment(self) -> None:
         if self._feed.assigned:
