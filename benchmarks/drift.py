@@ -77,6 +77,7 @@ STABLE_ROWS: dict[str, tuple[Callable[[int], float], int]] = {
     "KSWIN": (peer("KSWIN", 5_000), 10),
     "always": (peer("always"), 1),
 }
+RIVALS = {"Pawl": "CUSUM", "CUSUM": "Pawl"}
 DELAYED = ("Pawl", "CUSUM", "ADWIN", "PageHinkley", "KSWIN", "always")
 
 
@@ -137,13 +138,15 @@ def measure(quick: bool) -> dict[str, list[float]]:
         counted = defaultdict(list)
         for (row, _), number in zip(jobs, pool.map(stable, jobs), strict=True):
             counted[row].append(number)
-        delayed = defaultdict(list)
-        for (name, fall, _), found in zip(falls, pool.map(delays, falls, chunksize=4), strict=True):
-            delayed[name, fall].extend(found)
+        delayed = defaultdict[tuple[str, tuple[float, float]], dict[int, list[int]]](dict)
+        for (name, fall, seed), found in zip(falls, pool.map(delays, falls, chunksize=4), strict=True):
+            delayed[name, fall][seed] = found
     values |= {FALSE + row: [mean(numbers)] * 2 for row, numbers in counted.items()}
     parts = ("Pawl, approval", "Pawl, traffic", "Pawl, output")
     values[FALSE + "Pawl, all detectors"] = [sum(mean(counted[row]) for row in parts)] * 2
-    for (name, fall), numbers in delayed.items():
+    for (name, fall), by_seed in delayed.items():
+        other = delayed[RIVALS[name], fall] if name in RIVALS else by_seed  # compared on the same streams
+        numbers = [number for seed, found in by_seed.items() if other[seed] for number in found]
         if numbers:
             values[row_of(name, fall)] = [mean(numbers)] * 2
     for before, after in FALLS:
