@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from support.kafka import running_kafka
+
+settings.register_profile("pawl", deadline=None)  # tests do not time anything: a busy machine would fail them
+settings.load_profile("pawl")
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_a_torn_end_is_cut_off_and_everything_before_it_stays(tmp_path: Path, to
     whole.close()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_never_gives_a_wrong_record(
     tmp_path_factory: pytest.TempPathFactory, position: int, bit: int

@@ -3,7 +3,7 @@
 from math import comb
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pawl_monitor.domain.intervals import estimate, lower_limit
@@ -19,7 +19,6 @@ def test_published_values() -> None:
     assert estimate(0, 0) is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))), st.sampled_from([0.025, 0.1]))
 def test_the_tail_at_the_limit_is_delta(counts: tuple[int, int], delta: float) -> None:
     k, n = counts
@@ -28,7 +27,6 @@ def test_the_tail_at_the_limit_is_delta(counts: tuple[int, int], delta: float) -
     assert tail == pytest.approx(delta, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.floats(0, n), st.just(n))))
 def test_the_interval_holds_the_point(counts: tuple[float, int]) -> None:
     total, n = counts

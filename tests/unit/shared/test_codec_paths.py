@@ -83,7 +83,7 @@ def test_any_source_ends_alike(source: str) -> None:
 TEXTS = st.text('a1-"\\{}[],:\x00\u2603', max_size=6)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*GOOD, *ENVELOPE, "text", "other"]), st.none() | TEXTS | st.floats()))
 def test_any_fields_end_alike(fields: dict[str, Any]) -> None:
     same(json.dumps(GOOD | fields).encode())

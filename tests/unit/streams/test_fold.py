@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.samples import FEEDBACK, INFERENCE
 
@@ -115,7 +115,6 @@ STATEMENTS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.data(), st.lists(STATEMENTS, max_size=8), st.sets(st.integers(1, 4)))
 def test_any_history_equals_a_batch_computation_over_the_log(
     data: st.DataObject, feedback: list[FeedbackReceived], answered: set[int]
@@ -129,7 +128,6 @@ def test_any_history_equals_a_batch_computation_over_the_log(
     assert {r.feedback.id for r in table.published.values() if r.feedback} == {e.id for e in feedback}
 
 
-@settings(deadline=None)
 @given(st.data(), st.lists(STATEMENTS, min_size=1, max_size=6), st.sets(st.integers(1, 4), min_size=1))
 def test_a_crash_between_storing_and_publishing_loses_nothing(
     data: st.DataObject, feedback: list[FeedbackReceived], answered: set[int]
