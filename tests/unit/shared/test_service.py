@@ -42,3 +42,10 @@ def test_readiness_names_every_obstacle() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_what_is_accepted_answers_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
