@@ -95,10 +95,12 @@ class AlertRules:
         """One event of this key, and what is to be told. `at`: when it arrived."""
         draft = _Draft(state, key, event, at)
         match event:
-            case e.DriftDetected() if event.direction != "rise":
-                severity: Severity = "critical" if event.detector.startswith("approval") else "warning"
+            case e.DriftDetected() if event.fell:
+                title = f"Approval of {key} has drifted"
+                draft.fire(f"drift {event.id}", "drift", "critical", title, event.sentence, event.id)
+            case e.DriftDetected() if not event.detector.startswith("approval"):
                 title = f"{event.detector.partition('/')[0].capitalize()} of {key} has drifted"
-                draft.fire(f"drift {event.id}", "drift", severity, title, event.sentence, event.id)
+                draft.note(f"drift {event.id}", "drift", "warning", title, event.sentence, event.id)
             case e.DriftResolved():
                 draft.resolve(f"drift {event.alarm}", event.sentence)
             case e.TrainingFailed():
@@ -204,6 +206,11 @@ class _Draft:
         alarm = alarm or uuid5(NAMESPACE_OID, f"{self.key} {rule} {self.event.id}")
         trouble = Trouble(alarm=alarm, kind=kind, severity=severity, title=title, began=self.at)
         self.update(open={**self.state.open, rule: trouble})
+        self._tell(rule, trouble, "firing", sentence)
+
+    def note(self, rule: str, kind: Kind, severity: Severity, title: str, sentence: str, alarm: UUID) -> None:
+        """Tell what has no end."""
+        trouble = Trouble(alarm=alarm, kind=kind, severity=severity, title=title, began=self.at)
         self._tell(rule, trouble, "firing", sentence)
 
     def resolve(self, rule: str, sentence: str) -> None:

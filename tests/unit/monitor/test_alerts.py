@@ -52,8 +52,14 @@ def test_an_alarm_is_told_once_and_so_is_its_end() -> None:
     assert [alert.id for alert in told([(0, drop), (5, end)])] == [alert.id for alert in alerts], "the same ids again"
     assert (alerts[0].severity, alerts[0].model, alerts[0].sentence) == ("critical", MODEL, "Fell.")
     assert told([(0, event(e.DriftDetected, direction="rise"))]) == []
-    (other,) = told([(0, event(e.DriftDetected, detector="traffic/words", direction="drift"))])
-    assert other.severity == "warning"
+
+
+def test_other_prompts_and_answers_are_news_that_nothing_ends() -> None:
+    for detector, direction in (("traffic/words", "drift"), ("output/empty", "rise")):
+        seen = event(e.DriftDetected, detector=detector, direction=direction)
+        (other,) = told([(0, seen)])
+        assert (other.severity, other.state, other.alarm) == ("warning", "firing", seen.id)
+        assert RULES.step(Health(), MODEL, seen, WHEN)[0].open == {}, "or it would stay open for ever"
 
 
 def test_failures_and_refusals_count_in_a_row() -> None:
