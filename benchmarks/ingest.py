@@ -4,11 +4,14 @@ The monitor is the real one: its runner, folds, DuckDB file, console and ticks, 
 stretch of events is published, then the monitor takes them in and the bare consumer polls the same records. Sessions
 close after a second, so that evidence is made, published and read back as well; those records count on both sides.
 
-Run: .venv/bin/python -m benchmarks.ingest [--quick]
+10,000,000 events; with --quick 100,000.
+
+Run: .venv/bin/python -m benchmarks.ingest [--quick] [--events N]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -31,8 +34,7 @@ from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.kafka_consumer import MAX_POLL_RECORDS
 from pawl_shared.topics import EVIDENCE, INTERACTIONS, TOPICS
 
-QUICK = "--quick" in sys.argv
-STRETCH, ROUNDS = (20_000, 5) if QUICK else (500_000, 20)
+QUICK, FULL = (100_000, 5), (10_000_000, 20)  # events, rounds
 OURS, PEER = "pawl monitor", "kafka-python poll"
 MEMORY, COMMIT = "growth of memory", "growth of a commit's time"
 
@@ -105,7 +107,8 @@ class BareConsumer:
 class Rounds:
     """Publishes before each pair of readings, and keeps what the monitor said of itself."""
 
-    def __init__(self, servers: str, data: Path) -> None:
+    def __init__(self, servers: str, data: Path, stretch: int) -> None:
+        self._stretch = stretch
         self._producer = KafkaBus(servers).producer("benchmark")
         self._producer.send(traffic.deployment()).result(30)
         self._monitor, self._bare = Monitor(servers, data), BareConsumer(servers)
@@ -115,7 +118,7 @@ class Rounds:
 
     def monitor(self) -> float:
         self._publish(OURS)
-        said = self._monitor.take(STRETCH)
+        said = self._monitor.take(self._stretch)
         self.said.append(said)
         return float(said["records"] / said["seconds"])
 
@@ -131,16 +134,16 @@ class Rounds:
         """Whoever is first in a round finds its stretch published."""
         self._turns[name] += 1
         if self._turns[name] > self._published:
-            for first, count in traffic.chunks(STRETCH, 10_000):
-                traffic.send(self._producer, self._published * STRETCH + first, count)
+            for first, count in traffic.chunks(self._stretch, 10_000):
+                traffic.send(self._producer, self._published * self._stretch + first, count)
             self._published += 1
 
 
 @contextmanager
-def rounds() -> Iterator[Rounds]:
+def rounds(stretch: int) -> Iterator[Rounds]:
     with tempfile.TemporaryDirectory(prefix="pawl-ingest-") as folder, EmbeddedKafka(Path(folder) / "kafka") as broker:
         KafkaBus(broker.bootstrap_servers).create_topics(TOPICS)
-        found = Rounds(broker.bootstrap_servers, Path(folder) / "data")
+        found = Rounds(broker.bootstrap_servers, Path(folder) / "data", stretch)
         try:
             yield found
         finally:
@@ -153,8 +156,8 @@ def growth(values: list[float]) -> float:
     return statistics.mean(values[-quarter:]) / statistics.mean(values[quarter : 2 * quarter])
 
 
-def benchmark(found: Rounds) -> Benchmark:
-    flat = [] if QUICK else [Target(MEMORY, at_most=1.25), Target(COMMIT, at_most=1.25)]  # five rounds only warm up
+def benchmark(found: Rounds, quick: bool) -> Benchmark:
+    flat = [] if quick else [Target(MEMORY, at_most=1.25), Target(COMMIT, at_most=1.25)]  # five rounds only warm up
     rate = [Target(OURS, peer=PEER, at_least=0.5), Target(OURS, at_least=5_000)]
     return Benchmark(
         name="ingest",
@@ -166,13 +169,19 @@ def benchmark(found: Rounds) -> Benchmark:
 
 
 def main() -> int:
-    with rounds() as found:
-        wanted = benchmark(found)
-        values = measure(wanted.variants, ROUNDS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="100,000 events")
+    parser.add_argument("--events", type=int, help="how many, instead of 10,000,000")
+    options = parser.parse_args()
+    events, count = QUICK if options.quick else FULL
+    with rounds((options.events or events) // count) as found:
+        wanted = benchmark(found, options.quick)
+        values = measure(wanted.variants, count)
         memory = growth([said["resident"] for said in found.said])
         commit = growth([said["commit_seconds"] / said["records"] for said in found.said])
     values |= {MEMORY: [memory, memory], COMMIT: [commit, commit]}
-    content = report(wanted, values, judge(wanted.targets, values), QUICK)
+    content = report(wanted, values, judge(wanted.targets, values), options.quick)
+    content["events"] = options.events or events
     content["stretches"] = found.said
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "ingest.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

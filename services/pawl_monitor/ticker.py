@@ -16,7 +16,7 @@ from pawl_shared.events import Tick
 
 
 class Ticker(threading.Thread):
-    """A thread; `models` answers whose time is to pass."""
+    """A thread; `models` answers whose time is to pass. It closes the producer when it ends."""
 
     def __init__(
         self,
@@ -34,6 +34,12 @@ class Ticker(threading.Thread):
         self._log = logging.get("pawl.monitor")
 
     def run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._producer.close()
+
+    def _work(self) -> None:
         while not self._stop_event.wait(self._seconds):
             try:
                 for model in self._models():
