@@ -27,6 +27,8 @@ from aiokafka.errors import IllegalStateError  # type: ignore[import-untyped]
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from mode.utils.queues import FlowControlEvent
 
+from pawl_streams import header_names
+
 
 class KeepingFlowControl(FlowControlEvent):  # type: ignore[misc]
     """Resuming keeps what is queued; a rebalance empties the queues by `clear`, before it seeks."""
@@ -117,6 +119,7 @@ class LosslessApp(faust.App):  # type: ignore[misc]
     """A Faust app with these windows closed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        header_names.install()
         super().__init__(*args, **options)
         self.flow_control = KeepingFlowControl()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from kafka import KafkaProducer
 from support.streams import RING, RNG, Streams, direct, inference, message, publish, revisions, thumb, until
 
 from pawl_shared.bus import Message
@@ -67,6 +68,24 @@ def test_any_order_repeats_late_and_broken_records_and_a_kill(kafka: str, stream
     assert len({r.id for r in orphans}) == 20
     assert all(not r.joined and r.reward is None and "too late" in r.reason for r in orphans)
     assert any("nonsense" in letter.reason for letter in dead_letters(bus))
+
+
+class Bytes(str):
+    """A header's name that goes out as bytes that are not UTF-8."""
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+def test_a_header_whose_name_is_no_text_stops_nothing(kafka: str, streams: Streams) -> None:
+    bus, answer = KafkaBus(kafka), inference(uuid.uuid4().hex)
+    producer = KafkaProducer(bootstrap_servers=kafka)
+    headers = [("ce_type", b"nonsense"), (Bytes("name"), b"content")]
+    producer.send(FEEDBACK.name, b"{}", answer.session.encode(), headers=headers).get(60)
+    producer.close()
+    publish(bus, message(answer), message(thumb(answer, 1, timedelta(minutes=1))))
+    until(lambda: any(r.rated for r in revisions(bus, {answer.session})), streams)
+    assert any(r"\xff\xfe" in letter.record_headers for letter in dead_letters(bus))
 
 
 def granted(of: InferenceLogged) -> Grant:
