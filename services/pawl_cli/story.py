@@ -85,5 +85,7 @@ def _deployment(event: e.DeploymentChanged) -> list[Line]:
         "rolled-back": (f"Rolled back to {short(event.champion.version)}.", "bad"),
         "paused": ("The loop is paused.", "plain"),
         "resumed": ("The loop goes on.", "plain"),
+        "pinned": (f"Pinned: {short(event.champion.version)} answers everybody until it is unpinned.", "plain"),
+        "unpinned": ("Canaries and promotions go on.", "plain"),
     }[event.change]
     return [Line("validator", text, mood), *[Line("validator", f"because {reason}") for reason in event.reasons]]

@@ -72,6 +72,7 @@ COMMANDS = Topic(
         e.RollbackCommand,
         e.RetrainCommand,
         e.PauseCommand,
+        e.PinCommand,
         e.RetryDeadLettersCommand,
     ),
 )

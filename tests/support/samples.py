@@ -100,6 +100,7 @@ SAMPLES: tuple[e.Event, ...] = (
     e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),
     e.RetrainCommand(**envelope(24), model=MODEL, who="ada"),
     e.PauseCommand(**envelope(25), model=MODEL, who="ada", paused=False),
+    e.PinCommand(**envelope(31), model=MODEL, who="ada", why="until the fair is over", version=ADAPTER),
     e.DeadLetter(
         **envelope(26), topic="pawl.feedback", partition=3, offset=9, service="streams", reason="not JSON",
         record_value="AA==",

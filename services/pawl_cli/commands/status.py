@@ -85,8 +85,9 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
     deployment = _last(events, e.DeploymentChanged)
     if deployment:
         challenger = deployment.challenger
+        pinned = ", pinned" if deployment.pinned else ""
         trial = f", challenger {short(challenger.version)} with {deployment.share:.0%}" if challenger else ""
-        console.print(f"[bold]{found['model']}[/]  champion {short(deployment.champion.version)}{trial} "
+        console.print(f"[bold]{found['model']}[/]  champion {short(deployment.champion.version)}{pinned}{trial} "
                       f"(revision {deployment.revision}, {deployment.change})")  # fmt: skip
     for name, url in found["urls"].items():
         console.print(f"  {name:<10} {url}")

@@ -68,7 +68,7 @@ class Deployed(NamedTuple):
 
 def remember(known: tuple[Deployed, ...], event: DeploymentChanged) -> tuple[Deployed, ...]:
     """The latest few that changed who answers."""
-    if event.change in ("paused", "resumed"):
+    if event.change in ("paused", "resumed", "unpinned"):
         return known
     return (*known, Deployed(event.id, event.time, event.revision, event.change))[-REMEMBERED:]
 

@@ -206,6 +206,10 @@ class TriggerPolicy(Triggers):
         update = {"run": None, "candidate": None, "ended": now, "rejections": 0, "rejected_rows": 0, "occasion": None}
         return state.model_copy(update=update)
 
+    def withdrawn(self, state: TriggerState, now: datetime) -> TriggerState:
+        """The candidate was taken off its trial, and nothing was found against it."""
+        return state.model_copy(update={"candidate": None, "ended": now, "occasion": _lasting(state)})
+
     def paused(self, state: TriggerState, why: str) -> TriggerState:
         """Somebody paused the loop, or resumed it (empty `why`), which also forgives the rejections so far."""
         return state.model_copy(update={"paused": why} if why else {"paused": "", "rejections": 0})

@@ -177,6 +177,10 @@ class WatchPolicy:
                 return self.trigger.validated(trigger, event.challenger.version)
             case "promoted":
                 return self.trigger.promoted(trigger, at)
+            case "pinned" if trigger.candidate == event.champion.version:
+                return self.trigger.promoted(trigger, at)
+            case "pinned" if trigger.candidate is not None:
+                return self.trigger.withdrawn(trigger, at)
             case "rolled-back" if trigger.candidate is not None:
                 return self.trigger.rejected(trigger, at)
             case "paused":

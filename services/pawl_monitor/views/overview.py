@@ -69,10 +69,11 @@ class Canary(BaseModel):
 
 
 class Served(BaseModel):
-    """Who answers."""
+    """Who answers. `pinned`: and stays, until somebody lifts the pin."""
 
     champion: str | None = None
     is_base: bool = True
+    pinned: bool = False
     challenger: str | None = None
     share: float = 0.0
     revision: int = 0
@@ -153,6 +154,7 @@ def served_of(deployment: Fact | None) -> Served:
     return Served(
         champion=value["champion"]["version"],
         is_base=value["champion"]["slot_file"] is None,
+        pinned=value.get("pinned") is not None,
         challenger=value["challenger"]["version"] if value["challenger"] else None,
         share=value["share"],
         revision=value["revision"],

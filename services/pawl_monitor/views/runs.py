@@ -141,9 +141,9 @@ def _deployed(runs: dict[str, Run], value: Fact, time: datetime) -> None:
         why = "; ".join(value["reasons"])
         if run.adapter == on_trial:
             update: Fact = {"status": "canary", "sentence": f"On trial with {value['share']:.0%} of the sessions."}
-        elif value["change"] == "promoted" and run.adapter == value["champion"]["version"]:
+        elif value["change"] in ("promoted", "pinned") and run.adapter == value["champion"]["version"]:
             update = {"status": "promoted", "sentence": why or "Promoted."}
-        elif value["change"] == "rolled-back" and run.status == "canary":
+        elif run.status == "canary":  # rolled back, or taken off its trial by whatever else serves now
             update = {"status": "rolled-back", "sentence": why or "Rolled back."}
         else:
             continue

@@ -98,6 +98,8 @@ def _deployed(value: Fact) -> tuple[Tone, str]:
             return "good", f"Version {champion} promoted.{because}"
         case "rolled-back":
             return "bad", f"Rolled back to {champion}.{because}"
+        case "pinned":
+            return "plain", f"Pinned to {champion}: no candidate is tried.{because}"
         case change:
             return "plain", f"Deployment {change}.{because}"
 

@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pawl_shared.events import DeployedVersion, Stage
 from pawl_validator.domain.canary import Decision
 
-Kind = Literal["registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed"]
+Kind = Literal["registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned"]
 
-HISTORY = 20  # earlier champions that are kept as rollback targets
+HISTORY = 20  # earlier champions that are kept as rollback targets, and candidates that were taken away unharmed
+
+NO_REASON = "no reason given"
 
 
 class Frozen(BaseModel):
@@ -35,7 +37,13 @@ class Waiting(Frozen):
 
 
 class Deployment(Frozen):
-    """The state of one model; `history` holds earlier champions, the latest last."""
+    """The state of one model.
+
+    Args:
+        pinned: the champion, when the model is to stay on it.
+        history: earlier champions, the latest last.
+        withdrawn: candidates that passed the gates and whose canary ended without a verdict against them.
+    """
 
     model: str
     revision: int = Field(ge=1)
@@ -44,7 +52,9 @@ class Deployment(Frozen):
     share: float = Field(0.0, ge=0, le=1)
     canary: UUID | None = None
     paused: bool = False
+    pinned: str | None = None
     history: tuple[DeployedVersion, ...] = ()
+    withdrawn: tuple[DeployedVersion, ...] = ()
     queue: tuple[Waiting, ...] = ()
 
 
@@ -76,7 +86,7 @@ def register(model: str, now: Deployment | None, base: DeployedVersion, who: str
     stages += [(waiting.served.version, "retired") for waiting in now.queue]
     if now.challenger:
         stages.append((now.challenger.version, "retired"))
-    changed = _revise(now, champion=base, queue=(), **_NO_CANARY, history=_remember(now))
+    changed = _revise(now, champion=base, pinned=None, queue=(), withdrawn=(), **_NO_CANARY, history=_remember(now))
     reason = f"base {base.version[:12]} replaces {now.champion.version[:12]}; adapters of the old base cannot be served"
     return Change(deployment=changed, kind="registered", who=who, reasons=(reason,), stages=tuple(stages))
 
@@ -89,8 +99,8 @@ def enqueue(now: Deployment, candidate: Waiting) -> Deployment:
 
 
 def start_next(now: Deployment, canary: UUID, share: float) -> Change | None:
-    """Make the first of the queue the challenger; None when there is none, one is running, or the model is paused."""
-    if not now.queue or now.challenger is not None or now.paused:
+    """Make the first of the queue the challenger; None: there is none, one is running, or the model is held."""
+    if not now.queue or now.challenger is not None or now.paused or now.pinned is not None:
         return None
     first = now.queue[0].served
     changed = _revise(now, challenger=first, share=share, canary=canary, queue=now.queue[1:])
@@ -118,33 +128,53 @@ def conclude(now: Deployment, decision: Decision) -> Change | None:
 
 
 def promote(now: Deployment, version: str, who: str, why: str) -> Change:
-    """A person's promotion of the challenger, of a candidate in the queue, or of an earlier champion."""
-    known = {served.version: served for served in (*now.history, *(w.served for w in now.queue))}
-    if now.challenger:
-        known[now.challenger.version] = now.challenger
+    """A person's promotion of the challenger, of a candidate that passed the gates, or of an earlier champion."""
     if version == now.champion.version:
         raise RefusedError(f"{version[:12]} already is the champion")
-    if version not in known:
-        raise RefusedError(f"{version[:12]} has not passed the gates for this base: only versions that did can serve")
-    return _promote(now, known[version], (f"promoted by {who}: {why or 'no reason given'}",), who, {})
+    if now.pinned is not None:
+        raise RefusedError(f"{now.model} is pinned to {now.pinned[:12]}: `pawl unpin` first, or pin {version[:12]}")
+    return _promote(now, _find(now, version), (f"promoted by {who}: {why or NO_REASON}",), who, {})
 
 
 def rollback(now: Deployment, who: str, why: str) -> Change:
-    """Take the challenger away when a canary runs, else bring the previous champion back."""
-    reason = f"rolled back by {who}: {why or 'no reason given'}"
+    """Take the challenger away when a canary runs, else bring the previous champion back. A pin moves along."""
+    reason = f"rolled back by {who}: {why or NO_REASON}"
     if now.challenger is not None:
         return _withdraw(now, now.challenger, (reason,), who, "rejected", {})
     if not now.history:
         raise RefusedError("there is no earlier champion to go back to")
     back = now.history[-1]
-    changed = _revise(now, champion=back, history=now.history[:-1])
+    # What was champion twice is no target any more, once it is rejected.
+    targets = tuple(served for served in now.history[:-1] if served.version != now.champion.version)
+    pinned = now.pinned and back.version
+    changed = _revise(now, champion=back, pinned=pinned, history=targets)
     return Change(
         deployment=changed,
         kind="rolled-back",
         who=who,
-        reasons=(reason, f"{back.version[:12]} is champion again"),
+        reasons=(reason, f"{back.version[:12]} is champion again" + (", and pinned" if pinned else "")),
         stages=((now.champion.version, "rejected"), (back.version, "champion")),
     )
+
+
+def pin(now: Deployment, version: str | None, who: str, why: str) -> Change:
+    """Serve this version and stay on it, which ends a canary that runs; None lifts the pin."""
+    if version is None:
+        if now.pinned is None:
+            raise RefusedError(f"{now.model} is not pinned")
+        reason = f"unpinned by {who}: {why or NO_REASON}"
+        return Change(deployment=_revise(now, pinned=None), kind="unpinned", who=who, reasons=(reason,))
+    if version == now.pinned:
+        raise RefusedError(f"{now.model} is pinned to {version[:12]} already")
+    reasons = (f"pinned by {who}: {why or NO_REASON}",)
+    if version != now.champion.version:
+        change = _promote(now, _find(now, version), reasons, who, {})
+        return change.model_copy(
+            update={"kind": "pinned", "deployment": change.deployment.model_copy(update={"pinned": version})}
+        )
+    changed = _revise(now, pinned=version, withdrawn=_shelved(now, version), **_NO_CANARY)
+    stages: tuple[tuple[str, Stage], ...] = ((now.challenger.version, "retired"),) if now.challenger else ()
+    return Change(deployment=changed, kind="pinned", who=who, reasons=reasons, stages=stages)
 
 
 def pause(now: Deployment, paused: bool, who: str, why: str) -> Change | None:
@@ -152,7 +182,7 @@ def pause(now: Deployment, paused: bool, who: str, why: str) -> Change | None:
     if now.paused == paused:
         return None
     kind: Kind = "paused" if paused else "resumed"
-    reason = f"{kind} by {who}: {why or 'no reason given'}"
+    reason = f"{kind} by {who}: {why or NO_REASON}"
     return Change(deployment=_revise(now, paused=paused), kind=kind, who=who, reasons=(reason,))
 
 
@@ -184,6 +214,23 @@ def _revise(now: Deployment, **update: object) -> Deployment:
     return now.model_copy(update={"revision": now.revision + 1, **update})
 
 
+def _find(now: Deployment, version: str) -> DeployedVersion:
+    """A version that may serve. Raises RefusedError."""
+    queued = [waiting.served for waiting in now.queue]
+    trial = [now.challenger] if now.challenger else []
+    for served in (*trial, *queued, *reversed(now.history), *now.withdrawn):
+        if served.version == version:
+            return served
+    raise RefusedError(f"{version[:12]} has not passed the gates for this base: only versions that did can serve")
+
+
+def _shelved(now: Deployment, champion: str) -> tuple[DeployedVersion, ...]:
+    """What may be promoted later, once this is champion and the challenger is not on trial any more."""
+    kept = {served.version: served for served in (*now.withdrawn, *([now.challenger] if now.challenger else ()))}
+    kept.pop(champion, None)
+    return tuple(kept.values())[-HISTORY:]
+
+
 def _remember(now: Deployment) -> tuple[DeployedVersion, ...]:
     return (*now.history, now.champion)[-HISTORY:]
 
@@ -201,6 +248,7 @@ def _promote(
         champion=served,
         history=_remember(now),
         queue=tuple(w for w in now.queue if w.served.version != served.version),
+        withdrawn=_shelved(now, served.version),
         **_NO_CANARY,
     )
     return Change(deployment=changed, kind="promoted", reasons=reasons, who=who, numbers=numbers, stages=tuple(stages))
@@ -214,8 +262,9 @@ def _withdraw(
     stage: Stage,
     numbers: dict[str, float],
 ) -> Change:
+    withdrawn = now.withdrawn if stage == "rejected" else _shelved(now, now.champion.version)
     return Change(
-        deployment=_revise(now, **_NO_CANARY),
+        deployment=_revise(now, withdrawn=withdrawn, **_NO_CANARY),
         kind="rolled-back",
         reasons=reasons,
         who=who,

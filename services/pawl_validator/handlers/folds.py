@@ -17,6 +17,8 @@ from pawl_shared.stores.port import Effect
 from pawl_validator.domain import canary, deployment
 from pawl_validator.domain import statistics as st
 from pawl_validator.domain.deployment import RefusedError, Waiting
+from pawl_validator.handlers import commands
+from pawl_validator.handlers.commands import DeploymentCommand
 from pawl_validator.handlers.state import Draft, ModelState, Trial
 
 REGISTER = "register"
@@ -70,7 +72,7 @@ class DeploymentFold:
                 self._observed(draft, event)
             case e.Tick():
                 self._ticked(draft)
-            case e.PromoteCommand() | e.RollbackCommand() | e.PauseCommand() as event:
+            case e.PromoteCommand() | e.RollbackCommand() | e.PauseCommand() | e.PinCommand() as event:
                 self._commanded(draft, event)
         return Step(draft.state, events=tuple(draft.events), effects=tuple(effects))
 
@@ -192,6 +194,8 @@ class DeploymentFold:
         now = draft.state.deployment
         if now is not None and now.canary is not None:
             self._conclude(draft, canary.decide(self._trying(draft.state), draft.state.canary, draft.at))
+        else:
+            self._start_next(draft)
 
     def _conclude(self, draft: Draft, decision: canary.Decision) -> None:
         assert draft.state.deployment is not None, "a canary belongs to a deployment"
@@ -223,20 +227,13 @@ class DeploymentFold:
 
     # ------------------------------------------------------------ commands
 
-    def _commanded(self, draft: Draft, event: e.PromoteCommand | e.RollbackCommand | e.PauseCommand) -> None:
-        """A command that cannot be followed raises RefusedError, and ends with that reason in pawl.dead-letters."""
-        now = draft.state.deployment
-        if now is None:
-            raise RefusedError(f"nothing is deployed as {event.model}: register a base first")
-        match event:
-            case e.PromoteCommand():
-                change: deployment.Change | None = deployment.promote(now, event.version, event.who, event.why)
-            case e.RollbackCommand():
-                change = deployment.rollback(now, event.who, event.why)
-            case e.PauseCommand():
-                change = deployment.pause(now, event.paused, event.who, event.why)
-        if change is not None:
-            draft.apply(change)
+    def _commanded(self, draft: Draft, event: DeploymentCommand) -> None:
+        change = commands.decide(draft.state, event)
+        if change is None:
+            return
+        draft.apply(change)
+        # What is forced finds nobody who would watch another canary; the next Tick begins it.
+        if not (isinstance(event, e.RollbackCommand) and event.forced is not None):
             self._start_next(draft)
 
 

@@ -112,6 +112,7 @@ class Draft:
                 numbers=change.numbers,
                 who=change.who,
                 policy=digest,
+                pinned=now.pinned,
             )
         )
         for version, stage in change.stages:

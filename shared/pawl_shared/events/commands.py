@@ -50,6 +50,20 @@ class PromoteCommand(Command):
 class RollbackCommand(Command):
     TYPE = "pawl.command.rollback.v1"
 
+    forced: dict[str, int] | None = Field(
+        default=None,
+        description="carried out in the validator's place, after all that it had handled: everything before these "
+        "offsets, by topic/partition; none: the validator carries it out itself",
+    )
+
+
+class PinCommand(Command):
+    """The model stays on one version: no canary, no promotion, until the pin is lifted. Training goes on."""
+
+    TYPE = "pawl.command.pin.v1"
+
+    version: Digest | None = Field(default=None, description="to serve; none: the pin is lifted")
+
 
 class RetrainCommand(Command):
     TYPE = "pawl.command.retrain.v1"

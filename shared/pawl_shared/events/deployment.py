@@ -72,11 +72,14 @@ class DeploymentChanged(Event):
     challenger: DeployedVersion | None = None
     share: Fraction = 0.0
     canary: UUID | None = None
-    change: Literal["registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed"]
+    change: Literal[
+        "registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned"
+    ]
     reasons: tuple[str, ...] = ()
     numbers: dict[str, Finite] = Field(default_factory=dict)
     who: str = "pawl"
     policy: PolicyDigest = None
+    pinned: Digest | None = Field(default=None, description="the champion, when the model is to stay on it")
 
 
 class CanaryObserved(Event):

@@ -142,8 +142,34 @@ def test_a_command_that_cannot_be_followed_ends_in_the_dead_letters_with_its_rea
     world.command(e.PromoteCommand, version=version(7))
     reasons = [letter.reason for letter in world.events(e.DeadLetter)]
     assert "no earlier champion" in reasons[0]
-    assert "not passed the gates" in reasons[1]
+    assert "has no version 000000000000" in reasons[1]
+    world.train(UNSOUND)
+    for command in (e.PromoteCommand, e.PinCommand):
+        world.command(command, version=UNSOUND)
+        assert "was rejected" in world.events(e.DeadLetter)[-1].reason
     assert world.changes == ["registered"]
+
+
+def test_a_pinned_model_keeps_its_candidates_waiting_until_it_is_unpinned() -> None:
+    world = registered()
+    world.command(e.PinCommand, version=BASE)
+    world.train(GOOD)
+    world.tick(hours=1)
+    assert world.changes == ["registered", "pinned"]
+    assert world.deployment.pinned == BASE
+    world.command(e.PinCommand)
+    assert world.changes == ["registered", "pinned", "unpinned", "canary"]
+    assert world.deployment.pinned is None
+
+
+def test_a_forced_rollback_begins_no_canary_and_the_next_tick_does() -> None:
+    world = registered()
+    world.train(GOOD, 1)
+    world.train(HARMFUL, 2)
+    world.command(e.RollbackCommand, forced={})
+    assert world.changes == ["registered", "canary", "rolled-back"]
+    world.tick(hours=1)
+    assert world.changes == ["registered", "canary", "rolled-back", "canary"]
 
 
 def test_a_paused_model_keeps_its_candidates_waiting() -> None:

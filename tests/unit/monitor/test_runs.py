@@ -35,3 +35,16 @@ def test_progress_of_the_gates_leaves_a_trained_run_trained() -> None:
 def test_progress_that_comes_late_changes_nothing() -> None:
     story = [record(e.RetrainRequested, 0), record(e.AdapterTrained, 1), record(e.CandidateRejected, 2)]
     assert run_after(*story, record(e.TrainingProgressed, 3)).status == "rejected"
+
+
+def test_what_is_taken_off_its_trial_is_over_and_what_is_pinned_serves() -> None:
+    canary = record(e.DeploymentChanged, 2)
+    adapter = canary["value"]["challenger"]
+    story = [record(e.RetrainRequested, 0), record(e.AdapterTrained, 1), canary]
+    story[1]["value"]["adapter"] = adapter["version"]
+    assert run_after(*story).status == "canary"
+    base = {**canary["value"], "challenger": None, "change": "pinned", "revision": 3}
+    off = {**canary, "time": WHEN + timedelta(seconds=3), "value": base}
+    assert run_after(*story, off).status == "rolled-back"
+    off["value"] = {**base, "champion": adapter}
+    assert run_after(*story, off).status == "promoted"

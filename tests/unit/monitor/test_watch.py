@@ -133,6 +133,15 @@ def test_a_rollback_counts_as_a_refused_candidate() -> None:
     assert state.trigger.occasion is not None
 
 
+@pytest.mark.parametrize("pinned", [BASE, NEW])
+def test_a_pin_takes_the_candidate_off_its_trial_and_blames_it_for_nothing(pinned: str) -> None:
+    state, _ = drifted()
+    state = POLICY.deployed(state, deployment(2, BASE, "canary", NEW), START)
+    state = POLICY.deployed(state, deployment(3, pinned, "pinned"), START)
+    assert (state.trigger.rejections, state.trigger.candidate) == (0, None)
+    assert (state.trigger.occasion is None) == (pinned == NEW)
+
+
 def test_state_survives_json() -> None:
     state, _ = drifted()
     assert Watched.model_validate_json(state.model_dump_json()) == state
