@@ -42,11 +42,21 @@ def tell(event: e.Event) -> list[Line]:
             return [head, *[_gate(gate) for gate in event.gates]]
         case e.DeploymentChanged():
             return _deployment(event)
+        case e.ApprovalChanged():
+            return [_approval(event)]
         case e.ConfigureModelCommand():
             why = f": {event.why}" if event.why else "."
             return [Line(event.who, f"Policy {short(event.digest)} is valid from now on{why}")]
         case _:
             return []
+
+
+def _approval(event: e.ApprovalChanged) -> Line:
+    because = "; ".join(event.reasons)
+    if event.state == "requested":
+        return Line("validator", f"{short(event.version)} waits for approval of its {event.step}: {because}.")
+    mood = {"approved": "good", "rejected": "bad"}.get(event.state, "plain")
+    return Line(event.who, f"The {event.step} of {short(event.version)} is {event.state}: {because}", mood)
 
 
 def _drift(event: e.DriftDetected) -> list[Line]:

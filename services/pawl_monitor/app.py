@@ -8,11 +8,13 @@ from pawl_monitor import routes
 from pawl_monitor.console.pages import Pages
 from pawl_monitor.counting import Counting
 from pawl_monitor.domain.sessions import SessionPolicy
+from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.alerts import ALERT, AlertFold, SendAlert
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
+from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
@@ -72,6 +74,7 @@ def build(
         (
             SessionFold(SessionPolicy(gap=settings.session_gap), source),
             WatchFold(policy, source),
+            VersionFold(VersionPolicy(), source),
             RecordFold(),
             *((AlertFold(settings.alert_rules),) if settings.alert_url else ()),
         ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ import duckdb
 from pawl_monitor import as_of, rollups
 from pawl_monitor.as_of import Moment
 from pawl_monitor.domain.watch import Watched
-from pawl_shared.events import DeploymentChanged
+from pawl_shared.events import DeploymentChanged, VersionObserved
 from pawl_shared.topics import EVIDENCE
 
 Fact = dict[str, Any]
@@ -79,6 +79,10 @@ SELECT hour, version, arm, answers, rated, reward, with_feedback, prompt_tokens,
 FROM {source} WHERE model = $model AND hour >= $since
 """
 USAGE_KEY = ("hour", "version", "arm")
+LIVE_SQL = """
+SELECT * FROM records WHERE model = ? AND type = ?
+QUALIFY row_number() OVER (PARTITION BY value ->> '$.version' ORDER BY position DESC) = 1 ORDER BY position
+"""
 
 
 class Cursors:
@@ -162,11 +166,20 @@ class Reader:
         """The detector after each of the latest sessions, oldest first."""
         return self._facts(DETECTOR_SQL, [model, limit])
 
-    def records(self, model: str, types: tuple[str, ...] = (), limit: int = 500) -> list[Fact]:
-        """The latest control events, newest first; `value` is the event's JSON as a dictionary."""
+    def records(
+        self, model: str, types: tuple[str, ...] = (), limit: int = 500, without: Collection[str] = ()
+    ) -> list[Fact]:
+        """The latest control events (of these types, or of all but some), newest first; `value` is the event's JSON as
+        a dictionary."""
         among = f" AND type IN ({', '.join('?' * len(types))})" if types else ""
+        among += f" AND type NOT IN ({', '.join('?' * len(without))})" if without else ""
         sql = f"SELECT * FROM records WHERE model = ?{among} ORDER BY time DESC, event_id LIMIT ?"  # noqa: S608
-        found = self._facts(sql, [model, *types, limit])
+        found = self._facts(sql, [model, *types, *without, limit])
+        return [{**row, "value": json.loads(row["value"])} for row in found]
+
+    def live(self, model: str) -> list[Fact]:
+        """The latest VersionObserved of each version."""
+        found = self._facts(LIVE_SQL, [model, VersionObserved.TYPE])
         return [{**row, "value": json.loads(row["value"])} for row in found]
 
     def replicas(self) -> list[Fact]:

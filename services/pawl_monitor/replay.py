@@ -1,4 +1,5 @@
-"""`python -m pawl_monitor.replay`: alarms and requests for training, decided again from the log (see `pawl replay`)."""
+"""`python -m pawl_monitor.replay`: alarms, versions' live figures and requests for training, decided again from the log
+(see `pawl replay`)."""
 
 from __future__ import annotations
 
@@ -9,19 +10,21 @@ from uuid import UUID
 
 from pawl_monitor import datasets
 from pawl_monitor.app import SERVICE
+from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WEIGH, WatchFold, Weighing
 from pawl_monitor.handlers.retrain import request_id, retrain_request
+from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.errors import ArtifactError
-from pawl_shared.events import DriftDetected, DriftResolved, Event, RetrainRequested
+from pawl_shared.events import DriftDetected, DriftResolved, Event, RetrainRequested, VersionObserved
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.replay import Comparison, Difference, Plan, Progress, logged, main, replay
 from pawl_shared.stores.port import Effect
 
-DECIDED = (DriftDetected, DriftResolved)
+DECIDED = (DriftDetected, DriftResolved, VersionObserved)
 # What only the data set can tell.
 COUNTED = ("counts", "reasons")
 
@@ -103,7 +106,8 @@ def _different(request: RetrainRequested, what: str) -> Difference:
 
 def report(settings: MonitorSettings, bus: Bus, artifacts: ArtifactStore, progress: Progress) -> dict[str, Any]:
     """What the monitor decided, beside what the same folds decide from the log."""
-    plan = Plan(SERVICE, (WatchFold(WatchPolicy(), SERVICE),), DECIDED, settings.kept_seen)
+    folds = (WatchFold(WatchPolicy(), SERVICE), VersionFold(VersionPolicy(), SERVICE))
+    plan = Plan(SERVICE, folds, DECIDED, settings.kept_seen)
     requests = Requests(logged(bus, (RetrainRequested,)).values(), StoredSnapshots(artifacts))
     return replay(bus, plan, requests, progress)
 

@@ -26,7 +26,7 @@ from pawl_monitor.views.lineage import Lineage
 from pawl_monitor.views.overview import Overview
 from pawl_monitor.views.runs import Run
 from pawl_monitor.views.usage import usage_of
-from pawl_shared import events as e
+from pawl_monitor.views.versions import Version
 from pawl_shared.clock import Clock
 from pawl_shared.errors import KeysUnreadableError
 from pawl_shared.service import Health
@@ -181,10 +181,9 @@ def _add_loop(app: FastAPI, gather: Gather, clock: Clock) -> None:
             for row in gather.deployments(_chosen(gather, model))
         ]
 
-    @app.get("/api/versions", summary="Registered versions, the latest first")
-    def versions(model: Model = "") -> list[Fact]:
-        found = gather.reader.records(_chosen(gather, model), (e.ModelRegistered.TYPE,))
-        return [{"time": row["time"], **row["value"]} for row in found]
+    @app.get("/api/versions", summary="Versions: registration, stages, live figures; the latest that moved first")
+    def versions(model: Model = "") -> list[Version]:
+        return gather.versions(_chosen(gather, model))
 
     @app.get("/api/datasets", summary="Data sets that were frozen, the latest first")
     def datasets(model: Model = "") -> list[Fact]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field
 
@@ -131,7 +132,7 @@ class Probes(Section):
 
 
 class Canary(Section):
-    """Levels and limits of one canary; fixed while it runs."""
+    """Levels and limits of one canary, fixed while it runs; and who must agree, which is valid at once."""
 
     share: Share = Field(default=0.1, description="part of the sessions that the challenger answers at first")
     steps: tuple[Share, ...] = Field(
@@ -154,6 +155,9 @@ class Canary(Section):
     limit_sessions: int = Field(default=20_000, gt=0, description="rated sessions after which an undecided canary ends")
     limit_hours: float = Field(
         default=336.0, gt=0, le=87_600, description="hours of event time after which an undecided canary ends"
+    )
+    approval: Literal["none", "canary", "promotion", "both"] = Field(
+        default="none", description="before what a person must approve (`pawl approve`): its canary, its promotion"
     )
 
 

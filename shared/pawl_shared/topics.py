@@ -58,7 +58,7 @@ CANDIDATES = Topic(
 MODELS = Topic(
     "pawl.models",
     "the registry: versions, their stages, how they do live",
-    (e.ModelRegistered, e.StageChanged, e.VersionObserved, e.CanaryObserved),
+    (e.ModelRegistered, e.StageChanged, e.ApprovalChanged, e.VersionObserved, e.CanaryObserved),
 )
 DEPLOYMENTS = Topic("pawl.deployments", "who serves: history and audit, not compacted", (e.DeploymentChanged,))
 REPLICAS = Topic("pawl.replicas", "where each replica is", (e.ReplicaReported,), compacted=True)
@@ -69,6 +69,7 @@ COMMANDS = Topic(
         e.RegisterModelCommand,
         e.ConfigureModelCommand,
         e.PromoteCommand,
+        e.ApproveCommand,
         e.RollbackCommand,
         e.RetrainCommand,
         e.PauseCommand,

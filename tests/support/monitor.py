@@ -14,10 +14,12 @@ from pawl_monitor.counting import Counting
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
+from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.texts import Texts
 from pawl_shared import events as e
@@ -219,6 +221,7 @@ class World:
         folds = (
             SessionFold(SessionPolicy(gap=GAP), "test"),
             WatchFold(self.policy, "test"),
+            VersionFold(VersionPolicy(), "test"),
             RecordFold(),
         )
         pace = Pace(poll=0, sleep=lambda _: None, pool=Nobody)

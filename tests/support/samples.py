@@ -79,6 +79,10 @@ SAMPLES: tuple[e.Event, ...] = (
     ),
     e.StageChanged(**envelope(16), model=MODEL, version=ADAPTER, before="canary", stage="champion", reasons=("won",)),
     e.VersionObserved(**envelope(17), model=MODEL, version=BASE, approval=RATE, seconds={"p50": 0.4}),
+    e.ApprovalChanged(
+        **envelope(32), model=MODEL, version=ADAPTER, step="canary", state="requested", run=uid(8), report=REPORT,
+        reasons=("every gate passed",),
+    ),
     e.DeploymentChanged(
         **envelope(18), model=MODEL, revision=2, champion=VERSION,
         challenger=e.DeployedVersion(version=ADAPTER, base=BASE, graph=GRAPH, slot_file=SLOTS), share=0.5,
@@ -97,6 +101,7 @@ SAMPLES: tuple[e.Event, ...] = (
         **envelope(30), model=MODEL, who="ada", why="more canary", policy=POLICY, digest=POLICY.digest
     ),
     e.PromoteCommand(**envelope(22), model=MODEL, who="ada", why="looks good", version=ADAPTER),
+    e.ApproveCommand(**envelope(33), model=MODEL, who="ada", why="read 20 answers", version=ADAPTER, verdict="reject"),
     e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),
     e.RetrainCommand(**envelope(24), model=MODEL, who="ada"),
     e.PauseCommand(**envelope(25), model=MODEL, who="ada", paused=False),

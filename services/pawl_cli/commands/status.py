@@ -75,7 +75,31 @@ def summary(events: Sequence[e.Event]) -> dict[str, Any]:
         "run": _plain(request) if request and request.id not in over else None,
         "progress": _plain(_last(events, e.TrainingProgressed)) if request and request.id not in over else None,
         "canary": _plain(canary) if canary and deployment and deployment.canary == canary.canary else None,
+        "live": [_plain(event) for event in live(events, deployment)],
+        "waiting": [_plain(event) for event in waiting(events)],
     }
+
+
+def live(events: Sequence[e.Event], deployment: e.DeploymentChanged | None) -> list[e.VersionObserved]:
+    """The latest figures of the versions that serve, champion first."""
+    latest = {event.version: event for event in events if isinstance(event, e.VersionObserved)}
+    served = [each.version for each in (deployment.champion, deployment.challenger) if each] if deployment else []
+    return [latest[version] for version in served if version in latest]
+
+
+def waiting(events: Sequence[e.Event]) -> list[e.ApprovalChanged]:
+    """What waits for a person's approval."""
+    latest = {(event.version, event.step): event for event in events if isinstance(event, e.ApprovalChanged)}
+    return [event for event in latest.values() if event.state == "requested"]
+
+
+def live_words(event: e.VersionObserved) -> str:
+    """How a version does, in a line."""
+    rate, share = event.approval, event.rated_share
+    approval = f"approval {rate.point:.0%} ({rate.low:.0%} to {rate.high:.0%})" if rate.n else "nobody rated"
+    rated = f", {share.point:.0%} of {event.sessions:,} sessions rated" if share else ""
+    times = "p50 {p50:.2f} s, p95 {p95:.2f} s".format(**event.seconds) if {"p50", "p95"} <= event.seconds.keys() else ""
+    return f"{short(event.version)}  {approval}{rated}" + (f", {times}" if times else "")
 
 
 def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
@@ -91,6 +115,11 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
                       f"(revision {deployment.revision}, {deployment.change})")  # fmt: skip
     for name, url in found["urls"].items():
         console.print(f"  {name:<10} {url}")
+    for event in live(events, deployment):
+        console.print(f"Live       {live_words(event)}")
+    for asked in waiting(events):
+        console.print(f"Waits      {short(asked.version)} for approval of its {asked.step}: "
+                      f"`pawl approve {short(asked.version)} --why …` or `pawl reject`", style="bold")  # fmt: skip
     if found["canary"] and (canary := _last(events, e.CanaryObserved)):
         console.print(f"Canary     {canary_words(canary)}")
     if found["progress"]:

@@ -16,7 +16,8 @@ from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
 from pawl_monitor.views.runs import RUN_TYPES, Run, runs_of
-from pawl_monitor.views.story import story_of
+from pawl_monitor.views.story import UNTOLD, story_of
+from pawl_monitor.views.versions import VERSION_TYPES, Version, versions_of
 from pawl_shared import events as e
 from pawl_shared.errors import KeysUnreadableError
 
@@ -63,7 +64,8 @@ class Gather:
             run=run,
             canary=canary,
             replicas=o.replicas_of(self.reader.replicas(), model),
-            story=story_of(self.reader.records(model, limit=200)),
+            versions=self.versions(model),
+            story=story_of(self.reader.records(model, limit=200, without=UNTOLD)),
             chart=self.chart(model, alarms),
         )
 
@@ -78,6 +80,10 @@ class Gather:
     def runs(self, model: str) -> list[Run]:
         """The latest runs, the newest first."""
         return runs_of(self.reader.records(model, RUN_TYPES, 2000))
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions with their stages and live figures, the latest that moved first."""
+        return versions_of(self.reader.records(model, VERSION_TYPES, 5000), self.reader.live(model))
 
     def deployments(self, model: str) -> list[Fact]:
         """Deployments, the highest revision first."""

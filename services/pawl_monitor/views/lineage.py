@@ -11,6 +11,7 @@ from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, alarms_of
 from pawl_monitor.views.runs import RUN_TYPES, runs_of
+from pawl_monitor.views.versions import VERSION_TYPES, Version, versions_of
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.errors import ArtifactError
@@ -35,9 +36,16 @@ class Lineage:
     def version(self, model: str, version: str) -> Fact:
         """A version's history. A base model has none but its registration."""
         runs = runs_of(self._reader.records(model, RUN_TYPES, 5000))
-        registered = self._registered(model, version)
         run = next((run for run in runs if run.adapter == version), None)
-        known: Fact = {"version": version, "kind": "base" if run is None else "adapter", "registered": registered}
+        seen = versions_of(self._reader.records(model, VERSION_TYPES, 5000), self._reader.live(model))
+        here = next((each for each in seen if each.version == version), Version(version=version))
+        known: Fact = {
+            "version": version,
+            "kind": "base" if run is None else "adapter",
+            "registered": here.registered,
+            "live": here.live.model_dump(mode="json") if here.live else None,
+            "history": [move.model_dump(mode="json") for move in here.history],
+        }
         if run is None:
             return known
         alarms = {alarm.alarm: alarm for alarm in alarms_of(self._reader.records(model, ALARM_TYPES))}
@@ -75,10 +83,6 @@ class Lineage:
             "feedback_ids": [identity for line in train for identity in line["feedback_ids"]],
             "examples": [{name: line[name] for name in names} for line in train[:EXAMPLES]],
         }
-
-    def _registered(self, model: str, version: str) -> Fact | None:
-        records = self._reader.records(model, (e.ModelRegistered.TYPE,))
-        return next((r["value"] | {"time": r["time"]} for r in records if r["value"]["version"] == version), None)
 
     def _deployments(self, model: str, version: str) -> list[Fact]:
         found = self._reader.records(model, (e.DeploymentChanged.TYPE,))

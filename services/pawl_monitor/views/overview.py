@@ -14,6 +14,7 @@ from pawl_monitor.views.alarms import Alarm, Rate
 from pawl_monitor.views.charts import Chart
 from pawl_monitor.views.runs import Run
 from pawl_monitor.views.story import Line, short
+from pawl_monitor.views.versions import Version
 
 Fact = dict[str, Any]
 Phase = Literal["empty", "learning", "steady", "drifted", "training", "validating", "canary", "paused"]
@@ -106,6 +107,7 @@ class Overview(BaseModel):
     run: Run | None
     canary: Canary | None
     replicas: list[Replica]
+    versions: list[Version]
     story: list[Line]
     chart: Chart
 

@@ -71,6 +71,8 @@ def tell(kind: str, value: Fact) -> tuple[Tone, str]:
             return _deployed(value)
         case e.StageChanged.TYPE:
             return "plain", f"Version {short(value['version'])} is now {value['stage']}."
+        case e.ApprovalChanged.TYPE:
+            return _approval(value)
         case e.ConfigureModelCommand.TYPE:
             why = f": {value['why']}" if value["why"] else "."
             return "plain", f"Policy {short(value['digest'])} is valid, applied by {value['who']}{why}"
@@ -102,6 +104,14 @@ def _deployed(value: Fact) -> tuple[Tone, str]:
             return "plain", f"Pinned to {champion}: no candidate is tried.{because}"
         case change:
             return "plain", f"Deployment {change}.{because}"
+
+
+def _approval(value: Fact) -> tuple[Tone, str]:
+    version, because = short(value["version"]), "; ".join(value["reasons"])
+    if value["state"] == "requested":
+        return "plain", f"Version {version} waits for a person's approval of its {value['step']}: {because}."
+    tone: Tone = "good" if value["state"] == "approved" else "bad" if value["state"] == "rejected" else "plain"
+    return tone, f"The {value['step']} of version {version} is {value['state']}: {because}."
 
 
 def _name(kind: str) -> str:

@@ -6,28 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pawl_monitor.domain.intervals import estimate
+from pawl_monitor.domain.quantiles import quantile
 
 Fact = dict[str, Any]
-BUCKETS_PER_DOUBLING = 8
 
 
 def usage_of(rows: Sequence[Fact]) -> list[Fact]:
     """Rows of the rollup with rates and quantiles instead of sums and histograms."""
     return [_hour(row) for row in rows]
-
-
-def quantile(counts: Mapping[int, int], share: float) -> float | None:
-    """The quantile of a histogram of floor(8 log2(x)), at most 4.5 % off; None when it is empty.
-
-    The idea is DDSketch's (Masson, Rim, Lee, VLDB 2019): buckets that grow by a constant factor bound the relative
-    error, and their counts add up.
-    """
-    total, before = sum(counts.values()), 0
-    for bucket in sorted(counts):
-        before += counts[bucket]
-        if before >= share * total:
-            return float(2 ** ((bucket + 0.5) / BUCKETS_PER_DOUBLING))
-    return None
 
 
 def _hour(row: Fact) -> Fact:

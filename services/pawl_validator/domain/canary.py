@@ -29,7 +29,7 @@ LEAST = 10  # nor before so many rated sessions of the challenger
 
 
 class CanaryPolicy(BaseModel):
-    """Levels and limits of one canary; fixed while it runs."""
+    """Levels and limits of one canary, fixed while it runs; and who must agree, which is valid at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,6 +49,9 @@ class CanaryPolicy(BaseModel):
     guard_slack: float = Field(0.05, ge=0, lt=1, description="how much more of each kind of bad answer is no harm")
     limit_sessions: int = Field(20_000, gt=0, description="rated sessions after which an undecided canary ends")
     limit_hours: float = Field(336.0, gt=0, description="hours of event time after which an undecided canary ends")
+    approval: Literal["none", "canary", "promotion", "both"] = Field(
+        "none", description="before what a person must approve: its canary, its promotion"
+    )
     prior_rate: float = Field(0.5, ge=0, le=1, description="guess of the common approval; moves speed, not validity")
     prior_weight: float = Field(4.0, gt=0, description="sessions that this guess is worth")
 

@@ -238,7 +238,7 @@ class DeploymentFold:
 
 
 # Our own output on topics that we read: nothing follows from it.
-_UNREAD = (e.StageChanged, e.VersionObserved, e.CanaryObserved, e.RetrainCommand)
+_UNREAD = (e.StageChanged, e.ApprovalChanged, e.VersionObserved, e.CanaryObserved, e.RetrainCommand)
 
 
 def _decides(state: ModelState, adapter: str, run: UUID) -> bool:

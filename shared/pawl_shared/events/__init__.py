@@ -23,6 +23,7 @@ from pawl_shared.events.base import (
     Value,
 )
 from pawl_shared.events.commands import (
+    ApproveCommand,
     Command,
     ConfigureModelCommand,
     PauseCommand,
@@ -34,6 +35,7 @@ from pawl_shared.events.commands import (
 )
 from pawl_shared.events.dead_letters import DeadLetter, RetryDeadLettersCommand
 from pawl_shared.events.deployment import (
+    ApprovalChanged,
     CanaryObserved,
     DeployedVersion,
     DeploymentChanged,
@@ -73,6 +75,8 @@ __all__ = [
     "MAX_INT",
     "MAX_LONG",
     "AdapterTrained",
+    "ApprovalChanged",
+    "ApproveCommand",
     "Arm",
     "CanaryObserved",
     "CandidateRejected",

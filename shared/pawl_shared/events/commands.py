@@ -47,6 +47,15 @@ class PromoteCommand(Command):
     version: Digest
 
 
+class ApproveCommand(Command):
+    """A person's verdict on a version that waits for one, where the policy asks for it (`canary.approval`)."""
+
+    TYPE = "pawl.command.approve.v1"
+
+    version: Digest
+    verdict: Literal["approve", "reject"] = "approve"
+
+
 class RollbackCommand(Command):
     TYPE = "pawl.command.rollback.v1"
 

@@ -7,7 +7,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, Interval, PolicyDigest, Stage, Value
+from pawl_shared.events.base import (
+    MAX_INT,
+    Digest,
+    Event,
+    Finite,
+    Fraction,
+    Interval,
+    PolicyDigest,
+    Stage,
+    UtcDatetime,
+    Value,
+)
 
 
 class ModelRegistered(Event):
@@ -43,15 +54,41 @@ class StageChanged(Event):
 
 
 class VersionObserved(Event):
-    """How a version does live, back from the monitor."""
+    """How a version does live, in all sessions that it was drawn for so far; back from the monitor."""
 
     TYPE = "pawl.version.observed.v1"
     KEY = "version"
 
     model: str
     version: Digest
-    approval: Interval
-    seconds: dict[str, Finite] = Field(default_factory=dict, description="latency quantiles")
+    approval: Interval = Field(description="over its rated sessions; 0 in 0 to 1 when there is none")
+    seconds: dict[str, Finite] = Field(
+        default_factory=dict,
+        description="quantiles over its sessions: p50, p95 of a whole answer, first_token_p50, first_token_p95",
+    )
+    sessions: int = Field(default=0, ge=0, le=MAX_INT)
+    rated_share: Interval | None = Field(default=None, description="share of its sessions that people rated")
+    since: UtcDatetime | None = Field(default=None, description="when its first session began")
+    until: UtcDatetime | None = Field(default=None, description="when its latest session ended")
+
+
+class ApprovalChanged(Event):
+    """A version waits for a person's approval, or does not any more."""
+
+    TYPE = "pawl.model.approval-changed.v1"
+    KEY = "version"
+
+    model: str
+    version: Digest
+    step: Literal["canary", "promotion"] = Field(description="what a person is asked to allow")
+    state: Literal["requested", "approved", "rejected", "withdrawn"] = Field(
+        description="withdrawn: it was overtaken by something else, which the reasons name"
+    )
+    run: UUID | None = None
+    report: Digest | None = Field(default=None, description="the gates' report")
+    reasons: tuple[str, ...] = ()
+    who: str = "pawl"
+    policy: PolicyDigest = None
 
 
 class DeployedVersion(Value):

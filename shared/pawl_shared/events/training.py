@@ -98,6 +98,7 @@ class CandidateValidated(Event):
     report: Digest
     gates: tuple[GateResult, ...]
     policy: PolicyDigest = None
+    champion: Digest | None = Field(default=None, description="the version that it was measured beside")
 
 
 class CandidateRejected(Event):

@@ -54,6 +54,10 @@ def test_a_restart_in_the_middle_changes_nothing(world: World, tmp_path: Path) -
         each.weigh()
     assert world.events(e.SessionObserved) == other.events(e.SessionObserved)
     assert world.events(e.DriftDetected) == other.events(e.DriftDetected)
+    assert len(world.events(e.VersionObserved)) == 10
+    assert world.events(e.VersionObserved) == other.events(e.VersionObserved)
+    (live,) = world.reader.live(MODEL)
+    assert live["value"]["sessions"] == 100
     assert len(other.events(e.RetrainRequested)) == 1
     other.close()
 
