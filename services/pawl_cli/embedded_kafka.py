@@ -21,6 +21,8 @@ from confluent_kafka.admin import AdminClient
 from pawl_cli import kafka_jars, ports
 from pawl_cli.process import LOG_LIMIT, kill_group, launched, tail
 from pawl_shared.errors import PawlError
+from pawl_shared.kafka_clients import Settings
+from pawl_shared.kafka_settings import KafkaSettings
 
 READY_TIMEOUT = 180.0  # seconds; 2.5 s on two idle cores, but 100 s with ten processes waiting for each
 STOP_TIMEOUT = 15.0  # seconds; a clean stop takes 1 s, and a log that was not closed is recovered at the next start
@@ -179,7 +181,7 @@ class EmbeddedKafka:
                     f"Kafka stopped while starting (exit code {code}). Its log, {self.log}, ends with:\n"
                     f"{self.log_tail()}"
                 )
-            if answers(self.bootstrap_servers):
+            if answers(KafkaSettings.model_construct(kafka_bootstrap_servers=self.bootstrap_servers)):
                 return
             time.sleep(0.1)
         raise KafkaStartError(
@@ -191,15 +193,14 @@ class EmbeddedKafka:
 ANSWER_SECONDS = 10.0
 
 
-def answers(bootstrap_servers: str) -> bool:
+def answers(cluster: KafkaSettings) -> bool:
     """True when a broker there answers a metadata request and names at least one live broker."""
-    host, _, port = bootstrap_servers.split(",")[0].rpartition(":")
+    host, _, port = cluster.kafka_bootstrap_servers.split(",")[0].rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=0.5).close()  # cheap: the usual answer while it starts
         # A broker that listens but has not registered itself yet answers without brokers, and is asked again.
-        with AdminClient(
-            {"bootstrap.servers": bootstrap_servers, "reconnect.backoff.max.ms": 200, "log_level": 0}
-        ) as client:
+        quick: Settings = {"reconnect.backoff.max.ms": 200, "log_level": 0}
+        with AdminClient(quick | cluster.client_options()) as client:
             return bool(client.describe_cluster(request_timeout=ANSWER_SECONDS).result().nodes)
     except (OSError, KafkaException):
         return False

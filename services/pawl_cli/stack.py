@@ -18,9 +18,11 @@ from pawl_cli.data_folder import DataFolder, RunningNote
 from pawl_cli.embedded_kafka import EmbeddedKafka, answers
 from pawl_cli.process import Program
 from pawl_cli.supervise import Happening, Supervisor
+from pawl_shared import kafka_settings
 from pawl_shared.errors import PawlError
 from pawl_shared.events import RegisterModelCommand
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.kafka_settings import KafkaSettings
 from pawl_shared.model_policy import ModelPolicy
 from pawl_shared.topics import DEPLOYMENTS, TOPICS
 
@@ -71,13 +73,13 @@ class Stack:
     def start(self, progress: Progress) -> None:
         """Blocks until every service is ready.
 
-        Raises DataFolderInUseError, JarError, KafkaStartError, or StackError with the end of the log in question.
+        Raises DataFolderInUseError, ConfigurationError, JarError, KafkaStartError, or StackError with the end of the
+        log in question.
         """
         self._folder.acquire()
-        servers = self.options.kafka or self._start_kafka(progress)
-        if not answers(servers):
-            raise StackError(f"no Kafka answers at {servers}: check --kafka-bootstrap-servers, or leave it out")
-        self.bus = KafkaBus(servers)
+        cluster = self._cluster(progress)
+        servers = cluster.kafka_bootstrap_servers
+        self.bus = KafkaBus.of(cluster)
         progress("topics", None, "")
         self.bus.create_topics(TOPICS)
         self._register()
@@ -106,6 +108,21 @@ class Stack:
             except httpx.HTTPError:
                 found[name] = "it does not answer yet"
         return found
+
+    def _cluster(self, progress: Progress) -> KafkaSettings:
+        wanted = kafka_settings.of_environment(self.options.kafka)
+        if not self.options.kafka:
+            if wanted.kafka_security_protocol != "PLAINTEXT":
+                raise StackError(
+                    "PAWL_KAFKA_SECURITY_PROTOCOL is for a cluster of yours: name it with --kafka-bootstrap-servers"
+                )
+            return kafka_settings.of_environment(self._start_kafka(progress))
+        if not answers(wanted):
+            raise StackError(
+                f"no Kafka answers at {self.options.kafka}: check --kafka-bootstrap-servers, or leave it out; "
+                "a cluster that asks for a login or TLS needs PAWL_KAFKA_SECURITY_PROTOCOL (docs/settings.md)"
+            )
+        return wanted
 
     def _start_kafka(self, progress: Progress) -> str:
         def jars(done: int, total: int) -> None:

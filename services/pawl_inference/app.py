@@ -51,7 +51,7 @@ def build(
     Raises:
         ConfigurationError: a key cannot be read, or another process uses the same journal.
     """
-    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    bus = bus or KafkaBus.of(settings)
     artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
     clock, rng = clock or SystemClock(), rng or SystemRandom()
     source = f"pawl-{SERVICE}-{settings.instance}"

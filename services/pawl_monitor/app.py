@@ -52,7 +52,7 @@ def build(
         DatabaseInUseError: another process has the database open.
         ConfigurationError: a newer version of Pawl wrote it, or the secret of alerts is missing or none.
     """
-    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    bus = bus or KafkaBus.of(settings)
     clock = clock or SystemClock()
     artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
     cursors = Cursors(database or open_database(settings.database))

@@ -114,7 +114,7 @@ def report(settings: MonitorSettings, bus: Bus, artifacts: ArtifactStore, progre
 
 def _main() -> int:
     settings = MonitorSettings()
-    bus = KafkaBus(settings.kafka_bootstrap_servers)
+    bus = KafkaBus.of(settings)
     artifacts = ArtifactStore(settings.artifacts, settings.artifact_cache)
     return main(SERVICE, lambda progress: report(settings, bus, artifacts, progress))
 

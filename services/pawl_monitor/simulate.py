@@ -53,7 +53,7 @@ def report(simulation: Simulation, bus: Bus, progress: Progress) -> dict[str, An
 def main(path: Path) -> int:
     """Exit status: 0 done, 1 it could not be done."""
     simulation = Simulation.model_validate_json(path.read_bytes())
-    bus = KafkaBus(MonitorSettings().kafka_bootstrap_servers)
+    bus = KafkaBus.of(MonitorSettings())
     return 1 if tell(SERVICE, lambda progress: report(simulation, bus, progress)) is None else 0
 
 

@@ -26,7 +26,7 @@ def build(
     clock: Clock | None = None,
 ) -> RunnerService:
     """The service, wired; it connects when it runs."""
-    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    bus = bus or KafkaBus.of(settings)
     clock = clock or SystemClock()
     store = store or KafkaStore(bus, SERVICE, TRAINER_STATE, QueueFold.topics, settings.kept_seen, clock)
     artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)

@@ -31,7 +31,7 @@ def build(
     handlers: dict[str, EffectHandler] | None = None,
 ) -> RunnerService:
     """The service, wired; it connects when it runs. `handlers` replaces the work that effects stand for."""
-    bus = bus or KafkaBus(settings.kafka_bootstrap_servers)
+    bus = bus or KafkaBus.of(settings)
     clock = clock or SystemClock()
     store = store or KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics, settings.kept_seen, clock)
     artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)

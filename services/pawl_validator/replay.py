@@ -25,4 +25,4 @@ def report(settings: ValidatorSettings, bus: Bus, progress: Progress) -> dict[st
 
 if __name__ == "__main__":
     settings = ValidatorSettings()
-    sys.exit(main(SERVICE, lambda progress: report(settings, KafkaBus(settings.kafka_bootstrap_servers), progress)))
+    sys.exit(main(SERVICE, lambda progress: report(settings, KafkaBus.of(settings), progress)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -16,9 +16,20 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pawl_shared.bus import Bus, OnAssigned, OnRevoked, Partition, Record
-from pawl_shared.kafka_clients import ANSWER_SECONDS, NO_GROUP, SILENT, broker_asked, ends, error_of, partitions
+from pawl_shared.kafka_clients import (
+    ANSWER_SECONDS,
+    NO_GROUP,
+    SILENT,
+    Lines,
+    broker_asked,
+    ends,
+    error_of,
+    listed,
+    partitions,
+)
 from pawl_shared.kafka_consumer import READING, Feed, KafkaConsumer
 from pawl_shared.kafka_producer import KafkaProducer, KafkaTransactions
+from pawl_shared.kafka_settings import KafkaSettings
 from pawl_shared.topics import Topic
 
 # A reader that gets nothing for so long, and does not stand at the end, asks whether the broker is still there.
@@ -35,9 +46,15 @@ class KafkaBus(Bus):
             **(options or {}),
         }
 
+    @classmethod
+    def of(cls, settings: KafkaSettings) -> Self:
+        """To the cluster that settings name, as it asks for it."""
+        options = settings.client_options()
+        return cls(options.pop("bootstrap.servers"), options)
+
     def create_topics(self, topics: Sequence[Topic]) -> list[str]:
-        with AdminClient(self._settings | SILENT) as admin, broker_asked("no Kafka broker answers; is it running?"):
-            existing = admin.list_topics(timeout=ANSWER_SECONDS).topics
+        with AdminClient(self._settings, logger=Lines()) as admin, broker_asked("topics cannot be created"):
+            existing = listed(admin)
             new = [topic for topic in topics if topic.name not in existing]
             wanted = [NewTopic(topic.name, topic.partitions, -1, config=topic.config) for topic in new]
             for created in (admin.create_topics(wanted) if wanted else {}).values():

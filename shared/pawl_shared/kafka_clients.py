@@ -34,6 +34,8 @@ _FENCED = {
 # Each attempt of each connection, and options that are for other clients of the bus; what follows from a broker that is
 # away is in the lines of those who wait for it.
 _FOR_DEBUGGING = {"FAIL", "ERROR", "TERMINATE", "REQTMOUT", "GETPID", "CONFWARN"}
+# Of such attempts those that no waiting mends; the client itself tells each of them only now and then.
+_REFUSED = ("SASL authentication error", "SSL handshake failed", "SSL routines")
 # The standard library's: where nobody has configured logs, as in the command line, only warnings come through.
 log = logging.getLogger("pawl.kafka")
 
@@ -43,7 +45,14 @@ class Lines:
 
     def log(self, level: int, _: str, facility: str, client: str, line: str) -> None:
         """Called by the client, with the levels of the standard library."""
-        log.log(logging.DEBUG if facility in _FOR_DEBUGGING else level, "%s %s: %s", client, facility, line)
+        refused = any(word in line for word in _REFUSED)
+        log.log(
+            logging.WARNING if refused else logging.DEBUG if facility in _FOR_DEBUGGING else level,
+            "%s %s: %s",
+            client,
+            facility,
+            line,
+        )
 
 
 # For clients that nobody polls, whose lines would pile up: only what ends the process anyway.
@@ -73,6 +82,17 @@ def broker_asked(what: str = "the broker no longer answers") -> Iterator[None]:
         raise BusError(f"{what}: {error.str()}") from exception
 
 
+def listed(client: Any, *topic: str) -> dict[str, Any]:
+    """What the cluster says of its topics, or of one. Raises BusError: no broker answers; why stands in the log."""
+    try:
+        with broker_asked("no Kafka broker answers; is it running?"):
+            topics: dict[str, Any] = client.list_topics(*topic, timeout=ANSWER_SECONDS).topics
+            return topics
+    except BusError:
+        client.poll(0)  # brings its lines, a refused login for one
+        raise
+
+
 def partitions(client: Any, topics: Sequence[str]) -> list[Partition]:
     """The partitions of topics. Raises BusError: no broker answers, or a topic does not exist."""
     parts: list[Partition] = []
@@ -88,8 +108,7 @@ def partitions(client: Any, topics: Sequence[str]) -> list[Partition]:
 
 def _numbers(client: Any, topic: str) -> list[int]:
     """Of a topic whose partitions all have leaders; otherwise none."""
-    with broker_asked("no Kafka broker answers; is it running?"):
-        found = client.list_topics(topic, ANSWER_SECONDS).topics[topic]
+    found = listed(client, topic)[topic]
     ready = found.error is None and all(part.leader >= 0 for part in found.partitions.values())
     return sorted(found.partitions) if ready else []
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from pawl_shared import logging, metrics
 from pawl_shared.errors import ConfigurationError, PawlError
+from pawl_shared.kafka_settings import problems
 from pawl_shared.settings import PawlSettings
 
 P = TypeVar("P", bound=PawlSettings)
@@ -123,9 +124,7 @@ def run_service(name: str, settings_type: Callable[[], P], build: Callable[[P], 
     try:
         settings = settings_type()
     except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            where = "PAWL_" + "_".join(str(part) for part in problem["loc"]).upper()
-            sys.stderr.write(f"{where}: {problem['msg']} (got {problem['input']!r})\n")
+        sys.stderr.writelines(f"{problem}\n" for problem in problems(error))
         sys.exit(2)
     logging.configure(name, settings.log_level)
     log = logging.get(f"pawl.{name}")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pawl_shared.kafka_settings import KafkaSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -17,12 +18,9 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "share" / "pawl"
 
 
-class PawlSettings(BaseSettings):
+class PawlSettings(KafkaSettings):
     """Settings that all services share."""
 
-    model_config = SettingsConfigDict(env_prefix="PAWL_", frozen=True, extra="ignore")
-
-    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port[,host:port]")
     data_dir: Path = Field(default_factory=default_data_dir, description="folder for everything kept on this machine")
     artifact_url: str = Field(default="", description="fsspec URL of the artifact store; empty: DATA_DIR/artifacts")
     master_keys: Path | None = Field(

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import faust
+
 from pawl_shared import master_keys
 from pawl_shared.bus import Bus
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
 from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.kafka_settings import KafkaSettings
 from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
 from pawl_shared.metrics import Lags
 from pawl_shared.sealing import KeyRing as TextRing
@@ -76,10 +79,20 @@ class StreamsService:
             await app.stop()
 
 
+def credentials(settings: KafkaSettings) -> faust.Credentials | None:
+    """What Faust's own client shows to brokers; none where they ask for nothing."""
+    context, mechanism = settings.tls_context(), settings.kafka_sasl_mechanism
+    if mechanism is None:
+        return faust.SSLCredentials(context) if context else None
+    return faust.SASLCredentials(
+        username=settings.kafka_sasl_username, password=settings.password(), mechanism=mechanism, ssl_context=context
+    )
+
+
 def build(settings: StreamsSettings, identify: Identify | None = None) -> StreamsService:
     """The only place where the service is put together. Raises ConfigurationError: a key or the policy is wrong."""
     source = f"pawl-{SERVICE}-{settings.instance}"
-    bus = KafkaBus(settings.kafka_bootstrap_servers)
+    bus = KafkaBus.of(settings)
     masters = master_keys.of_settings(settings)
     lags = Lags(SERVICE)
     keys = KeyFollower(bus, masters, behind=lags.of("keys"))
@@ -94,6 +107,7 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
         app = LosslessApp(
             "pawl-streams",
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
+            broker_credentials=credentials(settings),
             store="memory://",
             Table=FencedTable,
             # A table in memory is restored from its beginning, so that a standby's copy would be of no use.

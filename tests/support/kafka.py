@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pawl_cli.embedded_kafka import EmbeddedKafka, answers
+from pawl_shared.kafka_settings import KafkaSettings
 
 REUSE = "PAWL_TEST_KAFKA"
 
@@ -19,7 +20,7 @@ def running_kafka() -> Iterator[str]:
     """Yields bootstrap servers. A reused broker keeps its topics, so tests name theirs uniquely."""
     reused = os.environ.get(REUSE)
     if reused:
-        if not answers(reused):
+        if not answers(KafkaSettings(kafka_bootstrap_servers=reused)):
             raise RuntimeError(f"{REUSE}={reused}, but no Kafka answers there; unset it or start one: pawl kafka")
         yield reused
         return

@@ -15,6 +15,7 @@ from rich.markup import escape
 from pawl_cli.data_folder import RunningNote, read_note
 from pawl_cli.monitor_client import MonitorClient
 from pawl_cli.signals import INTERRUPTED, stop_in_order
+from pawl_shared import kafka_settings
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.errors import PawlError
@@ -49,12 +50,20 @@ def running(data: Path) -> RunningNote:
 
 
 def bus_of(note: RunningNote) -> Bus:
-    return KafkaBus(note.kafka)
+    return cluster(note.kafka)
+
+
+def cluster(servers: str) -> Bus:
+    """Connected as PAWL_KAFKA_* in the environment say. Raises ConfigurationError: they contradict each other."""
+    return KafkaBus.of(kafka_settings.of_environment(servers))
 
 
 def bus_at(data: Path, kafka: str) -> Bus:
-    """The bus of the cluster that is named, or of the Pawl that runs in the folder. Raises NotRunningError."""
-    return KafkaBus(kafka) if kafka else bus_of(running(data))
+    """The bus of the cluster that is named, or of the Pawl that runs in the folder.
+
+    Raises NotRunningError, ConfigurationError.
+    """
+    return cluster(kafka) if kafka else bus_of(running(data))
 
 
 def user() -> str:

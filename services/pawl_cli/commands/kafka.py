@@ -4,12 +4,11 @@ import time
 
 import typer
 
-from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, print_json, running, told
+from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, bus_at, print_json, told
 from pawl_cli.data_folder import DataFolder, RunningNote
 from pawl_cli.embedded_kafka import EmbeddedKafka
 from pawl_cli.supervise import Supervisor
 from pawl_cli.terminal import Terminal
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import TOPICS
 
 topics_app = typer.Typer(help="The topics of the cluster.", no_args_is_help=True)
@@ -46,7 +45,7 @@ def apply(data: Data = DEFAULT_DATA, kafka: Servers = "", json: AsJson = False) 
     Example:  pawl topics apply --kafka-bootstrap-servers broker-1:9092
     """
     with told():
-        created = KafkaBus(kafka or running(data).kafka).create_topics(TOPICS)
+        created = bus_at(data, kafka).create_topics(TOPICS)
         if json:
             print_json({"created": created, "existing": [t.name for t in TOPICS if t.name not in created]})
         else:
