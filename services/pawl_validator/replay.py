@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from pawl_shared.bus import Bus
-from pawl_shared.events import CanaryObserved, DeploymentChanged, StageChanged
+from pawl_shared.bus import Bus, Partition
+from pawl_shared.codec import decode
+from pawl_shared.errors import DecodeError
+from pawl_shared.events import CanaryObserved, DeploymentChanged, RollbackCommand, StageChanged
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.replay import Plan, Progress, main, replay
+from pawl_shared.replay import Moved, Plan, Progress, main, replay
+from pawl_shared.topics import COMMANDS
 from pawl_validator.app import SERVICE
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold
@@ -19,8 +24,24 @@ DECIDED = (DeploymentChanged, StageChanged, CanaryObserved)
 
 def report(settings: ValidatorSettings, bus: Bus, progress: Progress) -> dict[str, Any]:
     """What the validator decided, beside what the same fold decides from the log."""
-    plan = Plan(SERVICE, (DeploymentFold(CanaryPolicy(), SERVICE),), DECIDED, settings.kept_seen)
-    return replay(bus, plan, progress=progress)
+    fold = DeploymentFold(CanaryPolicy(), SERVICE)
+    return replay(bus, Plan(SERVICE, (fold,), DECIDED, settings.kept_seen, forced(bus)), progress=progress)
+
+
+def forced(bus: Bus) -> list[Moved]:
+    """Rollbacks that were carried out in the validator's place (force.py), at their own time."""
+    found = []
+    for record in bus.read(COMMANDS.name):
+        with contextlib.suppress(DecodeError):
+            event = decode(record) if record is not None else None
+            if record is not None and isinstance(event, RollbackCommand) and event.forced is not None:
+                found.append(Moved(record._replace(appended=event.time), _places(event.forced)))
+    return found
+
+
+def _places(offsets: Mapping[str, int]) -> dict[Partition, int]:
+    places = ((*name.rpartition("/"), at) for name, at in offsets.items())
+    return {Partition(topic, int(number)): at for topic, _, number, at in places}
 
 
 if __name__ == "__main__":

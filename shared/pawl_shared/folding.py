@@ -152,7 +152,7 @@ class Folding:
         except DecodeError as error:
             return Reading(record, None, reason=str(error))
         delivery = Delivery(event, record.appended, record.topic, record.partition, record.offset, trace)
-        return Reading(record, delivery, _seen(event), self._targets(delivery))
+        return Reading(record, delivery, seen_as(event), self._targets(delivery))
 
     def _targets(self, delivery: Delivery) -> list[_Target] | None:
         """The states that an event concerns; none where a fold cannot say: its step will, and be buried."""
@@ -243,7 +243,8 @@ class Folding:
         batch.events.append((dead_letter(record, self._service, self._source, reason), None))
 
 
-def _seen(event: Event) -> Seen:
+def seen_as(event: Event) -> Seen:
+    """What says that an event was handled."""
     time = event.time
     return Seen(_hour(time.year, time.month, time.day, time.hour), event.id)
 

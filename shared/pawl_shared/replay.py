@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from pawl_shared import logging
-from pawl_shared.bus import Bus, Record
+from pawl_shared.bus import Bus, Partition, Record
 from pawl_shared.codec import decode
 from pawl_shared.collector import SeldomCollected
 from pawl_shared.errors import BusError, DecodeError
@@ -81,14 +82,40 @@ class _Recorder(MemoryStore):
             self._owed(effect)
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A record that was handled in another's place, before its turn: after all that the service had handled then, which
+    is everything before these offsets (0 where there is none)."""
+
+    record: Record
+    after: Mapping[Partition, int]
+
+    def precedes(self, record: Record) -> bool:
+        """Whether it was handled before this one, which is the next in order or has been so."""
+        return record.offset >= self.after.get(Partition(record.topic, record.partition), 0)
+
+
 class _Replayer(Runner):
     """Decides, and does nothing about it."""
 
     def __init__(self, name: str, bus: Bus, store: _Recorder, plan: Plan, pace: Pace) -> None:
         super().__init__(name, name, "replay", bus, store, plan.folds, pace=pace)
         self._recorder = store
+        self._moved = deque(plan.moved)
 
     def handle(self, records: Sequence[Record]) -> None:
+        """In the order in which they were handled. One that was moved is met again in its own place, and known."""
+        start = 0
+        for place, record in enumerate(records):
+            while self._moved and self._moved[0].precedes(record):
+                self._handle(records[start:place])
+                start = place
+                batch = self._folding.fold(self._folding.read([self._moved.popleft().record]))
+                batch.offsets.clear()
+                self._committing.commit(batch.commit(), lambda: None)
+        self._handle(records[start:])
+
+    def _handle(self, records: Sequence[Record]) -> None:
         if records:
             self._recorder.now = records[-1].appended
         super().handle(records)
@@ -106,12 +133,14 @@ class Plan:
         folds: as it has them; what they know of where they run does not matter.
         decided: types of the events that are its decisions.
         kept: how long it remembers what it has seen; none: for ever.
+        moved: what was handled before its turn, in the order in which it was.
     """
 
     service: str
     folds: Sequence[Fold[Any]]
     decided: Collection[type[Event]]
     kept: timedelta | None = None
+    moved: Sequence[Moved] = ()
 
 
 def rebuild(

@@ -1,0 +1,88 @@
+"""`python -m pawl_validator.force COMMAND`: a rollback in the validator's place, when that is down or stuck.
+
+It writes under the validator's own transactional id, so the broker fences a validator that is alive after all: that one
+can commit nothing more, and ends. The rollback is the validator's own fold on the validator's own state; state,
+deployment, command and the command's id are one transaction. Whoever takes over therefore reads a state that the log
+agrees with, and knows the command when it meets it.
+
+The validator may be behind: what it has not handled by now comes after this rollback, though it arrived before it. The
+command says where that is (`forced`), and a replay carries it out there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pawl_shared import logging
+from pawl_shared.bus import Bus
+from pawl_shared.codec import encode
+from pawl_shared.errors import FencedError, PawlError
+from pawl_shared.events import DeploymentChanged, Event, RollbackCommand
+from pawl_shared.fold import Delivery
+from pawl_shared.folding import seen_as
+from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.stores.kafka import KafkaStore
+from pawl_shared.stores.port import Commit, StateKey, StoredState
+from pawl_shared.topics import COMMANDS, VALIDATOR_STATE
+from pawl_validator.app import SERVICE
+from pawl_validator.domain.canary import CanaryPolicy
+from pawl_validator.domain.deployment import RefusedError
+from pawl_validator.handlers.folds import DeploymentFold
+from pawl_validator.handlers.state import ModelState
+from pawl_validator.settings import ValidatorSettings
+
+
+def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Sequence[Event]:
+    """Roll back, and answer what was published: the command itself first.
+
+    Raises:
+        RefusedError: there is nothing to go back to.
+        FencedError: a validator has started meanwhile.
+        BusError: the broker does not answer.
+    """
+    store = KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics, settings.kept_seen)
+    try:
+        store.open()
+        came_to = bus.committed(f"pawl-{SERVICE}", DeploymentFold.topics)
+        forced = command.model_copy(update={"forced": {f"{p.topic}/{p.number}": at for p, at in came_to.items()}})
+        fold, key = DeploymentFold(CanaryPolicy(), command.source), StateKey(DeploymentFold.name, command.model)
+        stored = store.load([key]).get(key)
+        state = ModelState.model_validate_json(stored.value) if stored else None
+        step = fold.step(command.model, state, Delivery(forced, forced.time, COMMANDS.name, 0, 0))
+        assert step.state is not None, "a rollback forgets no model"
+        events = (forced, *step.events)
+        store.commit(
+            Commit(
+                states={key: StoredState(step.state.model_dump_json(), step.due)},
+                seen=[seen_as(forced)],
+                messages=[encode(event) for event in events],
+                effects=step.effects,
+            )
+        )
+        return events
+    finally:
+        store.close()
+
+
+def main(text: str) -> int:
+    """Prints the DeploymentChanged as a line of JSON, or an error. Exit status: 0 done, 1 not."""
+    settings = ValidatorSettings()
+    logging.configure(SERVICE, "ERROR")
+    try:
+        command = RollbackCommand.model_validate_json(text)
+        published = force(KafkaBus(settings.kafka_bootstrap_servers), settings, command)
+        changed = next(event for event in published if isinstance(event, DeploymentChanged))
+        answer: dict[str, Any] = {"changed": changed.model_dump(mode="json")}
+    except FencedError:
+        answer = {"error": "a validator has started meanwhile: `pawl rollback` without --force reaches it"}
+    except (PawlError, RefusedError, ValueError) as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return int("error" in answer)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
