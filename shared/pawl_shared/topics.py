@@ -58,7 +58,14 @@ CANDIDATES = Topic(
 MODELS = Topic(
     "pawl.models",
     "the registry: versions, their stages, how they do live",
-    (e.ModelRegistered, e.StageChanged, e.ApprovalChanged, e.VersionObserved, e.CanaryObserved),
+    (
+        e.ModelRegistered,
+        e.StageChanged,
+        e.ApprovalChanged,
+        e.VersionObserved,
+        e.CanaryObserved,
+        e.ExperimentObserved,
+    ),
 )
 DEPLOYMENTS = Topic("pawl.deployments", "who serves: history and audit, not compacted", (e.DeploymentChanged,))
 REPLICAS = Topic("pawl.replicas", "where each replica is", (e.ReplicaReported,), compacted=True)
@@ -74,6 +81,8 @@ COMMANDS = Topic(
         e.RetrainCommand,
         e.PauseCommand,
         e.PinCommand,
+        e.StartExperimentCommand,
+        e.StopExperimentCommand,
         e.RetryDeadLettersCommand,
     ),
 )

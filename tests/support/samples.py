@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from pawl_shared import events as e
+from pawl_shared.experiment_spec import ArmSpec, ExperimentSpec
 from pawl_shared.model_policy import Canary, ModelPolicy
 
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 250000, tzinfo=UTC)
@@ -33,6 +34,9 @@ FEEDBACK = e.FeedbackReceived(
 )  # fmt: skip
 POLICY = ModelPolicy(purpose="answers customers", owner="shop team", canary=Canary(share=0.2))
 VERSION = e.DeployedVersion(version=BASE, base=BASE, graph=GRAPH)
+EXPERIMENT = ExperimentSpec(
+    name="tone", arms={"plain": ArmSpec(share=0.5), "kind": ArmSpec(share=0.5, system="Be kind.")}
+)
 GATE = e.GateResult(gate="retention", passed=True, sentence="0.3 % more perplexity, 3 % allowed", numbers={"rise": 0.3})
 
 SAMPLES: tuple[e.Event, ...] = (
@@ -102,6 +106,18 @@ SAMPLES: tuple[e.Event, ...] = (
     ),
     e.PromoteCommand(**envelope(22), model=MODEL, who="ada", why="looks good", version=ADAPTER),
     e.ApproveCommand(**envelope(33), model=MODEL, who="ada", why="read 20 answers", version=ADAPTER, verdict="reject"),
+    e.StartExperimentCommand(**envelope(41), model=MODEL, who="ada", why="which tone?", experiment=EXPERIMENT),
+    e.StopExperimentCommand(**envelope(42), model=MODEL, who="ada", why="seen enough"),
+    e.ExperimentObserved(
+        **envelope(43), model=MODEL, version=BASE, experiment=uid(41), name="tone", alpha=0.05, sessions=600,
+        arms=(
+            e.ArmObserved(
+                arm="plain", version=BASE, share=0.5, sessions=600, rated=RATE, approval=RATE, means={"words": 41.5}
+            ),
+        ),
+        compared=(e.ArmCompared(arm="kind", control="plain", blocks=200, difference=0.1, low=-0.02, high=0.22),),
+        warnings=("people rate the arms at different rates",),
+    ),
     e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),
     e.RetrainCommand(**envelope(24), model=MODEL, who="ada"),
     e.PauseCommand(**envelope(25), model=MODEL, who="ada", paused=False),

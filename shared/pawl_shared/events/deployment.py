@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -100,6 +100,34 @@ class DeployedVersion(Value):
     slot_file: Digest | None = Field(default=None, description="none: the base itself")
 
 
+class ExperimentArm(Value):
+    """One arm, ready to be served. What is None is as without an experiment."""
+
+    name: str
+    share: Fraction
+    served: DeployedVersion
+    temperature: Finite | None = None
+    top_p: Finite | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
+    system: str | None = Field(default=None, description="put before the conversation")
+
+    @property
+    def sets(self) -> bool:
+        """Whether it changes anything but the version."""
+        return (self.temperature, self.top_p, self.max_tokens, self.system) != (None, None, None, None)
+
+
+class Experiment(Value):
+    """A running experiment. A session's arm is drawn by hash(id, session); the first arm is the control."""
+
+    id: UUID
+    name: str
+    arms: tuple[ExperimentArm, ...] = Field(min_length=2)
+    alpha: Fraction
+    limit_sessions: int | None = Field(default=None, ge=1, le=MAX_INT)
+    limit_hours: Finite | None = Field(default=None, gt=0)
+
+
 class DeploymentChanged(Event):
     TYPE = "pawl.deployment.changed.v1"
 
@@ -110,13 +138,15 @@ class DeploymentChanged(Event):
     share: Fraction = 0.0
     canary: UUID | None = None
     change: Literal[
-        "registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned"
-    ]
+        "registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned",
+        "experiment", "experiment-over",
+    ]  # fmt: skip
     reasons: tuple[str, ...] = ()
     numbers: dict[str, Finite] = Field(default_factory=dict)
     who: str = "pawl"
     policy: PolicyDigest = None
     pinned: Digest | None = Field(default=None, description="the champion, when the model is to stay on it")
+    experiment: Experiment | None = Field(default=None, description="never beside a canary")
 
 
 class CanaryObserved(Event):

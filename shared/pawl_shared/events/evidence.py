@@ -39,6 +39,8 @@ class SessionObserved(Event):
     rated: int = Field(ge=0, le=MAX_INT)
     statistics: dict[str, Finite] = Field(default_factory=dict, description="means over its answers, e.g. words")
     prompt_sketch: Sketch = Field(default="", description="of its first prompt: what people ask before any answer")
+    experiment: UUID | None = None
+    experiment_arm: str = ""
     started: UtcDatetime
     ended: UtcDatetime
 

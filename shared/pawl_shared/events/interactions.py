@@ -47,6 +47,11 @@ class InferenceLogged(Event):
     canary: UUID | None = None
     revision: int = Field(ge=0, le=MAX_INT, description="deployment revision that was applied")
     template_version: str = Field(default="", description="digest of the chat template")
+    experiment: UUID | None = None
+    experiment_arm: str = Field(default="", description="name of the arm that the session met")
+    prompt_version: str = Field(
+        default="", description="digest of the system prompt that the arm put before the messages; they hold none of it"
+    )
     sampling: Sampling = Sampling()
     prompt_tokens: int = Field(ge=0, le=MAX_INT)
     answer_tokens: int = Field(ge=0, le=MAX_INT)
