@@ -19,12 +19,20 @@ from pawl_monitor.settings import MonitorSettings
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.errors import ArtifactError
-from pawl_shared.events import DriftDetected, DriftResolved, Event, RetrainRequested, VersionObserved
+from pawl_shared.events import (
+    DriftAssessed,
+    DriftDetected,
+    DriftResolved,
+    Event,
+    RetrainRequested,
+    ReviewRequested,
+    VersionObserved,
+)
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.replay import Comparison, Difference, Plan, Progress, logged, main, replay
 from pawl_shared.stores.port import Effect
 
-DECIDED = (DriftDetected, DriftResolved, VersionObserved)
+DECIDED = (DriftDetected, DriftAssessed, DriftResolved, ReviewRequested, VersionObserved)
 # What only the data set can tell.
 COUNTED = ("counts", "reasons")
 

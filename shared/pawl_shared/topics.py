@@ -45,7 +45,11 @@ INTERACTIONS = Topic(
     "pawl.interactions", "both joined and scored, as revisions", (e.InteractionScored,), 8, 42 * DAY_MS
 )
 EVIDENCE = Topic("pawl.evidence", "one observation a session, no text; time", (e.SessionObserved, e.Tick), 8)
-DRIFT = Topic("pawl.drift", "alarms and their end", (e.DriftDetected, e.DriftResolved))
+DRIFT = Topic(
+    "pawl.drift",
+    "alarms, their end, and what people are asked to judge",
+    (e.DriftDetected, e.DriftAssessed, e.DriftResolved, e.ReviewRequested),
+)
 TRAINING = Topic(
     "pawl.training",
     "training runs",

@@ -100,6 +100,8 @@ def _event(record: Record, grant: Grant, value: dict[str, Any]) -> FeedbackRecei
         "session": grant.session,
         "subject": grant.subject,
         "via": "kafka",
+        "review": None,
+        "who": "",
     }
     try:
         return FeedbackReceived.model_validate({"choice": grant.choice, **value, **trusted})

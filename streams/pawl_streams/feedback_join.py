@@ -99,6 +99,8 @@ def revised(answer: Answer, **changes: object) -> Answer:
 
 
 def _stated(answer: Answer, event: FeedbackReceived, policy: RewardPolicy) -> Answer:
+    if event.review is not None:
+        return answer  # somebody asked to judge it: kept and learnt from, and never evidence of what users think
     weight, value = policy.of(event.kind, event.name), scoring.score(event, policy)
     # What is said of a session comes to its answers by `outcomes`.
     if weight is None or event.kind == "outcome" or (value is None and event.kind != "correction"):

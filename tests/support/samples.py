@@ -126,5 +126,14 @@ SAMPLES: tuple[e.Event, ...] = (
         **envelope(26), topic="pawl.feedback", partition=3, offset=9, service="streams", reason="not JSON",
         record_value="AA==",
     ),
+    e.DriftAssessed(
+        **envelope(32), model=MODEL, alarm=uid(6), sessions=200,
+        clusters=(e.PromptCluster(before=RATE, after=RATE, moved=False, approval_after=RATE, examples=(uid(100),)),),
+        advice=e.Advice(cure="train", sentence="Approval fell for the same prompts."),
+    ),
+    e.ReviewRequested(
+        **envelope(31), model=MODEL, alarm=uid(6), version=BASE, since=WHEN, population=300, rated=2,
+        items=(e.ReviewItem(inference_id=uid(100), cluster=1),), sentence="Please judge.",
+    ),
     e.RetryDeadLettersCommand(**envelope(27), topic="pawl.feedback", letters=(uid(26),), who="ada", why="fixed"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pawl_shared import events as e
 from pawl_shared.ids import derived_id
 
-Kind = Literal["drift", "training", "candidates", "replica", "dead-letters", "lag"]
+Kind = Literal["drift", "training", "candidates", "replica", "dead-letters", "lag", "review"]
 Severity = Literal["critical", "warning"]
 
 LOOP = "loop"
@@ -97,10 +97,13 @@ class AlertRules:
         match event:
             case e.DriftDetected() if event.fell:
                 title = f"Approval of {key} has drifted"
-                draft.fire(f"drift {event.id}", "drift", "critical", title, event.sentence, event.id)
+                draft.fire(f"drift {event.id}", "drift", "critical", title, _advised(event), event.id)
             case e.DriftDetected() if not event.detector.startswith("approval"):
                 title = f"{event.detector.partition('/')[0].capitalize()} of {key} has drifted"
-                draft.note(f"drift {event.id}", "drift", "warning", title, event.sentence, event.id)
+                draft.note(f"drift {event.id}", "drift", "warning", title, _advised(event), event.id)
+            case e.ReviewRequested():
+                title = f"Answers of {key} wait for people to judge them"
+                draft.note(f"review {event.id}", "review", "warning", title, event.sentence, event.id)
             case e.DriftResolved():
                 draft.resolve(f"drift {event.alarm}", event.sentence)
             case e.TrainingFailed():
@@ -227,6 +230,10 @@ class _Draft:
                 model=self.key, time=self.at, began=trouble.began, title=trouble.title, sentence=sentence.strip(),
             )
         )  # fmt: skip
+
+
+def _advised(event: e.DriftDetected) -> str:
+    return f"{event.sentence} {event.advice.sentence}" if event.advice else event.sentence
 
 
 def keys_of(event: e.Event) -> Iterator[str]:

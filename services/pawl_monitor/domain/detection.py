@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
+from pawl_monitor.domain.advice import advise
 from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.assessment import told
+from pawl_monitor.domain.clusters import Recent, clusters_of
 from pawl_monitor.domain.detectors import SHARES, Change
 from pawl_monitor.domain.explanation import Deployed, Ratings, interval, near, sentence_of
 from pawl_monitor.domain.output import OutputPolicy
@@ -33,19 +36,24 @@ def detectors_of(policy: Detectors) -> Policies:
     )
 
 
-def alarm(
-    event: SessionObserved,
-    change: Change,
-    source: str,
-    known: tuple[Deployed, ...],
-    ratings: Ratings,
-    digest: str | None,
-) -> DriftDetected:
-    """The alarm that this session raised, with what is known of deployments and ratings."""
-    deployments = near(known, change.since)
-    before, after = ratings.around(change.since)
+class Known(NamedTuple):
+    """What is known besides the change itself. `usual`: sketches of the traffic detector's reference."""
+
+    deployments: tuple[Deployed, ...]
+    ratings: Ratings
+    recent: tuple[Recent, ...]
+    usual: tuple[str, ...]
+    digest: str | None
+
+
+def alarm(event: SessionObserved, change: Change, source: str, known: Known) -> DriftDetected:
+    """The alarm that this session raised, explained by what is known by now."""
+    identity = derived_id(event.id, f"{DriftDetected.TYPE}/{change.detector.partition('/')[0]}")
+    clusters = clusters_of(identity, known.usual, known.recent, change.since)
+    deployments = near(known.deployments, change.since)
+    before, after = known.ratings.around(change.since)
     return DriftDetected(
-        id=derived_id(event.id, f"{DriftDetected.TYPE}/{change.detector.partition('/')[0]}"),
+        id=identity,
         time=event.time,
         source=source,
         cause=event.id,
@@ -65,5 +73,7 @@ def alarm(
         rated_after=after and interval(after),
         deployments=tuple(deployed.id for deployed in deployments),
         examples=tuple(UUID(example) for example in change.examples),
-        policy=digest,
+        clusters=told(clusters),
+        advice=advise(change.detector, change.direction, change.since, clusters, deployments),
+        policy=known.digest,
     )

@@ -29,6 +29,7 @@ from pawl_shared.ids import uniform
 KAPPAS = (0.3, 0.5, 0.7, 0.9)
 NAMES = ("latest", "recent", "spread")
 UNLIKE = 0.1  # sessions with such a p-value are called unlike the reference
+SKETCH = 32  # characters of a sketch
 MEMORY = 4  # blocks whose mean is the second witness
 
 Vector = tuple[int, ...]
@@ -183,6 +184,12 @@ class TrafficPolicy:
                 break
             since = block.began
         return since
+
+
+def usual_of(state: TrafficState) -> tuple[str, ...]:
+    """The sketches of the calibration; none while there is none."""
+    text = state.calibration
+    return tuple(text[i : i + SKETCH] for i in range(0, len(text), SKETCH)) if state.centre else ()
 
 
 @lru_cache(maxsize=1024)

@@ -13,12 +13,14 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict
 
 from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState
-from pawl_monitor.domain.detection import alarm, detectors_of
+from pawl_monitor.domain.assessment import Pending, assess, awaiting, counted
+from pawl_monitor.domain.clusters import Recent, keep_recent
+from pawl_monitor.domain.detection import Known, alarm, detectors_of
 from pawl_monitor.domain.detectors import Budget, Change, Decision, Observation
 from pawl_monitor.domain.explanation import Deployed, Ratings, interval, percent, remember
 from pawl_monitor.domain.output import OutputPolicy, OutputState
 from pawl_monitor.domain.recovery import Recovery
-from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState
+from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState, usual_of
 from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
 from pawl_shared.events import (
     ConfigureModelCommand,
@@ -29,6 +31,7 @@ from pawl_shared.events import (
     Event,
     RetrainCommand,
     SessionObserved,
+    Tick,
 )
 from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Detectors, Governing, ModelPolicy, Triggers
@@ -48,6 +51,8 @@ class Watched(BaseModel):
     traffic: TrafficState = TrafficState()
     output: OutputState = OutputState()
     ratings: Ratings = Ratings()
+    recent: tuple[Recent, ...] = ()
+    pending: tuple[Pending, ...] = ()
     deployments: tuple[Deployed, ...] = ()
     recovery: Recovery | None = None
     trigger: TriggerState = TriggerState()
@@ -105,6 +110,27 @@ class WatchPolicy:
 
     def observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
         """One session. Only those of the champion's own arm and version speak for it; of its approval, rated ones."""
+        seen = self._observed(state, event, source)
+        counts = seen.state.recent is not state.recent
+        pending = counted(seen.state.pending) if counts else seen.state.pending
+        for raised in seen.events:
+            if isinstance(raised, DriftDetected):
+                pending = awaiting(pending, raised, usual_of(state.traffic), seen.state.recent)
+        if not pending:
+            return seen
+        new, events = self.assessed(seen.state.model_copy(update={"pending": pending}), event, source)
+        return replace(seen, state=new, events=(*seen.events, *events))
+
+    def assessed(self, state: Watched, now: SessionObserved | Tick, source: str) -> tuple[Watched, tuple[Event, ...]]:
+        """Alarms of which enough is known by now are told again."""
+        due = [each for each in state.pending if each.due(now)]
+        if not due:
+            return state, ()
+        rest = tuple(each for each in state.pending if each not in due)
+        told = [event for each in due for event in assess(each, state.recent, state.deployments, now, source)]
+        return state.model_copy(update={"pending": rest}), tuple(told)
+
+    def _observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
         if event.arm != "champion":
             return Observed(state)
         if event.version != state.version:
@@ -115,7 +141,9 @@ class WatchPolicy:
             event.session, event.reward, event.ended, event.statistics, event.prompt_sketch, str(event.cause or "")
         )
         ratings = state.ratings.add(event.reward is not None, event.ended)
-        update = {"revision": max(state.revision, event.revision), "ratings": ratings}
+        latest = Recent(seen.example, event.prompt_sketch, event.ended.timestamp(), event.reward)
+        recent = keep_recent(state.recent, latest)
+        update = {"revision": max(state.revision, event.revision), "ratings": ratings, "recent": recent}
         state, others = self._watch_others(state.model_copy(update=update), seen, event, source)
         if event.reward is None:
             return Observed(state, others)
@@ -206,6 +234,8 @@ class WatchPolicy:
             "traffic": TrafficState(),
             "output": OutputState(),
             "ratings": Ratings(),
+            "recent": (),
+            "pending": (),
             "recovery": state.recovery and state.recovery.anew(),
         }
         return self._new_reference(state.model_copy(update=update))
@@ -237,7 +267,8 @@ class WatchPolicy:
 
     @staticmethod
     def _told(state: Watched, event: SessionObserved, change: Change, source: str) -> DriftDetected:
-        return alarm(event, change, source, state.deployments, state.ratings, state.digest)
+        known = Known(state.deployments, state.ratings, state.recent, usual_of(state.traffic), state.digest)
+        return alarm(event, change, source, known)
 
     @staticmethod
     def _supersede(state: Watched, by: DriftDetected, source: str) -> tuple[Event, ...]:

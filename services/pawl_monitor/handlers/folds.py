@@ -85,7 +85,8 @@ class WatchFold:
             case e.SessionObserved() as event:
                 return self._observed(policy, state, event, _place(delivery))
             case e.Tick() as event:
-                return self._tick(policy.trigger, state, event, delivery.at)
+                state, assessed = policy.assessed(state, event, self._source)
+                return self._tick(policy.trigger, state, event, delivery.at)._replace(events=assessed)
             case e.DeploymentChanged() as event:
                 return Step(policy.deployed(state, event, delivery.at))
             case e.RetrainCommand() as event:

@@ -19,6 +19,7 @@ from pawl_shared.events.base import (
     PolicyDigest,
     Sketch,
     UtcDatetime,
+    Value,
 )
 
 
@@ -57,6 +58,24 @@ class Tick(Event):
     )
 
 
+class PromptCluster(Value):
+    """Prompts of like words: their share of all sessions, and what people thought of them, before and after."""
+
+    before: Interval
+    after: Interval
+    moved: bool = Field(description="whether both intervals of its share lie apart")
+    approval_before: Interval | None = Field(default=None, description="of its rated sessions; none: nobody rated one")
+    approval_after: Interval | None = None
+    examples: tuple[UUID, ...] = Field(default=(), description="its most typical answers (their inference_id)")
+
+
+class Advice(Value):
+    """What is the likelier cure of what an alarm tells, and why."""
+
+    cure: Literal["train", "prompt", "rollback", "infrastructure", "review", "none"]
+    sentence: str
+
+
 class DriftDetected(Event):
     """An alarm, explained."""
 
@@ -79,6 +98,10 @@ class DriftDetected(Event):
     rated_after: Interval | None = None
     deployments: tuple[UUID, ...] = Field(default=(), description="from a day before its start on")
     examples: tuple[UUID, ...] = Field(default=(), description="answers (their inference_id) that show it, the latest")
+    clusters: tuple[PromptCluster, ...] = Field(
+        default=(), description="groups of prompts, the one that grew most first; none: too few sessions to tell"
+    )
+    advice: Advice | None = None
 
     @property
     def fell(self) -> bool:
@@ -94,5 +117,42 @@ class DriftResolved(Event):
     model: str
     alarm: UUID
     now: Interval
+    sentence: str
+    policy: PolicyDigest = None
+
+
+class DriftAssessed(Event):
+    """What an alarm turned out to be, once enough sessions had come: its groups of prompts and its advice, anew."""
+
+    TYPE = "pawl.drift.assessed.v1"
+
+    model: str
+    alarm: UUID
+    sessions: int = Field(ge=0, le=MAX_INT, description="since it began")
+    clusters: tuple[PromptCluster, ...] = ()
+    advice: Advice
+    policy: PolicyDigest = None
+
+
+class ReviewItem(Value):
+    """One answer that a person is asked to judge."""
+
+    inference_id: UUID
+    cluster: int = Field(ge=0, le=MAX_INT, description="its place among the alarm's clusters; 0 where it has none")
+
+
+class ReviewRequested(Event):
+    """An alarm that few people's feedback explains asks for some: answers drawn at random since it began, in the order
+    in which they are to be judged, so that any first part of them is a random sample as well."""
+
+    TYPE = "pawl.review.requested.v1"
+
+    model: str
+    alarm: UUID
+    version: Digest
+    since: UtcDatetime
+    items: tuple[ReviewItem, ...] = Field(min_length=1, max_length=1000)
+    population: int = Field(ge=1, le=MAX_INT, description="sessions that they were drawn from")
+    rated: int = Field(ge=0, le=MAX_INT, description="of these, by those who asked")
     sentence: str
     policy: PolicyDigest = None

@@ -87,6 +87,10 @@ class FeedbackReceived(Event):
     via: Literal["edge", "kafka"] = Field(
         default="edge", description="who checked its token: inference, or streams for what was sent straight to Kafka"
     )
+    review: UUID | None = Field(
+        default=None, description="the review in which somebody judged the answer of others; never evidence"
+    )
+    who: str = Field(default="", max_length=200, description="of a review: the reviewer")
 
 
 class InteractionScored(Event):

@@ -62,6 +62,14 @@ def test_other_prompts_and_answers_are_news_that_nothing_ends() -> None:
         assert RULES.step(Health(), MODEL, seen, WHEN)[0].open == {}, "or it would stay open for ever"
 
 
+def test_an_alarm_is_told_with_its_advice_and_a_review_asks_for_people() -> None:
+    advice = e.Advice(cure="train", sentence="Training is the likelier cure.")
+    (alarm,) = told([(0, event(e.DriftDetected, advice=advice))])
+    assert alarm.sentence == "Fell. Training is the likelier cure."
+    (asked,) = told([(0, event(e.ReviewRequested))])
+    assert (asked.kind, asked.severity, asked.sentence) == ("review", "warning", "Please judge.")
+
+
 def test_failures_and_refusals_count_in_a_row() -> None:
     failed, trained = (lambda: event(e.TrainingFailed)), (lambda: event(e.AdapterTrained))
     assert told([(0, failed()), (1, trained()), (2, failed())]) == []

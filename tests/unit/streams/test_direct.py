@@ -32,8 +32,10 @@ def record(value: Any = None, grant: Grant = MINE, ring: KeyRing = RING, **heade
 
 def test_the_token_says_whose_answer_it_is() -> None:
     lies = {"model": "other/model", "session": "s-9", "subject": "eve", "via": "edge", "id": str(UUID(int=9))}
+    lies |= {"review": str(UUID(int=9)), "who": "eve"}  # only the console asks for reviews
     (event,) = admit(record({"inference_id": str(MINE.inference_id), "kind": "thumb", "value": 0} | lies), RING)
     assert (event.model, event.session, event.subject, event.choice) == ("default/assistant", "s-1", "ada", 2)
+    assert (event.review, event.who) == (None, "")
     assert (event.via, event.source, event.value, event.time) == ("kafka", "shop", 0.0, NOW)
 
 

@@ -97,3 +97,14 @@ def test_a_tiny_fix_is_no_failure_and_a_new_answer_is_one_in_either_order() -> N
     for order in itertools.permutations((long, other)):
         assert play(*order)[1][-1].reward == 0.0
     assert play(long, fix, policy=RewardPolicy(unchanged=1.0))[1][-1].reward == 0.0
+
+
+def test_what_a_reviewer_says_is_passed_on_and_counts_for_no_reward() -> None:
+    review = said("thumb", 0, 3).model_copy(update={"review": uuid.uuid4(), "who": "ada"})
+    thumb = said("thumb", 1, 1)
+    answer, revisions = play(INFERENCE, thumb, review)
+    assert answer == play(INFERENCE, thumb)[0]
+    assert (revisions[2].feedback, revisions[2].reward, revisions[2].rated) == (review, 1.0, True)
+    assert (revisions[1].revision, revisions[2].revision) == (2, 2)
+    _, (_, alone) = play(INFERENCE, review)
+    assert (alone.reward, alone.rated, alone.feedback) == (None, False, review)

@@ -1,0 +1,114 @@
+"""What is the likelier cure of what an alarm tells: training, or something that it cannot do. Rules, with reasons.
+
+Training teaches a model what people say of its answers. It does not help where they said nothing yet, where what they
+ask is new and the answers please all the same, where a deployment did the harm, or where answers are slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pawl_monitor.domain.clusters import Cluster
+from pawl_monitor.domain.detectors import Direction
+from pawl_monitor.domain.explanation import Deployed, percent
+from pawl_monitor.domain.intervals import Estimate, estimate
+from pawl_shared.events import Advice
+
+ENOUGH = 20  # rated sessions in the groups that grew; from fewer nobody can say whether the answers please
+NEW = 0.05  # share of the reference up to which prompts are taken to be new to the model
+SOON = timedelta(hours=1)  # after a deployment
+SERVING = ("registered", "promoted", "rolled-back")
+
+
+def advise(
+    detector: str,
+    direction: Direction,
+    since: datetime,
+    clusters: Sequence[Cluster],
+    deployments: Sequence[Deployed],
+) -> Advice:
+    """The advice that goes with an alarm that began at `since`. `deployments`: those near that."""
+    if direction == "rise" and detector.startswith("approval"):
+        return Advice(cure="none", sentence="Nothing is to be mended: people like the answers more than before.")
+    if detector == "output/seconds":
+        return Advice(
+            cure="infrastructure",
+            sentence="Answers take longer, which no training mends: look at load, hardware and the replicas.",
+        )
+    if detector == "output/failed":
+        return Advice(cure="infrastructure", sentence="Answers fail in the engine: its log and the replicas say why.")
+    if detector.startswith("approval"):
+        return _approval(since, clusters, deployments)
+    if detector == "output/cut":
+        return Advice(
+            cure="prompt",
+            sentence="Answers end at their limit: a higher `max_tokens`, or a prompt that asks for short ones, is the "
+            "likelier cure. Cut answers teach no model to end.",
+        )
+    return _unlabelled(clusters)
+
+
+def _approval(since: datetime, clusters: Sequence[Cluster], deployments: Sequence[Deployed]) -> Advice:
+    judged = [c for c in clusters if c.approval_before and c.approval_after]
+    below = [c for c in judged if _point(c.approval_after) < _point(c.approval_before)]
+    everywhere = bool(judged) and len(below) == len(judged)
+    soon = [d for d in deployments if d.change in SERVING and timedelta() <= since - d.time <= SOON]
+    if soon and everywhere:
+        latest = soon[-1]
+        return Advice(
+            cure="rollback",
+            sentence=f"Approval fell in every group of prompts, soon after deployment {latest.revision} "
+            f"({latest.change}): going back (`pawl rollback`) is the likelier cure than training on what it spoiled.",
+        )
+    grown = [c for c in clusters if c.grew]
+    if grown and judged and not any(c.fell for c in judged):
+        share = sum(c.before.point for c in grown)
+        return Advice(
+            cure="prompt",
+            sentence="People ask other things, and within no group of prompts are the answers liked less than before: "
+            f"the groups that grew had {share:.0%} of the sessions. Prompts or retrieval for them are the likelier "
+            "cure; training helps once there is feedback on them.",
+        )
+    where = "in every group of prompts" if everywhere else "for prompts as they were before"
+    return Advice(
+        cure="train", sentence=f"Approval fell {where}: training on what people say now is the likelier cure."
+    )
+
+
+def _unlabelled(clusters: Sequence[Cluster]) -> Advice:
+    """Prompts or answers changed; whether that is bad only people can say."""
+    grown = [c for c in clusters if c.grew] or list(clusters)
+    after = _pooled([c.approval_after for c in grown])
+    before = _pooled([c.approval_before for c in clusters])
+    rated = after.n if after else 0
+    if after is None or before is None or rated < ENOUGH:
+        return Advice(
+            cure="review",
+            sentence=f"Whether the answers please there, {rated} rated sessions cannot tell: judge a sample first "
+            "(`pawl review`).",
+        )
+    if after.high < before.low:
+        return Advice(
+            cure="train",
+            sentence=f"The answers please less there: {percent(after)}, where it was {percent(before)}. Training on "
+            "feedback about them is the likelier cure.",
+        )
+    share = sum(c.before.point for c in clusters if c.grew)
+    if any(c.grew for c in clusters) and share <= NEW:
+        return Advice(
+            cure="prompt",
+            sentence=f"What people ask now was {share:.0%} of this version's reference, so there was hardly any to "
+            f"train on, and the answers please as before ({percent(after)}): if they lack knowledge, a prompt or "
+            "retrieval change is the likelier cure.",
+        )
+    return Advice(cure="none", sentence=f"The answers please as before: {percent(after)}. Nothing needs a cure now.")
+
+
+def _pooled(rates: Sequence[Estimate | None]) -> Estimate | None:
+    known = [rate for rate in rates if rate is not None]
+    return estimate(sum(rate.point * rate.n for rate in known), sum(rate.n for rate in known))
+
+
+def _point(rate: Estimate | None) -> float:
+    return 0.0 if rate is None else rate.point
