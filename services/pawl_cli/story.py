@@ -97,5 +97,7 @@ def _deployment(event: e.DeploymentChanged) -> list[Line]:
         "resumed": ("The loop goes on.", "plain"),
         "pinned": (f"Pinned: {short(event.champion.version)} answers everybody until it is unpinned.", "plain"),
         "unpinned": ("Canaries and promotions go on.", "plain"),
+        "experiment": ("An experiment begins.", "plain"),
+        "experiment-over": ("The experiment is over: `pawl experiment status` shows what was seen.", "plain"),
     }[event.change]
     return [Line("validator", text, mood), *[Line("validator", f"because {reason}") for reason in event.reasons]]

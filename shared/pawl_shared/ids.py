@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import datetime
 from random import Random
 from uuid import UUID, uuid5
@@ -40,3 +41,15 @@ def is_challenger(canary: UUID, session: str, share: float) -> bool:
     """Whether a session meets the challenger. Drawn per session: arms that stick to a user break the canary's guarantee
     (19-23 % false promotions measured instead of 1 %)."""
     return uniform(canary, session) < share
+
+
+def arm_of(experiment: UUID, session: str, shares: Sequence[float]) -> int | None:
+    """The number of the arm that a session meets, drawn per session like a challenger; None: it is outside, in what the
+    shares leave over."""
+    drawn, total = uniform(experiment, session), 0.0
+    for number, share in enumerate(shares):
+        total += share
+        if drawn < total:
+            return number
+    # Shares such as three thirds add up to 1 only nearly.
+    return len(shares) - 1 if total > 1 - 1e-9 else None

@@ -12,7 +12,7 @@ from support.nobody import Nobody
 from pawl_shared import events as e
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
-from pawl_shared.ids import derived_id, is_challenger
+from pawl_shared.ids import arm_of, derived_id, is_challenger
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.runner import Pace, Runner
 from pawl_shared.stores.kafka import KafkaStore
@@ -75,20 +75,25 @@ class World:
         return run
 
     def sessions(self, number: int, approval: Callable[[str], float], rated: float = 1.0, copies: int = 1) -> None:
-        """So many sessions of one answer; `approval` of a version. Arms are drawn as inference does."""
+        """So many sessions of one answer; `approval` of a version, or of an experiment's arm. Arms are drawn as
+        inference does."""
         for _ in range(number):
             self._sessions += 1
             now, session = self.deployment, f"session {self._sessions}"
             on_trial = now.challenger is not None and now.canary is not None
             challenger = on_trial and is_challenger(now.canary, session, now.share)
             served = now.challenger if challenger and now.challenger else now.champion
-            liked = float(self._rng.random() < approval(served.version))
+            met = _arm_met(now, session)
+            served = met.served if met else served
+            liked = float(self._rng.random() < approval(met.name if met else served.version))
             reward = liked if self._rng.random() < rated else None
             event = e.SessionObserved(
                 id=uuid5(NAMESPACE_OID, session), time=self.now, source="test", model=MODEL, session=session,
-                arm="challenger" if challenger else "champion", version=served.version, canary=now.canary,
+                arm="challenger" if challenger else "experiment" if met else "champion", version=served.version,
+                canary=now.canary,
                 revision=now.revision, reward=reward, answers=1, rated=int(reward is not None),
-                started=self.now, ended=self.now,
+                started=self.now, ended=self.now, experiment=now.experiment.id if now.experiment and met else None,
+                experiment_arm=met.name if met else "", statistics={"words": 10.0} if met else {},
             )  # fmt: skip
             for _ in range(copies):
                 self.publish(event)
@@ -182,6 +187,13 @@ class World:
             yield e.CandidateRejected(reasons=("gate retention: it forgot too much",), **common)
         else:
             yield e.CandidateValidated(slot_file=SLOTS, graph=GRAPH, **common)
+
+
+def _arm_met(now: e.DeploymentChanged, session: str) -> e.ExperimentArm | None:
+    if now.experiment is None:
+        return None
+    arm = arm_of(now.experiment.id, session, [arm.share for arm in now.experiment.arms])
+    return None if arm is None else now.experiment.arms[arm]
 
 
 class Context:

@@ -22,7 +22,8 @@ class VersionFold:
         self._policy, self._source = policy, source
 
     def keys(self, event: e.Event) -> Sequence[str]:
-        if isinstance(event, e.SessionObserved) and event.arm != "pinned":
+        # Settings and prompts of an experiment's arm are no property of the version that it serves.
+        if isinstance(event, e.SessionObserved) and event.arm not in ("pinned", "experiment"):
             return [f"{event.model} {event.version}"]
         return []
 

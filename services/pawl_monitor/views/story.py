@@ -14,7 +14,15 @@ Fact = dict[str, Any]
 Tone = Literal["plain", "good", "bad"]
 
 # Progress and observations change by the second; they are shown where they belong, not told as news.
-UNTOLD = frozenset({e.TrainingProgressed.TYPE, e.CanaryObserved.TYPE, e.VersionObserved.TYPE, e.ModelRegistered.TYPE})
+UNTOLD = frozenset(
+    {
+        e.TrainingProgressed.TYPE,
+        e.CanaryObserved.TYPE,
+        e.ExperimentObserved.TYPE,
+        e.VersionObserved.TYPE,
+        e.ModelRegistered.TYPE,
+    }
+)
 
 
 class Line(BaseModel):
@@ -102,6 +110,8 @@ def _deployed(value: Fact) -> tuple[Tone, str]:
             return "bad", f"Rolled back to {champion}.{because}"
         case "pinned":
             return "plain", f"Pinned to {champion}: no candidate is tried.{because}"
+        case "experiment" | "experiment-over":
+            return "plain", f"{'; '.join(value['reasons'])}."
         case change:
             return "plain", f"Deployment {change}.{because}"
 

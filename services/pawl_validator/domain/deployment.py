@@ -1,4 +1,5 @@
-"""What serves a model: one champion, at most one challenger with a share of the sessions, and the way back.
+"""What serves a model: one champion, at most one challenger with a share of the sessions, and the way back. Or one
+champion and an experiment (experiment.py).
 
 Every function answers (deployment, changes). A change is one new revision, and becomes one DeploymentChanged; a command
 that cannot be followed raises RefusedError with what to do instead, and changes nothing.
@@ -11,10 +12,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pawl_shared.events import DeployedVersion, Stage
+from pawl_shared.events import DeployedVersion, Experiment, Stage
 from pawl_validator.domain.canary import Decision
 
-Kind = Literal["registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned"]
+Kind = Literal[
+    "registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned",
+    "experiment", "experiment-over",
+]  # fmt: skip
 
 HISTORY = 20  # earlier champions that are kept as rollback targets, and candidates that were taken away unharmed
 
@@ -56,6 +60,7 @@ class Deployment(Frozen):
     history: tuple[DeployedVersion, ...] = ()
     withdrawn: tuple[DeployedVersion, ...] = ()
     queue: tuple[Waiting, ...] = ()
+    experiment: Experiment | None = None
 
 
 class Change(Frozen):
@@ -86,7 +91,7 @@ def register(model: str, now: Deployment | None, base: DeployedVersion, who: str
     stages += [(waiting.served.version, "retired") for waiting in now.queue]
     if now.challenger:
         stages.append((now.challenger.version, "retired"))
-    changed = _revise(now, champion=base, pinned=None, queue=(), withdrawn=(), **_NO_CANARY, history=_remember(now))
+    changed = revise(now, champion=base, pinned=None, queue=(), withdrawn=(), **_ALONE, history=_remember(now))
     reason = f"base {base.version[:12]} replaces {now.champion.version[:12]}; adapters of the old base cannot be served"
     return Change(deployment=changed, kind="registered", who=who, reasons=(reason,), stages=tuple(stages))
 
@@ -100,10 +105,11 @@ def enqueue(now: Deployment, candidate: Waiting) -> Deployment:
 
 def start_next(now: Deployment, canary: UUID, share: float) -> Change | None:
     """Make the first of the queue the challenger; None: there is none, one is running, or the model is held."""
-    if not now.queue or now.challenger is not None or now.paused or now.pinned is not None:
+    held = now.paused or now.pinned is not None or now.experiment is not None
+    if not now.queue or now.challenger is not None or held:
         return None
     first = now.queue[0].served
-    changed = _revise(now, challenger=first, share=share, canary=canary, queue=now.queue[1:])
+    changed = revise(now, challenger=first, share=share, canary=canary, queue=now.queue[1:])
     return Change(
         deployment=changed,
         kind="canary",
@@ -119,7 +125,7 @@ def conclude(now: Deployment, decision: Decision) -> Change | None:
     if now.challenger is None or decision.action == "continue" or (decision.action == "promote" and now.paused):
         return None
     if decision.action == "step":
-        changed = _revise(now, share=decision.share)
+        changed = revise(now, share=decision.share)
         return Change(deployment=changed, kind="step", reasons=decision.reasons, numbers=numbers)
     if decision.action == "promote":
         return _promote(now, now.challenger, decision.reasons, "pawl", numbers)
@@ -133,7 +139,7 @@ def promote(now: Deployment, version: str, who: str, why: str) -> Change:
         raise RefusedError(f"{version[:12]} already is the champion")
     if now.pinned is not None:
         raise RefusedError(f"{now.model} is pinned to {now.pinned[:12]}: `pawl unpin` first, or pin {version[:12]}")
-    return _promote(now, _find(now, version), (f"promoted by {who}: {why or NO_REASON}",), who, {})
+    return _promote(now, find(now, version), (f"promoted by {who}: {why or NO_REASON}",), who, {})
 
 
 def rollback(now: Deployment, who: str, why: str) -> Change:
@@ -147,7 +153,7 @@ def rollback(now: Deployment, who: str, why: str) -> Change:
     # What was champion twice is no target any more, once it is rejected.
     targets = tuple(served for served in now.history[:-1] if served.version != now.champion.version)
     pinned = now.pinned and back.version
-    changed = _revise(now, champion=back, pinned=pinned, history=targets)
+    changed = revise(now, champion=back, pinned=pinned, history=targets, **_ALONE)
     return Change(
         deployment=changed,
         kind="rolled-back",
@@ -163,16 +169,16 @@ def pin(now: Deployment, version: str | None, who: str, why: str) -> Change:
         if now.pinned is None:
             raise RefusedError(f"{now.model} is not pinned")
         reason = f"unpinned by {who}: {why or NO_REASON}"
-        return Change(deployment=_revise(now, pinned=None), kind="unpinned", who=who, reasons=(reason,))
+        return Change(deployment=revise(now, pinned=None), kind="unpinned", who=who, reasons=(reason,))
     if version == now.pinned:
         raise RefusedError(f"{now.model} is pinned to {version[:12]} already")
     reasons = (f"pinned by {who}: {why or NO_REASON}",)
     if version != now.champion.version:
-        change = _promote(now, _find(now, version), reasons, who, {})
+        change = _promote(now, find(now, version), reasons, who, {})
         return change.model_copy(
             update={"kind": "pinned", "deployment": change.deployment.model_copy(update={"pinned": version})}
         )
-    changed = _revise(now, pinned=version, withdrawn=_shelved(now, version), **_NO_CANARY)
+    changed = revise(now, pinned=version, withdrawn=_shelved(now, version), **_ALONE)
     stages: tuple[tuple[str, Stage], ...] = ((now.challenger.version, "retired"),) if now.challenger else ()
     return Change(deployment=changed, kind="pinned", who=who, reasons=reasons, stages=stages)
 
@@ -183,7 +189,7 @@ def pause(now: Deployment, paused: bool, who: str, why: str) -> Change | None:
         return None
     kind: Kind = "paused" if paused else "resumed"
     reason = f"{kind} by {who}: {why or NO_REASON}"
-    return Change(deployment=_revise(now, paused=paused), kind=kind, who=who, reasons=(reason,))
+    return Change(deployment=revise(now, paused=paused), kind=kind, who=who, reasons=(reason,))
 
 
 def decision_numbers(decision: Decision) -> dict[str, float]:
@@ -207,14 +213,16 @@ def decision_numbers(decision: Decision) -> dict[str, float]:
     return numbers
 
 
-_NO_CANARY: dict[str, object] = {"challenger": None, "share": 0.0, "canary": None}
+# Another champion also ends an experiment: its arms were compared beside the old one.
+_ALONE: dict[str, object] = {"challenger": None, "share": 0.0, "canary": None, "experiment": None}
 
 
-def _revise(now: Deployment, **update: object) -> Deployment:
+def revise(now: Deployment, **update: object) -> Deployment:
+    """The next revision."""
     return now.model_copy(update={"revision": now.revision + 1, **update})
 
 
-def _find(now: Deployment, version: str) -> DeployedVersion:
+def find(now: Deployment, version: str) -> DeployedVersion:
     """A version that may serve. Raises RefusedError."""
     queued = [waiting.served for waiting in now.queue]
     trial = [now.challenger] if now.challenger else []
@@ -243,13 +251,13 @@ def _promote(
     stages: list[tuple[str, Stage]] = [(now.champion.version, "retired"), (served.version, "champion")]
     if now.challenger is not None and now.challenger.version != served.version:
         stages.append((now.challenger.version, "retired"))
-    changed = _revise(
+    changed = revise(
         now,
         champion=served,
         history=_remember(now),
         queue=tuple(w for w in now.queue if w.served.version != served.version),
         withdrawn=_shelved(now, served.version),
-        **_NO_CANARY,
+        **_ALONE,
     )
     return Change(deployment=changed, kind="promoted", reasons=reasons, who=who, numbers=numbers, stages=tuple(stages))
 
@@ -264,7 +272,7 @@ def _withdraw(
 ) -> Change:
     withdrawn = now.withdrawn if stage == "rejected" else _shelved(now, now.champion.version)
     return Change(
-        deployment=_revise(now, withdrawn=withdrawn, **_NO_CANARY),
+        deployment=revise(now, withdrawn=withdrawn, **_ALONE),
         kind="rolled-back",
         reasons=reasons,
         who=who,

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pawl_shared import events as e
-from pawl_validator.domain import deployment
+from pawl_shared.ids import derived_id
+from pawl_validator.domain import deployment, experiment
 from pawl_validator.domain.deployment import Change, RefusedError
 from pawl_validator.handlers.state import ModelState
 
-DeploymentCommand = e.PromoteCommand | e.RollbackCommand | e.PauseCommand | e.PinCommand
+DeploymentCommand = (
+    e.PromoteCommand
+    | e.RollbackCommand
+    | e.PauseCommand
+    | e.PinCommand
+    | e.StartExperimentCommand
+    | e.StopExperimentCommand
+)
 
 
 def decide(state: ModelState, command: DeploymentCommand) -> Change | None:
@@ -27,6 +35,15 @@ def decide(state: ModelState, command: DeploymentCommand) -> Change | None:
             if command.version is not None:
                 _may_serve(state, command.version)
             return deployment.pin(now, command.version, who, why)
+        case e.StartExperimentCommand():
+            change = experiment.start(now, derived_id(command.id, "experiment"), command.experiment, who, why)
+            assert change.deployment.experiment is not None, "it was started"
+            for arm in change.deployment.experiment.arms:
+                if arm.served.slot_file is not None:
+                    _may_serve(state, arm.served.version)
+            return change
+        case e.StopExperimentCommand():
+            return experiment.stop(now, who, why)
 
 
 def _may_serve(state: ModelState, version: str) -> None:

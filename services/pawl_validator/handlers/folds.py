@@ -14,10 +14,10 @@ from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Gates, Governing, Probes
 from pawl_shared.stores.port import Effect
-from pawl_validator.domain import canary, deployment
+from pawl_validator.domain import canary, deployment, experiment
 from pawl_validator.domain import statistics as st
 from pawl_validator.domain.deployment import RefusedError, Waiting
-from pawl_validator.handlers import commands
+from pawl_validator.handlers import commands, experiments
 from pawl_validator.handlers.commands import DeploymentCommand
 from pawl_validator.handlers.state import Draft, ModelState, Trial
 
@@ -72,7 +72,14 @@ class DeploymentFold:
                 self._observed(draft, event)
             case e.Tick():
                 self._ticked(draft)
-            case e.PromoteCommand() | e.RollbackCommand() | e.PauseCommand() | e.PinCommand() as event:
+            case (
+                e.PromoteCommand()
+                | e.RollbackCommand()
+                | e.PauseCommand()
+                | e.PinCommand()
+                | e.StartExperimentCommand()
+                | e.StopExperimentCommand()
+            ) as event:
                 self._commanded(draft, event)
         return Step(draft.state, events=tuple(draft.events), effects=tuple(effects))
 
@@ -176,6 +183,10 @@ class DeploymentFold:
 
     def _observed(self, draft: Draft, event: e.SessionObserved) -> None:
         now = draft.state.deployment
+        if now is not None and now.experiment is not None and draft.state.experiment is not None:
+            draft.update(experiment=experiments.take(now.experiment, draft.state.experiment, event))
+            self._limit(draft)
+            return
         if now is None or now.canary is None or event.canary != now.canary or event.arm == "pinned":
             return
         seen = canary.Observation(
@@ -190,12 +201,27 @@ class DeploymentFold:
         self._conclude(draft, decision)
 
     def _ticked(self, draft: Draft) -> None:
-        """A canary without traffic ends by time alone."""
+        """A canary or an experiment without traffic ends by time alone."""
         now = draft.state.deployment
-        if now is not None and now.canary is not None:
+        if draft.state.experiment is not None:
+            self._limit(draft)
+        elif now is not None and now.canary is not None:
             self._conclude(draft, canary.decide(self._trying(draft.state), draft.state.canary, draft.at))
         else:
             self._start_next(draft)
+
+    def _limit(self, draft: Draft) -> None:
+        """The end of an experiment by its own limits, else a report when there is news."""
+        now, trying = draft.state.deployment, draft.state.experiment
+        assert now is not None, "an experiment belongs to a deployment"
+        assert now.experiment is not None, "what is observed runs"
+        assert trying is not None, "what runs is observed"
+        change = experiment.limited(now, trying.known.sessions, trying.started, draft.at)
+        if change is not None:
+            draft.apply(change)
+            self._start_next(draft)
+        elif trying.due:
+            draft.tell(now.experiment)
 
     def _conclude(self, draft: Draft, decision: canary.Decision) -> None:
         assert draft.state.deployment is not None, "a canary belongs to a deployment"
@@ -238,7 +264,14 @@ class DeploymentFold:
 
 
 # Our own output on topics that we read: nothing follows from it.
-_UNREAD = (e.StageChanged, e.ApprovalChanged, e.VersionObserved, e.CanaryObserved, e.RetrainCommand)
+_UNREAD = (
+    e.StageChanged,
+    e.ApprovalChanged,
+    e.VersionObserved,
+    e.CanaryObserved,
+    e.ExperimentObserved,
+    e.RetrainCommand,
+)
 
 
 def _decides(state: ModelState, adapter: str, run: UUID) -> bool:

@@ -16,6 +16,8 @@ from pawl_validator.domain import registry
 from pawl_validator.domain.canary import CanaryPolicy, CanaryState
 from pawl_validator.domain.deployment import Change, Deployment
 from pawl_validator.domain.series import Series
+from pawl_validator.handlers import experiments
+from pawl_validator.handlers.experiments import Trying
 
 
 class Trial(BaseModel):
@@ -40,6 +42,7 @@ class ModelState(BaseModel):
     configured: Governing | None = None
     trial: Trial | None = None
     series: Series = Series()
+    experiment: Trying | None = None
 
     @property
     def digest(self) -> str | None:
@@ -90,8 +93,11 @@ class Draft:
 
     def apply(self, change: Change) -> None:
         """Take a new revision: the deployment first, because replicas wait for it, then the stages."""
-        now = change.deployment
+        now, before = change.deployment, self.state.deployment
         digest = self.state.trial.digest if self.state.trial else self.state.digest
+        ended = before.experiment if before and now.experiment is None else None
+        if ended is not None and change.kind != "experiment-over":
+            change = change.model_copy(update={"reasons": (*change.reasons, f"the experiment {ended.name} ends by it")})
         self.update(deployment=now)
         if now.canary is None or change.kind == "canary":
             self.update(canary=CanaryState(), trial=None)
@@ -113,7 +119,27 @@ class Draft:
                 who=change.who,
                 policy=digest,
                 pinned=now.pinned,
+                experiment=now.experiment,
             )
         )
         for version, stage in change.stages:
             self.move(version, stage, change.reasons, change.who)
+        if ended is not None:
+            self.tell(ended, over=True)
+            self.update(experiment=None)
+        if change.kind == "experiment" and now.experiment is not None:
+            self.update(experiment=experiments.begin(now.experiment, self.at))
+
+    def tell(self, experiment: e.Experiment, over: bool = False) -> None:
+        """Report where an experiment stands."""
+        assert self.state.experiment is not None, "what runs is known"
+        trying = self.state.experiment
+        envelope = {
+            "id": self.id(e.ExperimentObserved.TYPE),
+            "time": self.at,
+            "source": self.source,
+            "cause": self.delivery.event.id,
+            "model": self.state.model,
+        }
+        self.events.append(experiments.observed(experiment, trying, over, envelope))
+        self.update(experiment=trying.model_copy(update={"told": trying.known.sessions}))
