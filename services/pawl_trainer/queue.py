@@ -64,10 +64,6 @@ class QueueFold:
         began = left != runs and bool(left) and runs[0].id == event.run
         return self._begin(left) if began else Step(Queue(runs=left))
 
-    def timer(self, key: str, state: Queue, tick: Delivery) -> Step[Queue]:
-        """The queue waits for events alone."""
-        return Step(state)
-
     def _join(self, runs: tuple[RetrainRequested, ...], request: RetrainRequested) -> Step[Queue]:
         if not runs:
             return self._begin((request,))

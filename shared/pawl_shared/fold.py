@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pawl_shared.events import Event
 from pawl_shared.stores.port import Effect, Row
@@ -52,6 +52,11 @@ class Fold(Protocol[S]):
 
     def step(self, key: str, state: S | None, delivery: Delivery) -> Step[S]:
         """The next state, and what follows. No state: this key is new."""
+
+
+@runtime_checkable
+class TimedFold(Fold[S], Protocol[S]):
+    """A fold whose steps say when a key is due."""
 
     def timer(self, key: str, state: S, tick: Delivery) -> Step[S]:
         """Called when a Tick's time has passed the key's `due`."""

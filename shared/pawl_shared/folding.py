@@ -18,8 +18,9 @@ from pawl_shared.codec import decode_traced, encode, event_type
 from pawl_shared.dead_letter import dead_letter, is_retry
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import DeadLetter, Event, Tick
-from pawl_shared.fold import Delivery, Fold, Step
+from pawl_shared.fold import Delivery, Fold, Step, TimedFold
 from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredState, TransactionalStore
+from pawl_shared.ticks import TICKS, LatestTick, is_copy
 
 
 class Known(NamedTuple):
@@ -106,7 +107,7 @@ class Folding:
         self, service: str, source: str, store: TransactionalStore, folds: Sequence[Fold[Any]], log: Any
     ) -> None:
         self._service, self._source, self._store, self._folds, self._log = service, source, store, tuple(folds), log
-        self._kinds = {fold.name: TypeAdapter(fold.state) for fold in folds}
+        self._kinds = {fold.name: TypeAdapter(fold.state) for fold in folds} | {TICKS: TypeAdapter(LatestTick)}
         self._by_topic = {t: [f for f in folds if t in f.topics] for fold in folds for t in fold.topics}
         self._before: dict[StateKey, Known] = {}  # what the store holds of what was used lately, oldest first
         self._replaced: list[tuple[StateKey, Known | None]] = []  # states of the batch, before the present record
@@ -152,7 +153,7 @@ class Folding:
         except DecodeError as error:
             return Reading(record, None, reason=str(error))
         delivery = Delivery(event, record.appended, record.topic, record.partition, record.offset, trace)
-        return Reading(record, delivery, seen_as(event), self._targets(delivery))
+        return Reading(record, delivery, None if isinstance(event, Tick) else seen_as(event), self._targets(delivery))
 
     def _targets(self, delivery: Delivery) -> list[_Target] | None:
         """The states that an event concerns; none where a fold cannot say: its step will, and be buried."""
@@ -163,12 +164,13 @@ class Folding:
             return None
 
     def _fresh(self, readings: Sequence[Reading]) -> set[Seen]:
+        """Those that the store does not know; Ticks are not among them."""
         ids = [reading.seen for reading in readings if reading.seen is not None]
         return set(ids) - self._store.seen(ids) if ids else set()
 
     def _deliver(self, reading: Reading, delivery: Delivery, fresh: set[Seen], batch: Batch) -> None:
-        record, seen = reading.record, reading.seen
-        if seen not in fresh:
+        record, seen, event = reading.record, reading.seen, delivery.event
+        if self._is_old(event, batch) if isinstance(event, Tick) else seen not in fresh:
             batch.outcomes[record.topic, "duplicate"] += 1
             return
         mark = batch.mark()
@@ -185,24 +187,32 @@ class Folding:
             self._bury(record, f"{type(error).__name__}: {error}", batch)
             return
         batch.outcomes[record.topic, "handled"] += 1
-        batch.seen.append(seen)
-        fresh.discard(seen)  # of two copies in one batch the second is a duplicate
+        if isinstance(event, Tick):
+            batch.states[StateKey(TICKS, event.model)] = Known(LatestTick.of(event))
+        elif seen is not None:
+            batch.seen.append(seen)
+            fresh.discard(seen)  # of two copies in one batch the second is a duplicate
+
+    def _is_old(self, tick: Tick, batch: Batch) -> bool:
+        return is_copy(tick, self._current(StateKey(TICKS, tick.model), batch).state)
 
     def _load(self, readings: Sequence[Reading]) -> None:
         """The states that a batch concerns, in one query."""
-        targets = (target for reading in readings for target in reading.targets or ())
-        places = {place: fold for fold, keys in targets for place in keys if place not in self._before}
-        stored = self._store.load(list(places)) if places else {}
-        self._before |= {place: self._known(places[place], found) for place, found in stored.items()}
+        places = {place for reading in readings for _, keys in reading.targets or () for place in keys}
+        events = (reading.delivery.event for reading in readings if reading.delivery is not None)
+        places |= {StateKey(TICKS, event.model) for event in events if isinstance(event, Tick)}
+        self._load_these([place for place in places if place not in self._before])
 
-    def _known(self, fold: Fold[Any], stored: StoredState) -> Known:
-        return Known(self._kinds[fold.name].validate_json(stored.value), stored.due)
+    def _load_these(self, places: Sequence[StateKey]) -> None:
+        stored = self._store.load(places) if places else {}
+        for place, found in stored.items():
+            self._before[place] = Known(self._kinds[place.fold].validate_json(found.value), found.due)
 
     def _step(self, fold: Fold[Any], places: Sequence[StateKey], delivery: Delivery, batch: Batch) -> None:
         for place in places:
             state = self._current(place, batch).state
             self._apply(place, delivery, batch, fold.step(place.key, state, delivery))
-        if isinstance(delivery.event, Tick):
+        if isinstance(delivery.event, Tick) and isinstance(fold, TimedFold):
             for place in self._due(fold, delivery.at, batch):
                 state = self._current(place, batch).state
                 self._apply(place, delivery, batch, fold.timer(place.key, state, delivery))
@@ -211,9 +221,7 @@ class Folding:
         """What is due, as stored or as this batch has changed it; the earliest first, however it was cut in batches."""
         changed = {p.key: known.due for p, known in batch.states.items() if p.fold == fold.name}
         places = [StateKey(fold.name, key) for key in self._store.due(fold.name, now) if key not in changed]
-        unknown = [place for place in places if place not in self._before]
-        found = self._store.load(unknown) if unknown else {}
-        self._before |= {place: self._known(fold, stored) for place, stored in found.items()}
+        self._load_these([place for place in places if place not in self._before])
         stored_due = {place.key: self._before[place].due for place in places if place in self._before}
         due = [(at, key) for key, at in (stored_due | changed).items() if at is not None and at <= now]
         return [StateKey(fold.name, key) for _, key in sorted(due)]

@@ -62,8 +62,16 @@ class _Recorder(MemoryStore):
         super().__init__()
         self.now = BEGINNING
         self._rebuilt, self._decided, self._owed = rebuilt, tuple(plan.decided), owed
-        self._causes = {event.cause for event in rebuilt.standing.values()}
+        causes = {event.cause for event in rebuilt.standing.values() if event.cause is not None}
+        self._causes = {str(cause).encode(): cause for cause in causes}
         self._known = SeenHours(plan.kept)
+
+    def meet(self, records: Sequence[Record]) -> None:
+        """These are handled next."""
+        self.now = records[-1].appended
+        self._rebuilt.records += len(records)
+        identities = (value for record in records for name, value in record.headers if name == "ce_id")
+        self._rebuilt.read.update(self._causes[identity] for identity in identities if identity in self._causes)
 
     def seen(self, ids: Sequence[Seen]) -> set[Seen]:
         return {each for each in ids if each in self._known}
@@ -71,8 +79,6 @@ class _Recorder(MemoryStore):
     def commit(self, commit: Commit) -> None:
         super().commit(Commit(commit.offsets, commit.states))
         self._known.take([*self._known.added(commit.seen), *self._known.upkeep(self.now)])
-        self._rebuilt.records += len(commit.seen)
-        self._rebuilt.read.update(each.id for each in commit.seen if each.id in self._causes)
         for message in commit.messages:
             record = Record(message.topic, 0, 0, BEGINNING, message.key, message.value, message.headers)
             event = decode(record)
@@ -117,7 +123,7 @@ class _Replayer(Runner):
 
     def _handle(self, records: Sequence[Record]) -> None:
         if records:
-            self._recorder.now = records[-1].appended
+            self._recorder.meet(records)
         super().handle(records)
 
     def _begin(self, effects: Iterable[Effect]) -> None:

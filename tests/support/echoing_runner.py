@@ -54,9 +54,6 @@ class Echo:
         )
         return Step(Count(n=n), events=(echo,))
 
-    def timer(self, key: str, state: Count, tick: Delivery) -> Step[Count]:
-        raise AssertionError("no state is ever due")
-
 
 def main(servers: str, service: str) -> None:
     logging.configure(service)

@@ -54,9 +54,6 @@ class AlertFold:
         new, alerts = self._rules.step(state or Health(), key, delivery.event, delivery.at)
         return Step(new, effects=tuple(Effect(alert.id, ALERT, alert.model_dump_json()) for alert in alerts))
 
-    def timer(self, key: str, state: Health, tick: Delivery) -> Step[Health]:
-        return Step(state)
-
 
 class SendAlert:
     """Handles effects of kind `alert`: posts each until the receiver answers with success, one after the other.

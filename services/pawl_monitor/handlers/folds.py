@@ -95,9 +95,6 @@ class WatchFold:
                 trigger = _progress(policy.trigger, state.trigger, delivery.event, delivery.at)
                 return Step(state.model_copy(update={"trigger": trigger}))
 
-    def timer(self, key: str, state: Watched, tick: Delivery) -> Step[Watched]:
-        return Step(state)
-
     def _observed(
         self, policy: WatchPolicy, state: Watched, event: e.SessionObserved, place: rows.Place
     ) -> Step[Watched]:
@@ -157,9 +154,6 @@ class RecordFold:
                 return Step(None, rows=(rows.dead_letter_row(event),))
             case event:
                 return Step(None, rows=(rows.record_row(event, _place(delivery)),))
-
-    def timer(self, key: str, state: BaseModel, tick: Delivery) -> Step[BaseModel]:
-        return Step(None)
 
 
 def _progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: datetime) -> TriggerState:

@@ -91,9 +91,6 @@ class SimulationFold:
             case _:
                 return Step(state)
 
-    def timer(self, key: str, state: Simulated, tick: Delivery) -> Step[Simulated]:
-        return Step(state)
-
     def _observed(self, state: Simulated, event: e.SessionObserved, at: datetime) -> Step[Simulated]:
         seen = self._policy.observed(state.watched, event, "simulation")
         said = [

@@ -83,9 +83,6 @@ class DeploymentFold:
                 self._commanded(draft, event)
         return Step(draft.state, events=tuple(draft.events), effects=tuple(effects))
 
-    def timer(self, key: str, state: ModelState, tick: Delivery) -> Step[ModelState]:
-        return Step(state)
-
     # ------------------------------------------------------------ candidates
 
     def _registered(self, draft: Draft, event: e.ModelRegistered) -> None:

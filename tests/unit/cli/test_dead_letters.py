@@ -55,9 +55,6 @@ class Fragile:
         self.handled = (*self.handled, event.why)
         return Step(State(handled=self.handled))
 
-    def timer(self, key: str, state: State, tick: Delivery) -> Step[State]:
-        return Step(state)
-
 
 class World:
     """A service that may fail, its broker, and whoever looks at its dead letters."""

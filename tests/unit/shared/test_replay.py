@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import encode
-from pawl_shared.events import DriftResolved, Event, Interval, Tick
+from pawl_shared.events import DriftResolved, Event, Interval, PauseCommand
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.memory_bus import MemoryBus
@@ -17,52 +17,49 @@ from pawl_shared.replay import MISSING, Plan, compare, logged, rebuild, replay
 from pawl_shared.runner import Pace
 from pawl_shared.stores import seen_hours
 from pawl_shared.stores.port import Effect
-from pawl_shared.topics import DRIFT, EVIDENCE
+from pawl_shared.topics import COMMANDS, DRIFT
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RATE = Interval(point=0.5, low=0.4, high=0.6, n=9)
 
 
 class Count(BaseModel):
-    ticks: int = 0
+    number: int = 0
 
 
-def decision(tick: Event, ticks: int) -> DriftResolved:
+def decision(cause: Event, number: int) -> DriftResolved:
     return DriftResolved(
-        id=derived_id(tick.id, "tenth"), time=tick.time, source="test", cause=tick.id, model="m", alarm=UUID(int=1),
-        now=RATE, sentence=f"{ticks} ticks",
+        id=derived_id(cause.id, "tenth"), time=cause.time, source="test", cause=cause.id, model="m", alarm=UUID(int=1),
+        now=RATE, sentence=f"{number} commands",
     )  # fmt: skip
 
 
 class EveryTenth:
-    """Decides at every tenth tick; owes an effect at every twentieth."""
+    """Decides at every tenth command; owes an effect at every twentieth."""
 
     name = "tenth"
-    topics: tuple[str, ...] = (EVIDENCE.name,)
+    topics: tuple[str, ...] = (COMMANDS.name,)
     state = Count
 
     def keys(self, event: Event) -> Sequence[str]:
         return ["m"]
 
     def step(self, key: str, state: Count | None, delivery: Delivery) -> Step[Count]:
-        ticks = (state.ticks if state else 0) + 1
-        events = (decision(delivery.event, ticks),) if ticks % 10 == 0 else ()
-        effects = (Effect(derived_id(delivery.event.id, "owed"), "work", str(ticks)),) if ticks % 20 == 0 else ()
-        return Step(Count(ticks=ticks), events=events, effects=effects)
-
-    def timer(self, key: str, state: Count, tick: Delivery) -> Step[Count]:
-        return Step(state)
+        number = (state.number if state else 0) + 1
+        events = (decision(delivery.event, number),) if number % 10 == 0 else ()
+        effects = (Effect(derived_id(delivery.event.id, "owed"), "work", str(number)),) if number % 20 == 0 else ()
+        return Step(Count(number=number), events=events, effects=effects)
 
 
 class Log:
-    """A log of ticks, an hour apart, with each one twice, and the decisions on it."""
+    """A log of commands, an hour apart, with each one twice, and the decisions on it."""
 
-    def __init__(self, ticks: int) -> None:
+    def __init__(self, commands: int) -> None:
         self.clock = ManualClock(START)
         self.bus = MemoryBus(self.clock)
-        self.bus.create_topics([EVIDENCE, DRIFT])
-        for number in range(1, ticks + 1):
-            event = Tick(id=UUID(int=number), time=self.clock.now(), source="test", model="m", number=number)
+        self.bus.create_topics([COMMANDS, DRIFT])
+        for number in range(1, commands + 1):
+            event = PauseCommand(id=UUID(int=number), time=self.clock.now(), source="test", model="m", who="test")
             self.publish(event, event)
             if number % 10 == 0:
                 self.publish(decision(event, number))
@@ -88,7 +85,7 @@ def test_the_same_decisions_are_the_same() -> None:
     found = compare(rebuilt, logged(log.bus, (DriftResolved,)))
     assert (found.same, found.differences) == ({DriftResolved.TYPE: 4}, [])
     assert [effect.payload for effect in owed] == ["20", "40"]
-    assert rebuilt.records == 40
+    assert rebuilt.records == 80
 
 
 def test_what_is_forged_altered_or_missing_is_told_and_what_lost_its_cause_is_not() -> None:
@@ -108,12 +105,12 @@ def test_what_is_forged_altered_or_missing_is_told_and_what_lost_its_cause_is_no
         (missing, MISSING.split(",")[0]),
         (forged.id, "the log has it"),
     }
-    assert [each.fields for each in found if each.id == first.id] == [(("sentence", "never", "10 ticks"),)]
+    assert [each.fields for each in found if each.id == first.id] == [(("sentence", "never", "10 commands"),)]
 
 
 def test_the_report_of_a_service() -> None:
     report = replay(Log(20).bus, plan())
-    assert (report["same"], report["records"], report["decisions"]) == (True, 20, {DriftResolved.TYPE: 2})
+    assert (report["same"], report["records"], report["decisions"]) == (True, 40, {DriftResolved.TYPE: 2})
 
 
 @pytest.mark.parametrize(("kept", "most"), [(timedelta(days=2), 49), (None, 400)])
@@ -132,5 +129,5 @@ def test_it_remembers_no_longer_than_the_service_itself(
     log = Log(400)
     monkeypatch.setattr(log.bus, "_deliver", lambda part, offset: log.bus._after(part, offset)[:2])
     rebuilt = rebuild(log.bus, plan(kept), pace=PACE)
-    assert rebuilt.records == 400
+    assert rebuilt.records == 800
     assert max(sizes) == most
