@@ -73,7 +73,7 @@ def main(text: str) -> int:
     logging.configure(SERVICE, "ERROR")
     try:
         command = RollbackCommand.model_validate_json(text)
-        published = force(KafkaBus(settings.kafka_bootstrap_servers), settings, command)
+        published = force(KafkaBus.of(settings), settings, command)
         changed = next(event for event in published if isinstance(event, DeploymentChanged))
         answer: dict[str, Any] = {"changed": changed.model_dump(mode="json")}
     except FencedError:
