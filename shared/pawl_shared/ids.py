@@ -33,7 +33,7 @@ def subject_of(key: bytes, user: str) -> str:
 
 def uniform(*parts: str | UUID) -> float:
     """A number in [0, 1) that depends on `parts` alone, so that a replay draws it again (SHA-256, 53 bits)."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
 
 

@@ -200,16 +200,14 @@ class ApprovalPolicy:
 def _bet(side: BoundSide, x: float, start: Start) -> BoundSide:
     if not 0.0 < side.q < 1.0:
         return side
-    m: list[float] = []
-    best: list[float] = []
-    starts: list[Start | None] = []
     y = 1 - x
-    for one, zero, value, peak, since in zip(*increments(side.q), side.m, side.best, side.starts, strict=True):
-        bet = x * one + y * zero
-        m.append(bet * (value + 1))
-        best.append(bet * (peak if peak > 1 else 1.0))
-        starts.append(since if peak > 1 else start)
-    return BoundSide(side.q, tuple(m), tuple(best), tuple(starts))
+    bets = [x * one + y * zero for one, zero in zip(*increments(side.q), strict=True)]
+    m = tuple([bet * (value + 1) for bet, value in zip(bets, side.m, strict=True)])
+    if max(side.best) <= 1:
+        return BoundSide(side.q, m, tuple(bets), (start,) * len(bets))
+    best = tuple([bet * (peak if peak > 1 else 1.0) for bet, peak in zip(bets, side.best, strict=True)])
+    starts = tuple([since if peak > 1 else start for peak, since in zip(side.best, side.starts, strict=True)])
+    return BoundSide(side.q, m, best, starts)
 
 
 def _likeliest(side: BoundSide) -> Start | None:

@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from math import exp
-from operator import mul
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from pawl_monitor.domain.intervals import Estimate
@@ -126,8 +125,10 @@ def increments(q: float) -> Bets:
 
 def evidence_of(m: tuple[float, ...]) -> float:
     """The mixture over the shifts, to be compared with 1/alpha."""
-    total: float = sum(map(mul, WEIGHTS, m))
-    return total
+    # written out (as in conform): a third of the time of a loop, and a session asks for it nine times
+    a, b, c, d, e, f = m
+    w0, w1, w2, w3, w4, w5 = WEIGHTS
+    return w0 * a + w1 * b + w2 * c + w3 * d + w4 * e + w5 * f
 
 
 class ConformalSide(NamedTuple):
@@ -148,8 +149,10 @@ def conform(side: ConformalSide, x: int, u: float, tolerance: float) -> Conforma
     n, ones = side.n + 1, side.ones + x
     zeros = n - ones
     p = (zeros + u * ones) / n if x else u * zeros / n
-    bets = increments(1 - min(side.cut + tolerance, 0.99))[p <= side.cut]
-    return ConformalSide(n, ones, side.cut, tuple(map(mul, bets, [value + 1 for value in side.m])))
+    b0, b1, b2, b3, b4, b5 = increments(1 - min(side.cut + tolerance, 0.99))[p <= side.cut]
+    a, b, c, d, e, f = side.m
+    m = (b0 * (a + 1), b1 * (b + 1), b2 * (c + 1), b3 * (d + 1), b4 * (e + 1), b5 * (f + 1))
+    return ConformalSide(n, ones, side.cut, m)
 
 
 def reference_cut(zeros: float, n: int) -> float:

@@ -87,7 +87,7 @@ class SessionPolicy:
         observed, forgotten = observe(state, due, source), state.arrived + self.remembered
         if observed is None:  # feedback alone: its answer may wait in a journal for a broker that is away
             return (None, None, None) if now >= forgotten else (state, forgotten, None)
-        closed = replace(state, answers={}, observed=True)
+        closed = Session(state.model, state.session, state.ended, state.arrived, {}, observed=True)
         return closed, forgotten, observed
 
 
@@ -167,4 +167,5 @@ def _answered(event: InteractionScored, inference: InferenceLogged) -> Answered:
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0] if all(name in row for row in rows)}
+    names = [name for name in rows[0] if all([name in row for row in rows])]
+    return {name: sum([row[name] for row in rows]) / len(rows) for name in names}
