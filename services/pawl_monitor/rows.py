@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
+from typing import Any
 
 from pawl_monitor.domain.approval import ApprovalState
 from pawl_monitor.domain.detectors import Decision
@@ -14,48 +16,125 @@ from pawl_shared.stores.port import Row
 
 Place = tuple[int, int]
 to_json = json.JSONEncoder(ensure_ascii=False).encode
+PLACE = ("part", "position")
+
+
+class Attributes:
+    """A table of which most columns are attributes of an event, each at the price of one look-up.
+
+    Args:
+        attributes: those that are columns of the same name, or of the name in `named`.
+        further: columns whose values are given to row().
+    """
+
+    def __init__(self, table: str, attributes: tuple[str, ...], further: tuple[str, ...] = (), **named: str) -> None:
+        self._table, self._values = table, attrgetter(*attributes)
+        self._columns = (*(named.get(name, name) for name in attributes), *further)
+
+    def row(self, event: e.Event, *further: Any) -> Row:
+        """An event's row."""
+        return Row(self._table, self._columns, (*self._values(event), *further))
+
+
+EVIDENCE = Attributes(
+    "evidence",
+    (
+        "id",
+        "time",
+        "model",
+        "session",
+        "subject",
+        "arm",
+        "version",
+        "canary",
+        "revision",
+        "reward",
+        "answers",
+        "rated",
+        "started",
+        "ended",
+    ),
+    ("words", "seconds", *PLACE),
+    id="event_id",
+    revision="deployment",
+)
+SCORES = Attributes(
+    "scores",
+    ("id", "time", "inference_id", "choice", "model", "session", "revision", "reward", "rated", "joined"),
+    PLACE,
+    id="event_id",
+)
+ANSWERS = Attributes(
+    "answers",
+    (
+        "time",
+        "inference_id",
+        "choice",
+        "model",
+        "session",
+        "subject",
+        "answer",
+        "finish_reason",
+        "arm",
+        "version",
+        "canary",
+        "revision",
+        "words",
+        "prompt_tokens",
+        "answer_tokens",
+        "first_token_seconds",
+        "total_seconds",
+    ),
+    ("event_id", "messages", *PLACE),
+    revision="deployment",
+)
+FEEDBACK = Attributes(
+    "feedback",
+    (
+        "id",
+        "time",
+        "inference_id",
+        "choice",
+        "model",
+        "session",
+        "subject",
+        "kind",
+        "name",
+        "value",
+        "text",
+        "other_inference_id",
+    ),
+    PLACE,
+    id="feedback_id",
+)
+DEAD_LETTERS = Attributes(
+    "dead_letters",
+    ("id", "time", "service", "topic", "partition", "offset", "reason"),
+    id="event_id",
+    partition="part",
+    offset="position",
+)
 
 
 def interaction_rows(event: e.InteractionScored, place: Place) -> list[Row]:
     """The revision, and the answer or feedback that it brought."""
-    rows = [_score(event, place)]
-    if event.inference is not None:
-        rows.append(_answer(event, event.inference, place))
+    rows = [SCORES.row(event, *place)]
+    if (inference := event.inference) is not None:
+        messages = to_json([{"role": m.role, "content": m.content} for m in inference.messages])
+        rows.append(ANSWERS.row(inference, event.id, messages, *place))
     if event.feedback is not None:
-        rows.append(_feedback(event.feedback, place))
+        rows.append(FEEDBACK.row(event.feedback, *place))
     return rows
 
 
 def evidence_row(event: e.SessionObserved, place: Place) -> Row:
     """A closed session."""
-    return Row(
-        "evidence",
-        {
-            "event_id": event.id,
-            "time": event.time,
-            "model": event.model,
-            "session": event.session,
-            "subject": event.subject,
-            "arm": event.arm,
-            "version": event.version,
-            "canary": event.canary,
-            "deployment": event.revision,
-            "reward": event.reward,
-            "answers": event.answers,
-            "rated": event.rated,
-            "words": event.statistics.get("words"),
-            "seconds": event.statistics.get("seconds"),
-            "started": event.started,
-            "ended": event.ended,
-            "part": place[0],
-            "position": place[1],
-        },
-    )
+    return EVIDENCE.row(event, event.statistics.get("words"), event.statistics.get("seconds"), *place)
 
 
 def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decision, place: Place) -> Row:
     """What the detector made of it."""
-    return Row(
+    return _row(
         "detector",
         {
             "event_id": event.id,
@@ -74,7 +153,7 @@ def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decis
 
 def record_row(event: e.Event, place: Place) -> Row:
     """A control event as it was published."""
-    return Row(
+    return _row(
         "records",
         {
             "event_id": event.id,
@@ -93,91 +172,13 @@ def replica_row(event: e.ReplicaReported) -> Row:
     """A replica's report."""
     value = event.model_dump_json(exclude={"id", "time"})
     columns = {"event_id": event.id, "time": event.time, "replica": event.replica, "healthy": event.healthy}
-    return Row("replicas", columns | {"value": value})
+    return _row("replicas", columns | {"value": value})
 
 
 def dead_letter_row(event: e.DeadLetter) -> Row:
     """A dead letter without its content, which stays on its topic."""
-    return Row(
-        "dead_letters",
-        {
-            "event_id": event.id,
-            "time": event.time,
-            "service": event.service,
-            "topic": event.topic,
-            "part": event.partition,
-            "position": event.offset,
-            "reason": event.reason,
-        },
-    )
+    return DEAD_LETTERS.row(event)
 
 
-def _score(event: e.InteractionScored, place: Place) -> Row:
-    return Row(
-        "scores",
-        {
-            "event_id": event.id,
-            "time": event.time,
-            "inference_id": event.inference_id,
-            "choice": event.choice,
-            "model": event.model,
-            "session": event.session,
-            "revision": event.revision,
-            "reward": event.reward,
-            "rated": event.rated,
-            "joined": event.joined,
-            "part": place[0],
-            "position": place[1],
-        },
-    )
-
-
-def _answer(event: e.InteractionScored, inference: e.InferenceLogged, place: Place) -> Row:
-    return Row(
-        "answers",
-        {
-            "event_id": event.id,
-            "time": inference.time,
-            "inference_id": inference.inference_id,
-            "choice": inference.choice,
-            "model": inference.model,
-            "session": inference.session,
-            "subject": inference.subject,
-            "messages": to_json([{"role": m.role, "content": m.content} for m in inference.messages]),
-            "answer": inference.answer,
-            "finish_reason": inference.finish_reason,
-            "arm": inference.arm,
-            "version": inference.version,
-            "canary": inference.canary,
-            "deployment": inference.revision,
-            "words": inference.words,
-            "prompt_tokens": inference.prompt_tokens,
-            "answer_tokens": inference.answer_tokens,
-            "first_token_seconds": inference.first_token_seconds,
-            "total_seconds": inference.total_seconds,
-            "part": place[0],
-            "position": place[1],
-        },
-    )
-
-
-def _feedback(feedback: e.FeedbackReceived, place: Place) -> Row:
-    return Row(
-        "feedback",
-        {
-            "feedback_id": feedback.id,
-            "time": feedback.time,
-            "inference_id": feedback.inference_id,
-            "choice": feedback.choice,
-            "model": feedback.model,
-            "session": feedback.session,
-            "subject": feedback.subject,
-            "kind": feedback.kind,
-            "name": feedback.name,
-            "value": feedback.value,
-            "text": feedback.text,
-            "other_inference_id": feedback.other_inference_id,
-            "part": place[0],
-            "position": place[1],
-        },
-    )
+def _row(table: str, values: dict[str, Any]) -> Row:
+    return Row(table, tuple(values), tuple(values.values()))

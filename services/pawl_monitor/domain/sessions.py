@@ -167,5 +167,5 @@ def _answered(event: InteractionScored, inference: InferenceLogged) -> Answered:
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    names = [name for name in rows[0] if all([name in row for row in rows])]
+    names = [name for name in rows[0] if all(name in row for row in rows)]
     return {name: sum([row[name] for row in rows]) / len(rows) for name in names}

@@ -37,9 +37,10 @@ def types_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, pa.
     return {name: TYPES[kind] for name, kind in found}
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
-    """Rows with the same columns, as an Arrow table. Columns that the rows do not name stay out of it."""
-    return pa.table({name: _array([row[name] for row in rows], types[name]) for name in rows[0]})
+def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Rows with these columns, as an Arrow table. Raises ValueError where rows differ in length."""
+    columns = zip(*rows, strict=True)
+    return pa.table({name: _array(values, types[name]) for name, values in zip(names, columns, strict=True)})
 
 
 def uuids(values: Sequence[UUID | None]) -> pa.Array[Any]:
@@ -48,5 +49,5 @@ def uuids(values: Sequence[UUID | None]) -> pa.Array[Any]:
     return pa.ExtensionArray.from_storage(pa.uuid(), pa.array(content, pa.binary(16)))
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
     return uuids(values) if kind == TYPES["UUID"] else pa.array(values, kind)

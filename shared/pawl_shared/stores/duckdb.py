@@ -203,13 +203,15 @@ class DuckDbStore(TransactionalStore):
                 self._filter.add(self._hashes("wanted"))
 
     def _write_rows(self, rows: Sequence[Row]) -> None:
-        tables: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in rows:
-            tables[row.table].append(row.values)
-        for table, values in tables.items():
+        tables: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        columns: dict[str, tuple[str, ...]] = {}
+        for table, names, values in rows:
+            tables[table].append(values)
+            columns[table] = names
+        for table, content in tables.items():
             if table not in self._types:
                 self._types[table] = arrow_columns.types_of(self._con, table)
-            wanted = arrow_columns.table_of(values, self._types[table])
+            wanted = arrow_columns.table_of(columns[table], content, self._types[table])
             self._query(f'INSERT INTO "{table}" BY NAME SELECT * FROM wanted', wanted)  # noqa: S608
 
     def _query(self, sql: str, wanted: pa.Table) -> list[tuple[Any, ...]]:

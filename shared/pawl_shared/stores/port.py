@@ -35,10 +35,12 @@ class Seen(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row for one of the store's own tables (only stores that have tables take rows)."""
+    """A row for one of the store's own tables (only stores that have tables take rows). All rows of a table that are
+    committed together have the same columns, in the same order."""
 
     table: str
-    values: Mapping[str, Any]
+    columns: tuple[str, ...]
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
