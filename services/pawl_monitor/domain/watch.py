@@ -142,13 +142,14 @@ class WatchPolicy:
         )
         ratings = state.ratings.add(event.reward is not None, event.ended)
         latest = Recent(seen.example, event.prompt_sketch, event.ended.timestamp(), event.reward)
+        update: dict[str, object] = {"revision": max(state.revision, event.revision), "ratings": ratings}
+        update["recent"] = keep_recent(state.recent, latest)
         changes, others = self._watch_others(state, seen)
+        # An alarm is explained by what was known before its detector began anew.
+        known = state.model_copy(update=update) if changes else state
+        alarms = tuple([self._told(known, event, change, source) for change in changes])
         approval, decision = self.approval.step(state.approval, seen)  # without a reward it stays as it is
-        revision = max(state.revision, event.revision)
-        update = {"revision": revision, "ratings": ratings, "recent": keep_recent(state.recent, latest), **others}
-        update["approval"] = approval
-        state = state.model_copy(update=update)  # one copy: it takes a tenth of a session's time
-        alarms = tuple([self._told(state, event, change, source) for change in changes])
+        state = state.model_copy(update={**update, **others, "approval": approval})  # copied once: it takes its time
         if event.reward is None:
             return Observed(state, alarms)
         state, resolved = self._recover(state, event, event.reward, source)
