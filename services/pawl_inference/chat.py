@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from pawl_inference import errors, metrics
+from pawl_inference.domain import arm as experiment_arm
 from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError, resolve_caller
 from pawl_inference.engine.port import (
     ChatTemplateError,
+    Engine,
     Generation,
     GenerationChunk,
     GenerationRequest,
@@ -32,7 +34,17 @@ from pawl_shared.tokens import Grant, KeyRing, sign
 
 log = logging.get(__name__)
 Ending = Literal["stop", "length", "cancelled"]
-_Submitted = tuple[Route, Assignment, Generation, int]
+
+
+class _Submitted(NamedTuple):
+    """A request in the engine's queue, and what was made of it."""
+
+    route: Route
+    assignment: Assignment
+    generation: Generation
+    prompt_tokens: int
+    prompt_version: str
+    sampling: events.Sampling
 
 
 @dataclass(frozen=True)
@@ -53,16 +65,19 @@ class Answer:
     created: datetime
     request: ChatRequest
     caller: Caller
-    route: Route
-    assignment: Assignment
+    submitted: _Submitted
     feedback_token: str
     handler: ChatHandler
-    generation: Generation
     usage: Usage
     started: float
     text: list[str] = field(default_factory=list)
     first_token_seconds: float | None = None
     _logged: bool = False
+
+    @property
+    def assignment(self) -> Assignment:
+        """Which version answers, and why."""
+        return self.submitted.assignment
 
     @property
     def version(self) -> str:
@@ -75,7 +90,7 @@ class Answer:
         Raises ApiError when the engine failed, or when the answer cannot be logged: then it is not given either.
         """
         try:
-            async for chunk in self.generation:
+            async for chunk in self.submitted.generation:
                 self._note(chunk)
                 if chunk.finish_reason == "error":
                     log.error("answer failed", inference_id=str(self.id), error=chunk.error)
@@ -85,7 +100,7 @@ class Answer:
                 yield chunk
         finally:
             if not self._logged:
-                self.generation.cancel()
+                self.submitted.generation.cancel()
                 self._cancelled()
 
     def _note(self, chunk: GenerationChunk) -> None:
@@ -145,9 +160,14 @@ class ChatHandler:
             conversation=request.conversation_id,
             user=request.user,
         )
-        route, assignment, generation, prompt_tokens = self._submit(request, caller)
+        submitted = self._submit(request, caller)
         grant = Grant(
-            inference_id, 0, assignment.model, caller.session, caller.subject, now + self._policy.token_lifetime
+            inference_id,
+            0,
+            submitted.assignment.model,
+            caller.session,
+            caller.subject,
+            now + self._policy.token_lifetime,
         )
         token = sign(self._policy.tokens, grant)
         return Answer(
@@ -155,12 +175,10 @@ class ChatHandler:
             now,
             request,
             caller,
-            route,
-            assignment,
+            submitted,
             token,
             self,
-            generation,
-            Usage(prompt_tokens, 0),
+            Usage(submitted.prompt_tokens, 0),
             started,
         )
 
@@ -194,21 +212,27 @@ class ChatHandler:
         if not self._routes.all():
             raise errors.unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
         route, assignment = self._routes.resolve(request.model, caller.session)
-        prompt = route.engine.encode_chat([{"role": turn.role, "content": turn.content} for turn in _turns(request)])
-        generation = route.engine.submit(
+        arm, engine = assignment.experiment_arm, route.engine
+        turns, prompted = _turns(request), experiment_arm.prompt_version(arm)
+        prompt = _encoded(engine, experiment_arm.conversation(arm, turns))
+        if prompted and len(prompt) >= engine.info.context_length:
+            # The session stays in its arm: leaving it out would leave long conversations out of one arm alone.
+            prompt, prompted = _encoded(engine, turns), ""
+        sampling = experiment_arm.sampling(arm, _asked(request), request.temperature, request.top_p)
+        generation = engine.submit(
             GenerationRequest(
                 version=assignment.served.version,
                 prompt=prompt,
-                max_tokens=request.limit or max(1, route.engine.info.context_length - len(prompt)),
-                sampling=Sampling(_or_one(request.temperature), _or_one(request.top_p), seed=request.seed),
-                stop=request.stops,
+                max_tokens=sampling.max_tokens or max(1, engine.info.context_length - len(prompt)),
+                sampling=Sampling(sampling.temperature, sampling.top_p, seed=sampling.seed),
+                stop=sampling.stop,
             )
         )
-        return route, assignment, generation, len(prompt)
+        return _Submitted(route, assignment, generation, len(prompt), prompted, sampling)
 
 
 def _logged(answer: Answer, ending: Ending, first: float, total: float, source: str) -> events.InferenceLogged:
-    request, assignment = answer.request, answer.assignment
+    request, assignment, submitted = answer.request, answer.assignment, answer.submitted
     return events.InferenceLogged(
         # Derived, so that the journal may send it twice.
         id=derived_id(answer.id, "pawl.inference.logged:0"),
@@ -225,14 +249,11 @@ def _logged(answer: Answer, ending: Ending, first: float, total: float, source: 
         version=assignment.served.version,
         canary=assignment.canary,
         revision=assignment.revision,
-        template_version=answer.route.template_version,
-        sampling=events.Sampling(
-            temperature=_or_one(request.temperature),
-            top_p=_or_one(request.top_p),
-            max_tokens=request.limit,
-            seed=request.seed,
-            stop=request.stops,
-        ),
+        template_version=submitted.route.template_version,
+        experiment=assignment.experiment,
+        experiment_arm=assignment.experiment_arm.name if assignment.experiment_arm else "",
+        prompt_version=submitted.prompt_version,
+        sampling=submitted.sampling,
         prompt_tokens=answer.usage.prompt_tokens,
         answer_tokens=answer.usage.completion_tokens,
         first_token_seconds=first,
@@ -247,6 +268,21 @@ def _turns(request: ChatRequest) -> tuple[events.Message, ...]:
         events.Message(role="system" if turn.role == "developer" else turn.role, content=turn.text)
         for turn in request.messages
     )
+
+
+def _asked(request: ChatRequest) -> events.Sampling:
+    """What the request asks for, with OpenAI's defaults."""
+    return events.Sampling(
+        temperature=_or_one(request.temperature),
+        top_p=_or_one(request.top_p),
+        max_tokens=request.limit,
+        seed=request.seed,
+        stop=request.stops,
+    )
+
+
+def _encoded(engine: Engine, turns: Sequence[events.Message]) -> tuple[int, ...]:
+    return engine.encode_chat([{"role": turn.role, "content": turn.content} for turn in turns])
 
 
 def _or_one(value: float | None) -> float:

@@ -84,15 +84,19 @@ class Deployments:
             engine.close()
 
     def _apply(self, deployment: DeploymentChanged) -> None:
-        """Load all versions, then switch. A challenger that is refused does not keep its champion from serving."""
+        """Load all versions, then switch. A challenger or an arm that is refused does not keep the champion from
+        serving; an experiment without one of its arms would compare nothing."""
         engine = self._load(deployment.champion)
         refusal = None
-        if deployment.challenger:
+        for tried in _tried(deployment):
             try:
-                if self._load(deployment.challenger) is not engine:
-                    raise AdapterRejectedError("the challenger was made for another serving graph than the champion")
+                if self._load(tried) is not engine:
+                    raise AdapterRejectedError(
+                        f"{tried.version[:12]} was made for another serving graph than the champion"
+                    )
             except (AdapterRejectedError, NoFreeSlotError) as error:
                 refusal = error
+                break
         served = deployment if refusal is None else _champion_alone(deployment)
         self._routes.replace(Route(served, engine, self._template_version(deployment.champion.graph)))
         if refusal is not None:
@@ -136,7 +140,7 @@ class Deployments:
     def _referred(self, engine: Engine) -> set[str]:
         """Versions of routes, and of deployments that are still to come."""
         live = {version.version for route in self._routes.all().values() for version in route.versions}
-        coming = {each.version for d in self.pending for each in (d.champion, d.challenger) if each}
+        coming = {each.version for d in self.pending for each in (d.champion, *_tried(d))}
         return {engine.info.base} | live | coming
 
     def let_go(self) -> None:
@@ -157,6 +161,12 @@ class Deployments:
         return sha256(template.read_bytes()).hexdigest() if template.exists() else ""
 
 
+def _tried(deployment: DeploymentChanged) -> tuple[DeployedVersion, ...]:
+    """What answers beside the champion."""
+    arms = deployment.experiment.arms if deployment.experiment else ()
+    return tuple(each for each in (deployment.challenger, *(arm.served for arm in arms)) if each)
+
+
 def _champion_alone(deployment: DeploymentChanged) -> DeploymentChanged:
-    """Sessions are then outside of the canary: they say nothing about a challenger that they cannot meet."""
-    return deployment.model_copy(update={"challenger": None, "canary": None, "share": 0.0})
+    """Sessions are then outside of canary and experiment: they say nothing about what they cannot meet."""
+    return deployment.model_copy(update={"challenger": None, "canary": None, "share": 0.0, "experiment": None})

@@ -22,10 +22,12 @@ class Route:
 
     @property
     def versions(self) -> tuple[DeployedVersion, ...]:
-        """What can be asked for: champion, challenger and the base, each once."""
+        """What can be asked for: champion, challenger, an experiment's arms and the base, each once."""
         champion, challenger = self.deployment.champion, self.deployment.challenger
         base = champion.model_copy(update={"version": champion.base, "slot_file": None})
-        return tuple({each.version: each for each in (base, champion, challenger) if each}.values())
+        experiment = self.deployment.experiment
+        arms = [arm.served for arm in experiment.arms] if experiment else []
+        return tuple({each.version: each for each in (base, champion, challenger, *arms) if each}.values())
 
 
 class RouteTable:

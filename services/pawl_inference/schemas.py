@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from pawl_inference.domain.feedback import FeedbackItem
 from pawl_inference.domain.parameters import refused
-from pawl_shared.events import Finite
+from pawl_shared.events import Arm, Finite
 
 MAX_STOPS = 4
 # A message takes some 150 bytes in the log, sealed and with its names: so many empty ones still fit into a record.
@@ -169,7 +169,7 @@ class AnswerMetadata(_Body):
     feedback_token: str = Field(description="gives the right to rate this answer until it expires")
     inference_id: str
     version: str = Field(description="digest of the base or adapter that answered")
-    arm: Literal["champion", "challenger", "pinned"]
+    arm: Arm
 
 
 class ChatCompletion(_Body):

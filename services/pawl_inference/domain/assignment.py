@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from pawl_shared.events import Arm, DeployedVersion, DeploymentChanged
-from pawl_shared.ids import is_challenger, subject_of
+from pawl_shared.events import Arm, DeployedVersion, DeploymentChanged, Experiment, ExperimentArm
+from pawl_shared.ids import arm_of, is_challenger, subject_of
 
 DEFAULT_TENANT = "default"
 # Shorter prefixes of a digest would soon be ambiguous, and a reader cannot recognise them.
@@ -31,6 +31,8 @@ class Assignment:
     served: DeployedVersion
     canary: UUID | None
     revision: int
+    experiment: UUID | None = None
+    experiment_arm: ExperimentArm | None = None
 
 
 class UnknownModelError(LookupError):
@@ -78,13 +80,26 @@ def split_pin(requested: str) -> tuple[str, str | None]:
 
 
 def assign(deployment: DeploymentChanged, session: str) -> Assignment:
-    """The arm of a session: drawn by hash(canary, session), so that it stays for as long as the canary runs."""
+    """The arm of a session: drawn by hash(canary or experiment, session), so that it stays for as long as that runs."""
+    if deployment.experiment is not None:
+        return _try(deployment, deployment.experiment, session)
     canary, challenger = deployment.canary, deployment.challenger
     arm: Arm = "champion"
     served = deployment.champion
     if canary and challenger and is_challenger(canary, session, deployment.share):
         arm, served = "challenger", challenger
     return Assignment(deployment.model, arm, served, canary, deployment.revision)
+
+
+def _try(deployment: DeploymentChanged, experiment: Experiment, session: str) -> Assignment:
+    """An arm that is the plain champion answers as the champion, and is evidence of it."""
+    number = arm_of(experiment.id, session, [arm.share for arm in experiment.arms])
+    champion = deployment.champion
+    if number is None:
+        return Assignment(deployment.model, "champion", champion, None, deployment.revision)
+    met = experiment.arms[number]
+    arm: Arm = "champion" if met.served.version == champion.version and not met.sets else "experiment"
+    return Assignment(deployment.model, arm, met.served, None, deployment.revision, experiment.id, met)
 
 
 def pin(deployment: DeploymentChanged, prefix: str, loaded: tuple[DeployedVersion, ...]) -> Assignment:
