@@ -7,9 +7,11 @@ import typer
 from pawl_cli.commands.backup import backup, restore
 from pawl_cli.commands.dead_letters import dead_letters_app
 from pawl_cli.commands.demo import demo
+from pawl_cli.commands.deployment import pin, promote, rollback, unpin
 from pawl_cli.commands.explain import explain
 from pawl_cli.commands.kafka import kafka, topics_app
 from pawl_cli.commands.model import model_app
+from pawl_cli.commands.models import models_app
 from pawl_cli.commands.pause import pause, resume
 from pawl_cli.commands.policy import policy_app
 from pawl_cli.commands.replay import replay
@@ -22,9 +24,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (up, demo, status, explain, pause, resume, replay, backup, restore, kafka):
+for command in (
+    up,
+    demo,
+    status,
+    explain,
+    promote,
+    rollback,
+    pin,
+    unpin,
+    pause,
+    resume,
+    replay,
+    backup,
+    restore,
+    kafka,
+):
     app.command()(command)
 app.add_typer(model_app, name="model")
+app.add_typer(models_app, name="models")
 app.add_typer(policy_app, name="policy")
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")

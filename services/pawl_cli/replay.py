@@ -25,12 +25,14 @@ def run(
     progress: Progress,
     module: str = "",
     arguments: Sequence[str] = (),
+    failed: str = "the {} cannot read the log again",
 ) -> dict[str, Any]:
     """The report of one service's replay, or of another module of it that reads the log. Raises ReplayError.
 
     Args:
         environment: PAWL_* settings, the same as those under which the decisions were made.
         progress: told the service and how many records it has read.
+        failed: what the error begins with.
     """
     command = [sys.executable, "-m", (module or MODULE).format(service), *arguments]
     child = subprocess.Popen(  # noqa: S603 - our own module
@@ -48,7 +50,7 @@ def run(
         child.kill()
     if not report or "error" in report:
         said = errors.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
-        raise ReplayError(f"the {service} cannot read the log again: {report.get('error', said[0])}")
+        raise ReplayError(f"{failed.format(service)}: {report.get('error', said[0])}")
     return report
 
 

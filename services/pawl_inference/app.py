@@ -93,6 +93,10 @@ def build(
         api_keys=[key.get_secret_value() for key in settings.api_keys],
         max_request_bytes=settings.max_request_bytes,
     )
+    follower = DeploymentFollower(
+        bus, Deployments(artifacts, make_engine or _onnx(settings), table), health, reports, lags.of("deployments")
+    )
+    metrics.CUT_OFF.set_function(lambda: follower.cut_off_seconds)
     return InferenceService(
         settings,
         asgi=asgi,
@@ -102,13 +106,7 @@ def build(
         journal=journal,
         forwarder=Forwarder(journal, Publisher(bus, f"{source}-journal", _FORWARD_TIMEOUT)),
         key_follower=key_follower,
-        follower=DeploymentFollower(
-            bus,
-            Deployments(artifacts, make_engine or _onnx(settings), table),
-            health,
-            reports,
-            lags.of("deployments"),
-        ),
+        follower=follower,
         feedback=feedback,
         reports=reports,
     )

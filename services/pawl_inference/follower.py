@@ -20,6 +20,9 @@ log = logging.get(__name__)
 RETRY_SECONDS = 5.0
 OBSTACLE = "deployment"
 WAITING = "waiting for the first deployment on pawl.deployments"
+# A replica says so often that it lives, also where nothing has changed. `pawl promote` waits for no one that was silent
+# for three times as long.
+HEARTBEAT_SECONDS = 20.0
 
 
 class DeploymentFollower:
@@ -38,8 +41,10 @@ class DeploymentFollower:
         self._health = health
         self._reports = reports
         self._behind = behind
+        self.cut_off_since: float | None = None  # monotonic seconds
         self._stop = threading.Event()
         self._told: object = None
+        self._told_at = 0.0
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="deployment-follower", daemon=True)
         health.wait_for(OBSTACLE, WAITING)
@@ -53,7 +58,14 @@ class DeploymentFollower:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(10)
+            if self.cut_off_since is None:
+                self._reports.replica(*self._state(), stopped=True)
         self._deployments.close()
+
+    @property
+    def cut_off_seconds(self) -> float:
+        """For how long no broker has answered."""
+        return 0.0 if self.cut_off_since is None else time.monotonic() - self.cut_off_since
 
     def follow(self, records: Iterable[Record | None]) -> None:
         """None stands for the topic's end; only there is the newest revision known, and applied."""
@@ -61,6 +73,7 @@ class DeploymentFollower:
             if record is not None:
                 self._note(record)
                 continue
+            self._reached()
             if self._deployments.pending and time.monotonic() >= self._retry_at:
                 self._deployments.apply_pending()
                 self._retry_at = time.monotonic() + RETRY_SECONDS if self._deployments.pending else 0.0
@@ -73,6 +86,7 @@ class DeploymentFollower:
                 self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set, 0.1, self._behind))
             except BusError as error:
                 log.warning("deployments cannot be read; trying again", error=str(error))
+                self._cut_off(str(error))
                 self._stop.wait(1.0)
             except Exception:
                 # Serving goes on with what it has: a replica that no longer listened would never say so.
@@ -99,6 +113,26 @@ class DeploymentFollower:
             self._health.clear(OBSTACLE)
         else:
             self._health.wait_for(OBSTACLE, "; ".join(state.problems.values()) or WAITING)
-        now = (dict(state.applied), state.slots(), tuple(state.problems.values()), state.served)
-        if now != self._told and self._reports.replica(*now):
-            self._told = now
+        now, at = self._state(), time.monotonic()
+        if (now != self._told or at - self._told_at > HEARTBEAT_SECONDS) and self._reports.replica(*now):
+            self._told, self._told_at = now, at
+
+    def _state(self) -> tuple[dict[str, int], dict[str, str], tuple[str, ...], bool]:
+        state = self._deployments
+        return dict(state.applied), state.slots(), tuple(state.problems.values()), state.served
+
+    # ------------------------------------------------------------ without a broker
+
+    def _cut_off(self, reason: str) -> None:
+        """What is served goes on being served; what is decided meanwhile is not known here."""
+        if self.cut_off_since is None:
+            self.cut_off_since = time.monotonic()
+        self._health.warn(
+            OBSTACLE, f"cut off from Kafka: answers go on, and newer deployments do not arrive ({reason})"
+        )
+
+    def _reached(self) -> None:
+        if self.cut_off_since is not None:
+            log.info("deployments are followed again", seconds=round(time.monotonic() - self.cut_off_since, 1))
+            self.cut_off_since = None
+            self._health.warn(OBSTACLE, "")

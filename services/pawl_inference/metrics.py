@@ -25,6 +25,10 @@ FORWARDED = Counter("pawl_inference_journal_forwarded", "Journal records that th
 BACKLOG = Gauge("pawl_inference_journal_backlog", "Journal records that wait for the broker")
 JOURNAL_BYTES = Gauge("pawl_inference_journal_bytes", "Size of the journal on disk")
 JOURNAL_DAMAGED = Gauge("pawl_inference_journal_damaged", "Journal segments that ended torn at the last start")
+CUT_OFF = Gauge(
+    "pawl_inference_deployments_cut_off_seconds",
+    "For how long deployments could not be read, as no broker answers; what is served goes on being served",
+)
 DEPLOYMENTS = Counter(
     "pawl_inference_deployments", "Deployment revisions that were tried here, by outcome", ["outcome"]
 )

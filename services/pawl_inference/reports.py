@@ -28,7 +28,14 @@ class Reports:
         self._clock = clock
         self._rng = rng
 
-    def replica(self, applied: dict[str, int], slots: dict[str, str], problems: tuple[str, ...], healthy: bool) -> bool:
+    def replica(
+        self,
+        applied: dict[str, int],
+        slots: dict[str, str],
+        problems: tuple[str, ...],
+        healthy: bool,
+        stopped: bool = False,
+    ) -> bool:
         """Publish a ReplicaReported; answers whether the broker has it."""
         now = self._clock.now()
         event = ReplicaReported(
@@ -41,6 +48,7 @@ class Reports:
             healthy=healthy,
             problems=problems,
             url=self._url,
+            stopped=stopped,
         )
         try:
             self._publisher.publish([codec.encode(event)])

@@ -11,16 +11,25 @@ command says where that is (`forced`), and a replay carries it out there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from pawl_shared import logging
-from pawl_shared.bus import Bus
-from pawl_shared.codec import encode
-from pawl_shared.errors import FencedError, PawlError
-from pawl_shared.events import DeploymentChanged, Event, RollbackCommand
+from pawl_shared.bus import Bus, Partition
+from pawl_shared.codec import decode, encode
+from pawl_shared.errors import DecodeError, FencedError, PawlError
+from pawl_shared.events import (
+    DeploymentChanged,
+    Event,
+    PinCommand,
+    PromoteCommand,
+    RollbackCommand,
+    StartExperimentCommand,
+)
 from pawl_shared.fold import Delivery
 from pawl_shared.folding import seen_as
 from pawl_shared.kafka_bus import KafkaBus
@@ -33,6 +42,8 @@ from pawl_validator.domain.deployment import RefusedError
 from pawl_validator.handlers.folds import DeploymentFold
 from pawl_validator.handlers.state import ModelState
 from pawl_validator.settings import ValidatorSettings
+
+ABOUT_WHO_SERVES = (PromoteCommand, RollbackCommand, PinCommand, StartExperimentCommand)
 
 
 def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Sequence[Event]:
@@ -47,7 +58,10 @@ def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Se
     try:
         store.open()
         came_to = bus.committed(f"pawl-{SERVICE}", DeploymentFold.topics)
-        forced = command.model_copy(update={"forced": {f"{p.topic}/{p.number}": at for p, at in came_to.items()}})
+        places = {f"{part.topic}/{part.number}": at for part, at in came_to.items()}
+        forced = command.model_copy(
+            update={"forced": places, "overtakes": tuple(unhandled(bus, command.model, came_to))}
+        )
         fold, key = DeploymentFold(CanaryPolicy(), command.source), StateKey(DeploymentFold.name, command.model)
         stored = store.load([key]).get(key)
         state = ModelState.model_validate_json(stored.value) if stored else None
@@ -65,6 +79,19 @@ def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Se
         return events
     finally:
         store.close()
+
+
+def unhandled(bus: Bus, model: str, came_to: Mapping[Partition, int]) -> Iterator[UUID]:
+    """Commands about who serves this model that the validator has not come to: it would carry them out when it is back,
+    on top of the rollback."""
+    for record in bus.read(COMMANDS.name):
+        if record is None or record.offset < came_to.get(Partition(record.topic, record.partition), 0):
+            continue
+        with contextlib.suppress(DecodeError):
+            event = decode(record)
+            forced = isinstance(event, RollbackCommand) and event.forced is not None
+            if isinstance(event, ABOUT_WHO_SERVES) and event.model == model and not forced:
+                yield event.id
 
 
 def main(text: str) -> int:

@@ -83,11 +83,12 @@ class KafkaBus(Bus):
         stop: Callable[[], bool] | None = None,
         timeout: float = 0.2,
         behind: Callable[[int], None] = lambda _: None,
+        tail: bool = False,
     ) -> Iterator[Record | None]:
         with contextlib.closing(Feed(self._settings | {"group.id": NO_GROUP})) as feed:
             parts = partitions(feed.consumer, [topic])
             goals = ends(feed.consumer, parts, ANSWER_SECONDS)
-            feed.start(dict.fromkeys(parts))
+            feed.start(dict(goals) if tail else dict.fromkeys(parts))
             heard = time.monotonic()
             while True:
                 if records := feed.poll(timeout):

@@ -56,9 +56,10 @@ class MemoryBus(Bus):
         stop: Callable[[], bool] | None = None,
         timeout: float = 0.2,
         behind: Callable[[int], None] = lambda _: None,
+        tail: bool = False,
     ) -> Iterator[Record | None]:
         parts = [Partition(topic, number) for number in range(self._known(topic))]
-        done = dict.fromkeys(parts, 0)
+        done = {part: len(self._logs[part]) if tail else 0 for part in parts}
         while True:
             batch = [record for part in parts for record in self._after(part, done[part])]
             behind(len(batch))

@@ -25,10 +25,12 @@ P = TypeVar("P", bound=PawlSettings)
 
 @dataclass
 class Health:
-    """Ready when nothing stands in the way; each obstacle has a name and a reason that says what to do or wait for."""
+    """Ready when nothing stands in the way; each obstacle has a name and a reason that says what to do or wait for.
+    Warnings are told as well, and stand in nobody's way."""
 
     service: str
     obstacles: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wait_for("start", "the service is starting")
@@ -43,10 +45,16 @@ class Health:
         self.obstacles.pop(name, None)
         metrics.READY.labels(self.service).set(0 if self.obstacles else 1)
 
+    def warn(self, name: str, reason: str) -> None:
+        """The work goes on, but people should know; an empty reason ends it."""
+        self.warnings.pop(name, None)
+        if reason:
+            self.warnings[name] = reason
+
     @property
     def report(self) -> str:
         """What /readyz says."""
-        return "\n".join(self.obstacles.values()) or "ready"
+        return "\n".join([*(self.obstacles.values() or ["ready"]), *self.warnings.values()])
 
     @property
     def ready(self) -> bool:

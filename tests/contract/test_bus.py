@@ -176,6 +176,17 @@ def test_read_follows_a_topic_past_its_end(bus: Bus, topic: str) -> None:
     assert not thread.is_alive()
 
 
+def test_read_begins_at_the_end_where_it_is_told_to(bus: Bus, topic: str) -> None:
+    send(bus, *(Message(topic, b"k%d" % n, b"before") for n in range(20)))
+    stop = threading.Event()
+    following = bus.read(topic, stop.is_set, tail=True)
+    assert next(following) is None
+    send(bus, Message(topic, b"k", b"after"))
+    assert next(record for record in following if record is not None).value == b"after"
+    stop.set()
+    assert [record for record in following if record is not None] == []
+
+
 def test_read_tells_how_far_it_is_behind(bus: Bus, topic: str) -> None:
     stop, told = threading.Event(), list[int]()
     following = bus.read(topic, stop.is_set, behind=told.append)

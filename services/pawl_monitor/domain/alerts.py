@@ -19,6 +19,8 @@ from pawl_shared.ids import derived_id
 Kind = Literal["drift", "training", "candidates", "replica", "dead-letters", "lag", "review"]
 Severity = Literal["critical", "warning"]
 
+GONE = timedelta(hours=1)  # a replica reports every 20 s; who was silent for so long is expected no more
+
 LOOP = "loop"
 """The key of what concerns no single model."""
 
@@ -58,6 +60,7 @@ class Place(Frozen):
     revision: int
     healthy: bool
     problems: tuple[str, ...] = ()
+    heard: datetime | None = None
 
 
 class Health(Frozen):
@@ -116,8 +119,7 @@ class AlertRules:
             case e.DeploymentChanged():
                 self._deployed(draft, event)
             case e.ReplicaReported():
-                place = Place(revision=event.applied.get(key, 0), healthy=event.healthy, problems=event.problems)
-                draft.update(replicas={**draft.state.replicas, event.replica: place})
+                self._reported(draft, event)
             case e.DeadLetter():
                 self._buried(draft, event)
             case e.Tick():
@@ -147,6 +149,18 @@ class AlertRules:
         elif event.change == "promoted":
             draft.update(refusals=0)
             draft.resolve("candidates", "A candidate was promoted.")
+
+    def _reported(self, draft: _Draft, event: e.ReplicaReported) -> None:
+        if event.stopped:
+            return self._forget(draft, event.replica, "It was stopped.")
+        place = Place(
+            revision=event.applied.get(draft.key, 0), healthy=event.healthy, problems=event.problems, heard=draft.at
+        )
+        return draft.update(replicas={**draft.state.replicas, event.replica: place})
+
+    def _forget(self, draft: _Draft, replica: str, why: str) -> None:
+        draft.resolve(f"replica {replica}", why)
+        draft.update(replicas={name: place for name, place in draft.state.replicas.items() if name != replica})
 
     def _buried(self, draft: _Draft, event: e.DeadLetter) -> None:
         draft.update(letters=draft.state.letters + 1, last_letter=draft.at)
@@ -179,7 +193,9 @@ class AlertRules:
         overdue = state.deployed is not None and draft.at - state.deployed >= self.replica
         for name, place in state.replicas.items():
             rule, title = f"replica {name}", f"Replica {name} of {draft.key} is behind"
-            if place.healthy and place.revision >= state.revision:
+            if place.heard is not None and draft.at - place.heard >= GONE:
+                self._forget(draft, name, f"It has said nothing since {place.heard:%Y-%m-%d %H:%M:%S} UTC: it is gone.")
+            elif place.healthy and place.revision >= state.revision:
                 draft.resolve(rule, f"It has applied revision {place.revision}.")
             elif overdue:
                 why = "; ".join(place.problems) or "it has not said why"

@@ -173,6 +173,7 @@ def replicas_of(rows: list[Fact], model: str) -> list[Replica]:
             problems=row["value"]["problems"],
         )
         for row in rows
+        if not row["value"].get("stopped")
     ]
 
 

@@ -23,6 +23,8 @@ def decide(state: ModelState, command: DeploymentCommand) -> Change | None:
     now, who, why = state.deployment, command.who, command.why
     if now is None:
         raise RefusedError(f"nothing is deployed as {command.model}: register a base first")
+    if command.id in state.overtaken:
+        raise RefusedError("a rollback was forced after this was asked for: ask again, if it is still wanted")
     match command:
         case e.PromoteCommand():
             _may_serve(state, command.version)

@@ -255,8 +255,10 @@ class DeploymentFold:
         if change is None:
             return
         draft.apply(change)
-        # What is forced finds nobody who would watch another canary; the next Tick begins it.
-        if not (isinstance(event, e.RollbackCommand) and event.forced is not None):
+        if isinstance(event, e.RollbackCommand) and event.forced is not None:
+            # Nobody would watch another canary now; the next Tick begins it.
+            draft.update(overtaken=event.overtakes)
+        else:
             self._start_next(draft)
 
 

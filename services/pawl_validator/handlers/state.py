@@ -30,7 +30,8 @@ class Trial(BaseModel):
 
 
 class ModelState(BaseModel):
-    """The fold's state for one model; `runs` names the run whose evaluation decides about a version."""
+    """The fold's state for one model; `runs` names the run whose evaluation decides about a version, `overtaken` the
+    commands before which a rollback was forced."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,6 +44,7 @@ class ModelState(BaseModel):
     trial: Trial | None = None
     series: Series = Series()
     experiment: Trying | None = None
+    overtaken: tuple[UUID, ...] = ()
 
     @property
     def digest(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from uuid import UUID
 
 from pydantic import Field, model_validator
 
@@ -63,6 +64,11 @@ class RollbackCommand(Command):
         default=None,
         description="carried out in the validator's place, after all that it had handled: everything before these "
         "offsets, by topic/partition; none: the validator carries it out itself",
+    )
+    overtakes: tuple[UUID, ...] = Field(
+        default=(),
+        description="commands about who serves that were asked for before it was forced, and not handled by then: "
+        "they are refused when the validator meets them",
     )
 
 

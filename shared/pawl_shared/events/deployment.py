@@ -176,3 +176,4 @@ class ReplicaReported(Event):
     healthy: bool
     problems: tuple[str, ...] = ()
     url: str = ""
+    stopped: bool = Field(default=False, description="it has ended, as it was told to: nobody waits for it")

@@ -101,6 +101,29 @@ def test_forced_twice_and_then_asked_for_again() -> None:
     assert same_again(world)
 
 
+def test_what_was_asked_for_in_vain_before_is_not_carried_out_on_top() -> None:
+    """Nobody answered `pawl rollback`, so it was forced: the validator must not roll back once more when it is back."""
+    world = World()
+    world.spacing = 0.001
+    world.register()
+    for number, adapter in ((1, GOOD), (2, HARMFUL)):
+        world.train(adapter, number)
+        world.command(e.PromoteCommand, version=adapter)
+    world.stuck = True
+    world.command(e.RollbackCommand)
+    world.command(e.PauseCommand)
+    world.command(e.PromoteCommand, version=GOOD)
+    force(world.bus, SETTINGS, command(world))
+    world.stuck = False
+    world.start()
+    world.pump()
+    assert (world.deployment.champion.version, world.changes[-2:]) == (GOOD, ["rolled-back", "paused"])
+    assert ["was forced" in letter.reason for letter in world.events(e.DeadLetter)] == [True, True]
+    world.command(e.RollbackCommand)
+    assert world.deployment.champion.version == BASE
+    assert same_again(world)
+
+
 def test_nothing_is_known_of_the_model() -> None:
     world = World()
     asked = e.RollbackCommand(id=NAMESPACE_OID, time=world.now, source="test", model=MODEL, who="ada")

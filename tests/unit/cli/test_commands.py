@@ -16,6 +16,10 @@ COMMANDS = [
     ["demo"],
     ["status"],
     ["explain"],
+    ["promote"],
+    ["rollback"],
+    ["pin"],
+    ["unpin"],
     ["pause"],
     ["resume"],
     ["replay"],
@@ -25,6 +29,7 @@ COMMANDS = [
     ["topics", "apply"],
 ]
 COMMANDS += [["model", each] for each in ("init", "check", "show", "apply")]
+COMMANDS += [["models", each] for each in ("list", "show")]
 COMMANDS += [["policy", "simulate"]]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
@@ -51,6 +56,9 @@ def test_help_has_an_example(command: list[str]) -> None:
         ["dead-letters", "list"],
         ["model", "show"],
         ["pause"],
+        ["promote", "3f9a"],
+        ["rollback", "--force"],
+        ["models", "list"],
     ],
     ids=" ".join,
 )

@@ -1,16 +1,22 @@
 """What a replica does with deployments, on a fake engine and a memory bus."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from support.inference import BASE, CANARY, MODEL, World, digest, eventually, running
 
+from pawl_inference import follower
 from pawl_inference.routing import Route
 from pawl_inference.server import InferenceService
-from pawl_shared.bus import Message
+from pawl_shared.bus import Message, Record
+from pawl_shared.errors import BusError
 from pawl_shared.events import DeployedVersion
-from pawl_shared.topics import DEAD_LETTERS, DEPLOYMENTS, REPLICAS
+from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.topics import DEAD_LETTERS, DEPLOYMENTS, REPLICAS, TOPICS
 
 
 @pytest.fixture
@@ -45,6 +51,88 @@ def test_only_the_newest_revision_is_loaded_at_a_start(world: World) -> None:
         report = eventually(lambda: world.read(REPLICAS))[-1]
         assert (report.applied, report.healthy, report.problems) == ({MODEL: 3}, True, ())
         assert set(report.slots.values()) == {BASE, digest("new"), digest("newer")}
+
+
+def test_a_replica_says_that_it_lives_and_that_it_was_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "HEARTBEAT_SECONDS", 0.0)
+    world.deploy(1)
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        eventually(lambda: len(world.read(REPLICAS)) > 2)
+        assert not any(report.stopped for report in world.read(REPLICAS))
+    last = world.read(REPLICAS)[-1]
+    assert (last.stopped, last.applied) == (True, {MODEL: 1})
+
+
+class Away(MemoryBus):
+    """Readers of deployments are cut off while `away` is set."""
+
+    away = False
+
+    def read(self, topic: str, *arguments: Any, **named: Any) -> Iterator[Record | None]:
+        for record in super().read(topic, *arguments, **named):
+            if self.away and topic == DEPLOYMENTS.name:
+                raise BusError("no broker answers")
+            yield record
+
+
+def test_a_replica_that_is_cut_off_says_so_and_serves_on(world: World) -> None:
+    world.bus = away = Away()
+    away.create_topics(TOPICS)
+    world.deploy(1)
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        assert service.health.report == "ready"
+        away.away = True
+        eventually(lambda: "cut off from Kafka" in service.health.report)
+        assert service.health.ready
+        assert metric("pawl_inference_deployments_cut_off_seconds") > 0
+        world.deploy(2, champion=world.adapter("new"), change="promoted")
+        assert route(service).deployment.revision == 1
+        away.away = False
+        applied(world, 2)
+        assert service.health.report == "ready"
+        assert metric("pawl_inference_deployments_cut_off_seconds") == 0
+
+
+def metric(name: str) -> float:
+    value = REGISTRY.get_sample_value(name)
+    assert value is not None
+    return value
+
+
+class SlowStart(MemoryBus):
+    """A broker that is not there at first, and then gives of a topic the first records before it gives the rest."""
+
+    refusals = 2
+
+    def read(self, topic: str, *arguments: Any, **named: Any) -> Iterator[Record | None]:
+        if topic == DEPLOYMENTS.name and self.refusals:
+            self.refusals -= 1
+            raise BusError("no broker answers")
+        for number, record in enumerate(super().read(topic, *arguments, **named)):
+            if topic == DEPLOYMENTS.name and number == 1:
+                assert self.half.wait(30)
+            yield record
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.half = threading.Event()
+
+
+def test_however_slow_the_broker_is_at_a_start_nothing_older_than_the_end_is_served(world: World) -> None:
+    world.bus = slow = SlowStart()
+    slow.create_topics(TOPICS)
+    world.deploy(1)
+    world.deploy(2, champion=world.adapter("new"), change="promoted")
+    with running(world) as service:
+        eventually(lambda: slow.refusals == 0)
+        assert not service.health.ready
+        assert not service.routes.all()
+        slow.half.set()
+        eventually(lambda: service.health.ready)
+        assert route(service).deployment.revision == 2
+        assert [set(engine.published) for engine in world.engines] == [{digest("new")}]
 
 
 def test_a_promotion_switches_and_lets_the_old_go(service: InferenceService, world: World) -> None:

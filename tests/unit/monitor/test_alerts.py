@@ -100,6 +100,21 @@ def test_a_replica_has_a_minute_to_follow() -> None:
     assert said(told([(0, deployed), (1, sick), (61, tick())])) == [("replica", "firing")]
 
 
+@pytest.mark.parametrize(("end", "why"), [("stops", "It was stopped."), ("is silent", "it is gone")])
+def test_a_replica_that_was_taken_away_leaves_no_alert_behind(end: str, why: str) -> None:
+    late = event(e.ReplicaReported, replica="b", applied={MODEL: 2})
+    ended = event(e.ReplicaReported, replica="b", applied={MODEL: 2}, stopped=True)
+    over = (70, ended) if end == "stops" else (3700, event(e.Tick))
+    alerts = told([(0, event(e.DeploymentChanged, revision=3)), (2, late), (61, event(e.Tick)), over])
+    assert said(alerts) == [("replica", "firing"), ("replica", "resolved")]
+    assert why in alerts[1].sentence
+    again = [
+        *[(0, event(e.DeploymentChanged, revision=3)), (2, late), (61, event(e.Tick)), over],
+        (8000, event(e.Tick)),
+    ]
+    assert len(told(again)) == 2
+
+
 def test_dead_letters_are_told_at_first_and_when_there_were_none_for_an_hour() -> None:
     letters = [(n * 600, event(e.DeadLetter)) for n in range(3)]
     alerts = told([*letters, (4000, event(e.Tick)), (4801, event(e.Tick)), (5000, event(e.DeadLetter))])

@@ -1,0 +1,203 @@
+"""`pawl promote`, `rollback`, `pin`, `unpin`: who serves, by a person's word."""
+
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+
+from pawl_cli import outcome, versions
+from pawl_cli import replay as children
+from pawl_cli.commands.common import (
+    DEFAULT_DATA,
+    AsJson,
+    Data,
+    Model,
+    Servers,
+    Who,
+    Why,
+    bus_at,
+    errors,
+    print_json,
+    running,
+    told,
+    user,
+)
+from pawl_cli.follow import history
+from pawl_cli.outcome import Following, NoAnswerError
+from pawl_cli.policies import SOURCE
+from pawl_cli.stack import DEFAULT_MODEL
+from pawl_cli.story import tell
+from pawl_shared import events as e
+from pawl_shared.bus import Bus, Record
+from pawl_shared.clock import SystemClock
+from pawl_shared.codec import decode
+from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, MODELS
+
+INCOMPLETE = 3
+ON_THE_LOG = "the command stands on the log, and is carried out when it is back"
+
+Prefix = Annotated[str, typer.Argument(help="The version; its first digits are enough (`pawl models list`).")]
+Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the validator, then for the replicas.")]
+
+
+def promote(
+    version: Prefix,
+    why: Why = "",
+    model: Model = DEFAULT_MODEL,
+    who: Who = "",
+    data: Data = DEFAULT_DATA,
+    kafka: Servers = "",
+    wait: Wait = 30,
+    json: AsJson = False,
+) -> None:
+    """Make a version champion: the one on trial, one that passed the gates, or an earlier champion.
+
+    Waits until the validator has decided and every replica that lives has reported. Exit status: 0 all have, 1 it was
+    refused or nobody answered, 3 it is decided and not all have.
+
+    Example:  pawl promote 3f9a --why "reviewed by hand"
+    """
+    with told():
+        bus = bus_at(data, kafka)
+        found = find(bus, model, version)
+        command = e.PromoteCommand(**_envelope(model, who, why), version=found.version)
+        _tell(bus, command, wait, json)
+
+
+def rollback(
+    why: Why = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Do without the validator, when it is down or stuck; it is fenced.")
+    ] = False,
+    model: Model = DEFAULT_MODEL,
+    who: Who = "",
+    data: Data = DEFAULT_DATA,
+    kafka: Servers = "",
+    wait: Wait = 30,
+    json: AsJson = False,
+) -> None:
+    """Undo the latest change: take the candidate on trial away, or without one bring the previous champion back.
+
+    What is rolled back never serves again. A pin moves along to what serves then. With --force only Kafka and a replica
+    need to live. Exit status: 0 all replicas that live have reported, 1 it was refused or nobody answered, 3 it is
+    decided and not all have.
+
+    Example:  pawl rollback --why "complaints about prices"
+    """
+    with told():
+        bus = bus_at(data, kafka)
+        command = e.RollbackCommand(**_envelope(model, who, why))
+        _tell(bus, command, wait, json, _environment(data, kafka) if force else None)
+
+
+def pin(
+    version: Prefix,
+    why: Why = "",
+    model: Model = DEFAULT_MODEL,
+    who: Who = "",
+    data: Data = DEFAULT_DATA,
+    kafka: Servers = "",
+    wait: Wait = 30,
+    json: AsJson = False,
+) -> None:
+    """Serve this version and stay on it: no candidate is tried, nothing is promoted, until `pawl unpin`.
+
+    A candidate on trial is taken away and may be promoted later. Training goes on; what passes the gates waits.
+    (`pawl pause` is the other way round: it stops training too, and lets a trial that runs go on.) Exit status: as of
+    `pawl promote`.
+
+    Example:  pawl pin 3f9a --why "until the fair is over"
+    """
+    with told():
+        bus = bus_at(data, kafka)
+        found = find(bus, model, version)
+        _tell(bus, e.PinCommand(**_envelope(model, who, why), version=found.version), wait, json)
+
+
+def unpin(
+    why: Why = "",
+    model: Model = DEFAULT_MODEL,
+    who: Who = "",
+    data: Data = DEFAULT_DATA,
+    kafka: Servers = "",
+    wait: Wait = 30,
+    json: AsJson = False,
+) -> None:
+    """Let the loop try and promote candidates again; the first that waits goes on trial.
+
+    Example:  pawl unpin --why "the fair is over"
+    """
+    with told():
+        _tell(bus_at(data, kafka), e.PinCommand(**_envelope(model, who, why)), wait, json)
+
+
+def known(bus: Bus, model: str) -> list[versions.Version]:
+    """The versions of a model. Raises BusError."""
+    seen = history(bus, (CANDIDATES, MODELS, DEPLOYMENTS))
+    return versions.versions(each for each in seen if getattr(each.event, "model", "") == model)
+
+
+def find(bus: Bus, model: str, prefix: str) -> versions.Version:
+    """The version that begins like that. Raises UnknownVersionError, BusError."""
+    return versions.find(known(bus, model), model, prefix)
+
+
+def _envelope(model: str, who: str, why: str) -> dict[str, Any]:
+    now = SystemClock().now()
+    return {"id": uuid4(), "time": now, "source": SOURCE, "model": model, "who": who or user(), "why": why}
+
+
+def _environment(data: Path, kafka: str) -> dict[str, str]:
+    """Of a validator's module that runs as a child of ours."""
+    given = {"PAWL_DATA_DIR": str(data.expanduser().absolute()), "PAWL_KAFKA_BOOTSTRAP_SERVERS": kafka}
+    if kafka:
+        return given
+    note = running(data)
+    return given | note.environment | {"PAWL_KAFKA_BOOTSTRAP_SERVERS": note.kafka}
+
+
+def _tell(bus: Bus, command: e.Command, wait: float, json: bool, forced: dict[str, str] | None = None) -> None:
+    """Send it, say what became of it, and end with the status that goes with that.
+
+    Args:
+        forced: the environment in which it is carried out without the validator; none: the validator does it.
+    """
+
+    def by_force() -> None:
+        children.run(
+            "validator", forced or {}, lambda *_: None, "pawl_{}.force", [command.model_dump_json()], "not rolled back"
+        )
+
+    with errors.status("waiting for the validator") as status:
+        try:
+            record = outcome.carried_out(bus, command, wait, by_force if forced else None)
+        except NoAnswerError as error:
+            instead = "; `pawl rollback --force` does without it" if isinstance(command, e.RollbackCommand) else ""
+            raise NoAnswerError(f"{error}: {ON_THE_LOG}{instead}") from error
+        following = outcome.followed(bus, record, wait, lambda words: status.update(f"waiting for {words}"))
+    if json:
+        print_json(_plain(command, record, following))
+    else:
+        _show(record, following)
+    raise typer.Exit(INCOMPLETE if following.missing else 0)
+
+
+def _plain(command: e.Command, record: Record, following: Following) -> dict[str, Any]:
+    changed = decode(record).model_dump(mode="json")
+    asked = {"id": command.id, "model": command.model, "who": command.who, "why": command.why}
+    replicas = {"there": following.there, "missing": following.missing, "gone": following.gone}
+    return {**asked, "changed": changed, "replicas": replicas}
+
+
+def _show(record: Record, following: Following) -> None:
+    console = Console(highlight=False)
+    for line in tell(decode(record)):
+        console.print(line.text, markup=False)
+    there = ", ".join(following.there) or "no replica that lives"
+    console.print(f"Revision {following.revision} is served by {there}.", markup=False)
+    for name, why in following.missing.items():
+        errors.print(f"{name} does not follow yet: {why}", markup=False, style="bold red")
+    for name, why in following.gone.items():
+        console.print(f"{name} is gone: {why}", markup=False, style="dim")

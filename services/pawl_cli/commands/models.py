@@ -1,0 +1,101 @@
+"""`pawl models`: the versions of a model, to choose from."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, bus_at, print_json, told
+from pawl_cli.commands.deployment import Prefix, find, known
+from pawl_cli.commands.status import live_words
+from pawl_cli.stack import DEFAULT_MODEL
+from pawl_cli.story import short
+from pawl_cli.versions import Version
+from pawl_shared.errors import PawlError
+
+models_app = typer.Typer(help="The versions of a model: stages, when they served, how they did.", no_args_is_help=True)
+
+
+@models_app.command("list")
+def list_versions(
+    model: Model = DEFAULT_MODEL, data: Data = DEFAULT_DATA, kafka: Servers = "", json: AsJson = False
+) -> None:
+    """List the versions of a model: stage, since when, approval of their live sessions, when they served, and from
+    which version each was trained.
+
+    Example:  pawl models list
+    """
+    with told():
+        found = known(bus_at(data, kafka), model)
+        if not found:
+            raise PawlError(f"nothing is known of the model {model!r}: name it with --model")
+        if json:
+            print_json([_plain(version) for version in found])
+            return
+        table = Table("version", "stage", "since", "approval, sessions", "served", "parent", box=None, pad_edge=False)
+        for version in found:
+            table.add_row(
+                short(version.version),
+                _stage(version),
+                _day(version.since),
+                _approval(version),
+                _served(version),
+                short(version.parent or "") or ("–" if version.kind == "base" else "base"),
+            )
+        Console(highlight=False).print(table)
+
+
+@models_app.command("show")
+def show(
+    version: Prefix, model: Model = DEFAULT_MODEL, data: Data = DEFAULT_DATA, kafka: Servers = "", json: AsJson = False
+) -> None:
+    """Show all that the log says of one version: where it comes from, every gate, when it served, how it does.
+
+    Example:  pawl models show 3f9a
+    """
+    with told():
+        found = find(bus_at(data, kafka), model, version)
+        if json:
+            print_json(_plain(found))
+            return
+        console = Console(highlight=False)
+        console.print(f"[bold]{found.version}[/]  {found.name or found.kind}")
+        why = f" by {found.who}: {'; '.join(found.reasons)}" if found.reasons else ""
+        lines = [("Stage", f"{_stage(found)} since {_day(found.since)}{why}")]
+        lines += [("Base", found.base), ("Parent", found.parent or ""), ("Data set", found.dataset or "")]
+        lines += [("Recipe", found.recipe), ("Served", _served(found))]
+        lines += [("Live", live_words(found.live) if found.live else "")]
+        lines += [("Gate", f"{'✓' if gate.passed else '✗'} {gate.gate}: {gate.sentence}") for gate in found.gates]
+        for name, text in lines:
+            if text:
+                console.print(f"{name:<9} {text}", markup=False)
+
+
+def _stage(version: Version) -> str:
+    more = ", pinned" if version.pinned else f", {version.on_trial:.0%}" if version.on_trial else ""
+    return f"{version.stage or 'unknown'}{more}"
+
+
+def _approval(version: Version) -> str:
+    if version.live is None:
+        return "–"
+    rate = version.live.approval
+    rated = f"{rate.point:.0%} ({rate.low:.0%} to {rate.high:.0%})" if rate.n else "nobody rated"
+    return f"{rated}, {version.live.sessions:,}"
+
+
+def _served(version: Version) -> str:
+    return "; ".join(f"{_day(start)} to {_day(end) if end else 'now'}" for start, end in version.served) or "never"
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _plain(version: Version) -> dict[str, Any]:
+    live = version.live.model_dump(mode="json") if version.live else None
+    gates = [gate.model_dump(mode="json") for gate in version.gates]
+    return {**asdict(version), "gates": gates, "live": live}
