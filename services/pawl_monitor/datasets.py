@@ -25,6 +25,8 @@ from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.ids import uniform
 
+# An arm's system prompt is no part of the stored conversation: what people say of such an answer may be meant for the
+# prompt, and training on it would teach an answer to a question that nobody asked.
 # One row for each piece of feedback that says which answer is wanted; the latest of its kind on an answer wins.
 _COLUMNS = """
 SELECT f.feedback_id, f.kind, f.value, f.text, f.time, f.subject, a.session, a.inference_id, a.choice, a.messages,
@@ -34,9 +36,11 @@ _SAID = """
 FROM feedback f
 JOIN answers a ON a.inference_id = f.inference_id AND a.choice = f.choice"""
 _OTHER = """
-LEFT JOIN answers o ON o.inference_id = f.other_inference_id AND o.choice = 0"""
+LEFT JOIN answers o ON o.inference_id = f.other_inference_id AND o.choice = 0
+  AND coalesce(o.prompt_version, '') = ''"""
 _WANTED = """
 WHERE f.model = $model AND f.time >= $since AND f.time <= $until AND a.arm <> 'pinned'
+  AND coalesce(a.prompt_version, '') = ''
   AND f.kind IN ('thumb', 'rating', 'correction', 'comparison')
 QUALIFY row_number() OVER (
     PARTITION BY f.inference_id, f.choice, f.kind, f.other_inference_id ORDER BY f.time DESC, f.feedback_id DESC) = 1

@@ -55,8 +55,9 @@ def interaction(
     version: str = BASE,
     revision: int = 1,
     session: str | None = None,
+    **logged_as: object,
 ) -> list[e.InteractionScored]:
-    """An answer and, as later revisions, a thumb and perhaps a correction."""
+    """An answer (its other fields: `logged_as`) and, as later revisions, a thumb and perhaps a correction."""
     inference = uuid5(NAMESPACE_OID, f"inference {number}")
     place = {"model": MODEL, "session": session or f"session {number}", "subject": f"user {number % 17}"}
     common = {"inference_id": inference, "model": MODEL, "session": place["session"], "source": "test"}
@@ -65,6 +66,7 @@ def interaction(
         messages=(e.Message(role="user", content=f"What is {number % 40}?"),),
         answer=f"A long answer, number {number}, with several words in it.", finish_reason="stop", arm=arm,
         version=version, revision=revision, prompt_tokens=9, answer_tokens=12, first_token_seconds=0.1, total_seconds=1,
+        **logged_as,
     )  # fmt: skip
 
     def statement(kind: str, value: float | None, text: str | None = None) -> e.FeedbackReceived:

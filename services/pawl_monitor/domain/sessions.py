@@ -28,6 +28,13 @@ class Answered:
     time: datetime
     statistics: dict[str, float]
     sketch: str = ""
+    experiment: UUID | None = None
+    experiment_arm: str = ""
+
+    @property
+    def met(self) -> tuple[object, ...]:
+        """What answered."""
+        return self.version, self.arm, self.canary, self.experiment, self.experiment_arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +101,8 @@ class SessionPolicy:
 def observe(state: Session, closed: datetime, source: str) -> SessionObserved | None:
     """The evidence of a session, or none when no inference of it is known.
 
-    A session that met two versions (a deployment changed during it) speaks for the first alone: what people say of the
-    second is coloured by what they saw before.
+    A session that met two versions or arms (a deployment changed during it) speaks for the first alone: what people
+    say of the second is coloured by what they saw before.
     """
     known = sorted(
         ((a.answered.time, key, a, a.answered) for key, a in state.answers.items() if a.answered is not None),
@@ -104,7 +111,8 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
     if not known:
         return None
     first = known[0][3]
-    same = [(a, i) for _, _, a, i in known if (i.version, i.arm, i.canary) == (first.version, first.arm, first.canary)]
+    met = first.met
+    same = [(a, i) for _, _, a, i in known if i.met == met]
     rewards = [a.reward for a, _ in same if a.reward is not None]
     cause = UUID(known[0][1].partition("/")[0])
     return SessionObserved(
@@ -124,6 +132,8 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
         rated=len(rewards),
         statistics=_means([i.statistics for _, i in same]),
         prompt_sketch=first.sketch,
+        experiment=first.experiment,
+        experiment_arm=first.experiment_arm,
         started=first.time,
         ended=state.ended,
     )
@@ -163,6 +173,8 @@ def _answered(event: InteractionScored, inference: InferenceLogged) -> Answered:
         time=inference.time,
         statistics=statistics,
         sketch=event.prompt_sketch,
+        experiment=inference.experiment,
+        experiment_arm=inference.experiment_arm,
     )
 
 

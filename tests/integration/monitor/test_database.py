@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from support.monitor import BASE, MODEL, START, interaction
@@ -121,6 +122,17 @@ def test_other_times_models_and_pinned_answers_stay_out() -> None:
     early = interaction(2, START - timedelta(days=1), reward=1.0)
     late = interaction(3, START + timedelta(days=1), reward=1.0)
     assert lines_of([*pinned, *early, *late]) == []
+
+
+def test_answers_to_a_prompt_that_an_experiment_put_before_them_teach_nothing() -> None:
+    met = {"experiment": UUID(int=5), "experiment_arm": "kind", "arm": "experiment"}
+    prompted = interaction(1, START, reward=1.0, correction="Short.", prompt_version="ab" * 32, **met)
+    cooler = interaction(2, START, reward=1.0, **met)
+    (line,) = lines_of([*prompted, *cooler])
+    assert line["inference_ids"] == [str(cooler[0].inference_id)], "its settings are no part of the question"
+    won, thumb = interaction(41, START, reward=1.0)
+    compared = said(thumb, kind="comparison", value=1.0, other_inference_id=prompted[0].inference_id)
+    assert lines_of([won, *prompted, compared]) == []
 
 
 def test_a_snapshot_is_the_same_bytes_for_the_same_rows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from itertools import permutations
+from uuid import UUID
 
 from support.monitor import BASE, START, interaction
 
@@ -89,3 +90,13 @@ def test_a_session_that_met_two_versions_speaks_for_the_first() -> None:
     second = interaction(2, START + timedelta(seconds=5), reward=0.0, session="s", version="c" * 64, arm="challenger")
     observed = observe(fold([*second, *first]))
     assert (observed.version, observed.arm, observed.reward, observed.answers) == (BASE, "champion", 1.0, 1)
+
+
+def test_a_session_tells_its_arm_and_speaks_for_the_one_that_it_met_first() -> None:
+    met = {"experiment": UUID(int=5), "experiment_arm": "kind", "arm": "experiment", "session": "s"}
+    before = interaction(1, START, reward=0.0, session="s")
+    within = interaction(2, START + timedelta(seconds=5), reward=1.0, **met)
+    observed = observe(fold(within))
+    assert (observed.experiment, observed.experiment_arm, observed.arm) == (UUID(int=5), "kind", "experiment")
+    observed = observe(fold([*before, *within]))
+    assert (observed.experiment, observed.experiment_arm, observed.reward) == (None, "", 0.0)

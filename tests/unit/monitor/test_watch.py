@@ -61,7 +61,8 @@ def drifted() -> tuple[Watched, e.DriftDetected]:
 def test_other_arms_and_unrated_sessions_say_nothing() -> None:
     state = POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START)
     others = [session(1, 1.0, arm="challenger", version=NEW), session(2, 1.0, arm="pinned"), session(3, None)]
-    assert [POLICY.observed(state, other, "test").decision for other in others] == [None, None, None]
+    others.append(session(4, 1.0, arm="experiment", experiment=UUID(int=5), experiment_arm="kind"))
+    assert [POLICY.observed(state, other, "test").decision for other in others] == [None] * 4
     assert POLICY.observed(state, session(9, 1.0), "test").decision is not None
 
 
