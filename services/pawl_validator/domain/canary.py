@@ -5,8 +5,8 @@ time.
 
 Rated sessions go into the two tests of blocks.py: one whose evidence promotes, against "the challenger's approval is at
 most the champion's, less `margin`", and one whose evidence rolls back, against "at least that". All sessions go into
-the guardrails. The challenger's share goes up in steps while nothing speaks against it; bets are made anew for the
-blocks of the new share, and the evidence is kept.
+the guardrails. The challenger's share goes up in steps while nothing speaks against it; bets are those of the new
+share's blocks, and the evidence is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from pawl_validator.domain import guardrails
-from pawl_validator.domain.blocks import Bets, Pair, block_of, evidence, take
+from pawl_validator.domain.blocks import Pair, Side, Sides, block_of, evidence, take
 from pawl_validator.domain.guardrails import Guards, Tripped
 
 Action = Literal["continue", "step", "promote", "rollback", "timeout"]
@@ -52,13 +52,16 @@ class CanaryPolicy(BaseModel):
     approval: Literal["none", "canary", "promotion", "both"] = Field(
         "none", description="before what a person must approve: its canary, its promotion"
     )
-    prior_rate: float = Field(0.5, ge=0, le=1, description="guess of the common approval; moves speed, not validity")
-    prior_weight: float = Field(4.0, gt=0, description="sessions that this guess is worth")
 
     @property
     def shares(self) -> tuple[float, ...]:
         """The shares, in order; steps that are none are left out."""
         return (self.share, *sorted(step for step in self.steps if step > self.share))
+
+    @property
+    def sides(self) -> Sides:
+        """The two tests: of benefit and of harm."""
+        return Sides(Side(-self.margin, 1 / self.alpha_promote), Side(-self.margin, 1 / self.alpha_rollback))
 
 
 class Observation(NamedTuple):
@@ -148,12 +151,11 @@ def step(policy: CanaryPolicy, state: CanaryState, seen: Observation) -> tuple[C
     if reward is not None:
         if not 0 <= reward <= 1:
             raise ValueError(f"a session's reward must lie in [0, 1], not {reward}")
-        bets = Bets(-policy.margin, -policy.margin, policy.prior_rate, policy.prior_weight)
-        pair = take(bets, pair, block, seen.challenger, reward)
+        pair = take(policy.sides, pair, block, seen.challenger, reward)
     guards = state.guards
     if seen.statistics or seen.prompt:
         guards = guardrails.watch(
-            guards, policy.guard_slack, block, seen.challenger, reward, seen.statistics, seen.prompt
+            guards, policy.guard_slack, policy.alpha_guard, block, seen.challenger, reward, seen.statistics, seen.prompt
         )
     champion = state.champion if seen.challenger else state.champion.add(reward)
     challenger = state.challenger.add(reward) if seen.challenger else state.challenger

@@ -13,7 +13,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pawl_validator.domain.blocks import Bets, Pair, evidence, take
+from pawl_validator.domain.blocks import Pair, Side, Sides, evidence, take
 
 SLOW = 0.9  # sessions slower than this quantile of the champion's first ones are slow
 LEARNT = 50  # of the champion's sessions, before `slow` is judged
@@ -63,6 +63,7 @@ def slice_of(sketch: str) -> str | None:
 def watch(
     guards: Guards,
     slack: float,
+    alpha: float,
     block: tuple[int, int],
     challenger: bool,
     reward: float | None,
@@ -83,10 +84,11 @@ def watch(
         if reward is not None:
             values[f"{DISLIKED} in {place}"] = 1 - reward
         values |= {f"{name} in {place}": value for name, value in values.items() if " in " not in name}
-    pairs, bets = dict(guards.pairs), Bets(above=slack, below=None, prior_rate=0.1)
+    pairs = dict(guards.pairs)
     for name, value in values.items():
         if 0 <= value <= 1:
-            pairs[name] = take(bets, pairs.get(name, Pair()), block, challenger, value)
+            sides = Sides(Side(slack, _threshold(name, alpha)))
+            pairs[name] = take(sides, pairs.get(name, Pair()), block, challenger, value)
     return Guards(times, limit, tuple(pairs.items()))
 
 

@@ -70,7 +70,9 @@ def test_dislikes_in_a_slice_are_guarded() -> None:
     rng, guards = random.Random(3), Guards()
     for _ in range(1200):
         challenger = rng.random() < 0.5
-        guards = watch(guards, 0.05, (1, 1), challenger, float(rng.random() > 0.2 + 0.5 * challenger), {}, PLACES[0])
+        guards = watch(
+            guards, 0.05, 0.01, (1, 1), challenger, float(rng.random() > 0.2 + 0.5 * challenger), {}, PLACES[0]
+        )
     found = worst(guards, 0.01)
     assert found is not None
     assert found.name == "disliked in A"
@@ -78,7 +80,7 @@ def test_dislikes_in_a_slice_are_guarded() -> None:
 
 
 def test_the_guardrails_share_their_level() -> None:
-    guards = watch(Guards(), 0.05, (1, 1), True, 1.0, {"empty": 0.0, "cut": 0.0, "repetition": 0.0}, PLACES[1])
+    guards = watch(Guards(), 0.05, 0.01, (1, 1), True, 1.0, {"empty": 0.0, "cut": 0.0, "repetition": 0.0}, PLACES[1])
     assert {name for name, _ in guards.pairs} == {
         "empty", "cut", "repetition", "disliked in B", "empty in B", "cut in B", "repetition in B",
     }  # fmt: skip
