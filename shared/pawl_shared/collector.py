@@ -6,11 +6,11 @@ import gc
 import time
 from types import TracebackType
 
-COLLECT_SECONDS = 10.0
+COLLECT_SECONDS = 30.0  # looking through the states that folds keep takes up to 0.3 s
 
 
 class SeldomCollected:
-    """While it is entered, cycles are looked for in now() only, and there every ten seconds.
+    """While it is entered, cycles are looked for in now() only, and there every 30 seconds.
 
     A full batch makes some 200,000 objects that all die with it. Looking through them again and again took half of its
     time (184 us an event instead of 93), and doing so once after each batch a tenth.

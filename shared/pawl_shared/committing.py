@@ -7,12 +7,31 @@ is the same as one between two batches.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 
 from pawl_shared import metrics
 from pawl_shared.stores.port import Commit, TransactionalStore
+
+SWITCH_SECONDS = 0.0003
+
+
+@contextmanager
+def quick_switches() -> Iterator[None]:
+    """While it is entered, a thread that wants Python's lock has it after 0.3 ms instead of 5.
+
+    A commit that is made aside wants it some fifty times, for a moment each, while the next batch is decoded. With 5 ms
+    that batch then waited for the rest of the commit: 19 us a record of 127, now 2 of 109.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 class Committing:

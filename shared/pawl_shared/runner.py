@@ -28,7 +28,7 @@ from pawl_shared.arrivals import Arrivals
 from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
 from pawl_shared.codec import encode
 from pawl_shared.collector import SeldomCollected
-from pawl_shared.committing import Committing
+from pawl_shared.committing import Committing, quick_switches
 from pawl_shared.effects import FIRST_PAUSE_SECONDS, EffectHandler, EffectRunner, one_thread
 from pawl_shared.errors import BusError, SecondInstanceError
 from pawl_shared.events import Event
@@ -124,7 +124,8 @@ class Runner:
             self.close()
 
     def _turns(self, stop: threading.Event) -> None:
-        with SeldomCollected() as collector:
+        aside = contextlib.nullcontext() if self._pace.committer is None else quick_switches()
+        with SeldomCollected() as collector, aside:
             while not stop.is_set():
                 # A validator on kafka-python was once seen to make no more turns after its group had expelled it. On
                 # librdkafka one comes back (tests/faults/test_expelled.py); a process that hangs all the same, for

@@ -1,11 +1,12 @@
 """Commits beside the runner: one at a time, and what follows each comes before anything else is committed."""
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pawl_shared.committing import Committing
+from pawl_shared.committing import SWITCH_SECONDS, Committing, quick_switches
 from pawl_shared.errors import FencedError
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.stores.port import Commit, StateKey, StoredState
@@ -61,3 +62,11 @@ def test_without_a_thread_it_is_done_at_once() -> None:
     Committing("test", store).commit(state("1"), lambda: done.append(1))
     assert done == [1]
     assert store.load([KEY])[KEY].value == "1"
+
+
+def test_switches_are_quick_for_a_while_and_then_as_they_were() -> None:
+    usual = sys.getswitchinterval()
+    with pytest.raises(RuntimeError), quick_switches():
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+        raise RuntimeError
+    assert sys.getswitchinterval() == usual
