@@ -14,20 +14,21 @@ from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_sender import FeedbackSender
 from pawl_inference.follower import DeploymentFollower
-from pawl_inference.forwarder import Forwarder, pack, pack_message
+from pawl_inference.forwarder import Forwarder
 from pawl_inference.journal import Journal
 from pawl_inference.publisher import Publisher
 from pawl_inference.reports import SERVICE, Reports
 from pawl_inference.routing import RouteTable
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
-from pawl_shared import master_keys, secret_files
+from pawl_shared import codec, master_keys, secret_files
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus, Message
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import Keep, KeyFollower, TopicKeys
 from pawl_shared.metrics import Lags
+from pawl_shared.packed import pack
 from pawl_shared.sealed_events import sealed
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health
@@ -81,7 +82,7 @@ def build(
         ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime),
         table,
         journal_full=lambda: journal.full,
-        append=lambda event: journal.append(pack(sealed(event, answer_ring))),
+        append=lambda event: journal.append(pack(codec.encode(sealed(event, answer_ring)))),
         clock=clock,
         rng=rng,
     )
@@ -115,7 +116,7 @@ def build(
 def _into(journal: Journal) -> Keep:
     def keep(messages: Sequence[Message]) -> None:
         for message in messages:
-            journal.append(pack_message(message))
+            journal.append(pack(message))
 
     return keep
 

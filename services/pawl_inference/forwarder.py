@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 import time
 from datetime import UTC, datetime
@@ -17,36 +15,13 @@ from pawl_shared import metrics as shared_metrics
 from pawl_shared.bus import Message, Record
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import BusError
-from pawl_shared.events import Event
+from pawl_shared.packed import unpack
 from pawl_shared.topics import KEYS, MAX_RECORD_BYTES
 
 log = logging.get(__name__)
 BATCH = 500
 _MAX_DELAY = 5.0
 _SPARE = 4096  # for the key and what the protocol adds
-
-
-def pack(event: Event) -> bytes:
-    """An event as the journal keeps it."""
-    return pack_message(codec.encode(event))
-
-
-def pack_message(message: Message) -> bytes:
-    """A message as the journal keeps it: a line with its topic, key and headers, then its value."""
-    head = {
-        "topic": message.topic,
-        "key": base64.b64encode(message.key or b"").decode(),
-        "headers": [[name, base64.b64encode(value).decode()] for name, value in message.headers],
-    }
-    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + (message.value or b"")
-
-
-def unpack(record: bytes) -> Message:
-    """The message in a journal's record."""
-    line, _, value = record.partition(b"\n")
-    head = json.loads(line)
-    headers = tuple((name, base64.b64decode(content)) for name, content in head["headers"])
-    return Message(head["topic"], base64.b64decode(head["key"]), value, headers)
 
 
 def _fitting(number: int, message: Message) -> Message:

@@ -9,8 +9,6 @@ is their only writer.
 from __future__ import annotations
 
 import itertools
-import json
-from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ import pyarrow as pa
 
 from pawl_shared.bus import Message, Partition
 from pawl_shared.errors import FencedError
+from pawl_shared.packed import pack, unpack
 from pawl_shared.stores import arrow_columns
 from pawl_shared.stores.key_filter import Hashes, KeyFilter
 from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredState, TransactionalStore
@@ -33,8 +32,14 @@ CREATE TABLE IF NOT EXISTS pawl_state(
   fold VARCHAR, key VARCHAR, value VARCHAR, due TIMESTAMPTZ, PRIMARY KEY(fold, key));
 CREATE TABLE IF NOT EXISTS pawl_seen(hour TIMESTAMPTZ, id UUID);
 CREATE TABLE IF NOT EXISTS pawl_effects(number BIGINT, id UUID PRIMARY KEY, kind VARCHAR, payload VARCHAR);
-CREATE TABLE IF NOT EXISTS pawl_outbox(number BIGINT, message VARCHAR);
+CREATE TABLE IF NOT EXISTS pawl_outbox(number BIGINT, message BLOB);
 CREATE SEQUENCE IF NOT EXISTS pawl_numbers;
+"""
+# In older databases messages wait as text: [topic, key, value, headers].
+OLD_OUTBOX_SQL = "SELECT 1 FROM duckdb_columns() WHERE table_name = 'pawl_outbox' AND data_type = 'VARCHAR'"
+PACK_OUTBOX_SQL = """
+ALTER TABLE pawl_outbox ALTER message TYPE BLOB USING encode(json_object('topic', message::JSON->0,
+  'key', message::JSON->1, 'headers', message::JSON->3)::VARCHAR || chr(10)) || from_base64(message::JSON->>2)
 """
 MOVE_SQL = """
 UPDATE pawl_offsets o SET next_offset = w.next FROM wanted w
@@ -64,10 +69,12 @@ class DuckDbStore(TransactionalStore):
 
     def open(self) -> None:
         self._con.execute(SCHEMA)
+        if self._con.execute(OLD_OUTBOX_SQL).fetchone():
+            self._con.execute(PACK_OUTBOX_SQL)
         self._earliest, self._forget = {}, 0
         self._make_filter()
         rows = self._con.execute("SELECT number, message FROM pawl_outbox ORDER BY number").fetchall()
-        self._waiting = {number: _message(text) for number, text in rows}
+        self._waiting = {number: unpack(packed) for number, packed in rows}
         self._number = max(self._waiting, default=0)
 
     def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
@@ -157,7 +164,8 @@ class DuckDbStore(TransactionalStore):
         if self._forget:
             self._forget_sent()
         if numbered:
-            columns = {"number": list(numbered), "message": [_text(message) for message in numbered.values()]}
+            packed = pa.array([pack(message) for message in numbered.values()], pa.binary())
+            columns = {"number": list(numbered), "message": packed}
             self._query("INSERT INTO pawl_outbox SELECT number, message FROM wanted", pa.table(columns))
         for effect in commit.effects:
             sql = "INSERT OR IGNORE INTO pawl_effects VALUES (nextval('pawl_numbers'), ?, ?, ?)"
@@ -235,20 +243,6 @@ def _key_table(keys: Sequence[StateKey]) -> pa.Table:
 def _seen_table(ids: Sequence[Seen]) -> pa.Table:
     hours = pa.array([seen.hour for seen in ids], arrow_columns.TIME)
     return pa.table({"hour": hours, "id": arrow_columns.uuids([seen.id for seen in ids])})
-
-
-def _text(message: Message) -> str:
-    def base64(content: bytes | None) -> str | None:
-        return None if content is None else b64encode(content).decode()
-
-    headers = [[name, base64(value)] for name, value in message.headers]
-    return json.dumps([message.topic, base64(message.key), base64(message.value), headers])
-
-
-def _message(text: str) -> Message:
-    topic, key, value, headers = json.loads(text)
-    decoded = tuple((name, b64decode(content)) for name, content in headers)
-    return Message(topic, None if key is None else b64decode(key), None if value is None else b64decode(value), decoded)
 
 
 def _utc(value: datetime | None) -> datetime | None:

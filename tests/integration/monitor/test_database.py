@@ -1,5 +1,6 @@
 """The monitor's DuckDB: migrations, and data sets from its tables."""
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from pawl_monitor import datasets, rows
 from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
 from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.bus import Message
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.events import FeedbackReceived, InteractionScored
 from pawl_shared.sealed_events import all_sealed
@@ -40,6 +42,18 @@ def test_a_failed_migration_leaves_nothing_behind() -> None:
     tables = {name for (name,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()}
     assert "half" not in tables
     assert migrate(connection, known) == []
+
+
+def test_what_an_older_version_had_still_to_send_is_sent() -> None:
+    connection = open_database(None)
+    waiting = ["t", "aw==", "bGluZQpsaW5l", [["h", "/w=="], ["n", "ZWUA"]]]
+    connection.execute("CREATE TABLE pawl_outbox(number BIGINT, message VARCHAR)")
+    connection.execute("INSERT INTO pawl_outbox VALUES (7, ?)", [json.dumps(waiting)])
+    expected = [(7, Message("t", b"k", b"line\nline", (("h", b"\xff"), ("n", b"ee\0"))))]
+    for _ in range(2):
+        store = DuckDbStore(connection)
+        store.open()
+        assert store.outgoing(10) == expected
 
 
 def test_a_newer_database_is_refused() -> None:

@@ -9,12 +9,13 @@ import pytest
 from fastapi.testclient import TestClient
 from support.inference import World, eventually, running
 
-from pawl_inference.forwarder import Forwarder, pack_message
+from pawl_inference.forwarder import Forwarder
 from pawl_inference.journal import Journal
 from pawl_inference.publisher import Publisher
 from pawl_shared import codec
 from pawl_shared.bus import Message, Partition, Record
 from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.packed import pack
 from pawl_shared.sealing import is_sealed
 from pawl_shared.topics import FEEDBACK, INFERENCES, KEYS
 
@@ -145,7 +146,7 @@ class Slow(MemoryBus):
 def test_nothing_is_sent_before_the_keys_of_its_batch_are_acknowledged(tmp_path: Path) -> None:
     bus, journal = Slow(), Journal(tmp_path, max_bytes=1 << 20)
     for topic in (KEYS, INFERENCES, KEYS, INFERENCES):
-        journal.append(pack_message(Message(topic.name, b"k", b"v")))
+        journal.append(pack(Message(topic.name, b"k", b"v")))
     forwarder = Forwarder(journal, Publisher(bus, "test", 30.0))
     forwarding = threading.Thread(target=forwarder.forward)
     forwarding.start()
