@@ -214,9 +214,8 @@ class MemoryFeedback:
         return datasets.usable(self.collect(request))
 
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
-        rows = [
-            row.values for row in self._database.rows if row.table == "feedback" and row.values["value"] is not None
-        ]
+        given = (row.by_name for row in self._database.rows if row.table == "feedback")
+        rows = [row for row in given if row["value"] is not None]
         return [
             {
                 "kind": "binary",

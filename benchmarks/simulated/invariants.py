@@ -62,7 +62,7 @@ class Log:
 def kept(world: World, log: Log) -> Iterator[str]:
     """Nothing that was acknowledged is lost, nothing is doubled."""
     identity = {"feedback": "feedback_id", "answers": "inference_id"}
-    rows = [(row.table, str(row.values[identity.get(row.table, "event_id")])) for row in world.database.rows]
+    rows = [(row.table, str(row.by_name[identity.get(row.table, "event_id")])) for row in world.database.rows]
     count = Counter(rows)
     for event in world.edge.acknowledged:
         answered = isinstance(event, e.InferenceLogged)

@@ -42,6 +42,11 @@ class Row(NamedTuple):
     columns: tuple[str, ...]
     values: tuple[Any, ...]
 
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """For those who look at few rows."""
+        return dict(zip(self.columns, self.values, strict=True))
+
 
 @dataclass(frozen=True)
 class Effect:
