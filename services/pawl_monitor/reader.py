@@ -18,7 +18,7 @@ from pawl_monitor import as_of, rollups
 from pawl_monitor.as_of import Moment
 from pawl_monitor.domain.watch import Watched
 from pawl_shared.events import DeploymentChanged, VersionObserved
-from pawl_shared.topics import EVIDENCE
+from pawl_shared.topics import EVIDENCE, INTERACTIONS
 
 Fact = dict[str, Any]
 HOUR_SECONDS = 3600.0
@@ -36,17 +36,26 @@ WHERE model = $model AND version = $version AND arm = $arm AND reward IS NOT NUL
 ORDER BY ended DESC, event_id LIMIT $limit
 """
 
+# Every viewer of the overview asks this once a second: what there is in all is read from the rollups, and from rows
+# that are not in them yet. Of feedback, which they do not count, there is little beside answers.
 COUNTS_SQL = """
 SELECT
-  (SELECT count(*) FROM answers WHERE model = $model) AS answers,
+  (SELECT coalesce(sum(answers), 0)::BIGINT FROM rollup_answers WHERE model = $model)
+    + (SELECT count(*) FROM answers WHERE model = $model AND {new_answers}) AS answers,
   (SELECT count(*) FROM answers WHERE model = $model AND time > $recent) AS answers_recent,
-  (SELECT count(*) FROM feedback WHERE model = $model) AS feedback,
-  (SELECT count(*) FROM feedback WHERE model = $model AND time > $recent) AS feedback_recent,
-  (SELECT count(*) FROM feedback WHERE model = $model AND kind IN ('correction', 'comparison')) AS pairs,
-  (SELECT count(*) FROM evidence WHERE model = $model) AS sessions,
-  (SELECT count(*) FROM evidence WHERE model = $model AND reward IS NOT NULL) AS rated,
+  f.feedback, f.feedback_recent, f.pairs,
+  r.sessions + e.sessions AS sessions, r.rated + e.rated AS rated,
   (SELECT count(*) FROM evidence WHERE model = $model AND time > $recent) AS sessions_recent,
   (SELECT count(*) FROM dead_letters) AS dead_letters
+FROM (
+  SELECT count(*) AS feedback, count(*) FILTER (time > $recent) AS feedback_recent,
+         count(*) FILTER (kind IN ('correction', 'comparison')) AS pairs FROM feedback WHERE model = $model
+) f, (
+  SELECT coalesce(sum(sessions), 0)::BIGINT AS sessions, coalesce(sum(rated), 0)::BIGINT AS rated
+  FROM rollup_sessions WHERE model = $model
+) r, (
+  SELECT count(*) AS sessions, count(reward) AS rated FROM evidence WHERE model = $model AND {new_sessions}
+) e
 """
 
 MODELS_SQL = """
@@ -117,8 +126,11 @@ class Reader:
         return Watched.model_validate_json(found[0]["value"]) if found else None
 
     def counts(self, model: str, recent: datetime) -> Fact:
-        """Answers, feedback and sessions: in all, and since `recent`."""
-        return self._facts(COUNTS_SQL, {"model": model, "recent": recent})[0]
+        """Answers, feedback and sessions: in all, and since `recent`. Feedback: as long as it is kept."""
+        with self.snapshot() as cursor:
+            answers, sessions = (rollups.beyond(rollups.marks(cursor, topic)) for topic in (INTERACTIONS, EVIDENCE))
+            sql = COUNTS_SQL.format(new_answers=answers, new_sessions=sessions)
+            return _rows(cursor, sql, {"model": model, "recent": recent})[0]
 
     def recent_rewards(self, model: str, version: str, arm: str, since: datetime, limit: int) -> list[float]:
         """Rewards of the latest rated sessions of a version."""

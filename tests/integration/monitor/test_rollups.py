@@ -24,6 +24,14 @@ SELECT date_trunc('hour', time) AS hour, version, arm, count(*) AS answers, coun
        count(*) FILTER (inference_id IN (SELECT inference_id FROM feedback)) AS with_feedback
 FROM interactions GROUP BY ALL ORDER BY hour, version, arm
 """
+COUNTS_SQL = f"""
+SELECT (SELECT count(*) FROM answers) AS answers,
+       (SELECT count(*) FROM answers WHERE time > '{START + timedelta(hours=2)}') AS answers_recent,
+       (SELECT count(*) FROM feedback) AS feedback,
+       (SELECT count(*) FROM feedback WHERE time > '{START + timedelta(hours=2)}') AS feedback_recent,
+       (SELECT count(*) FROM feedback WHERE kind IN ('correction', 'comparison')) AS pairs,
+       (SELECT count(*) FROM evidence) AS sessions, (SELECT count(reward) FROM evidence) AS rated
+"""
 COMPARED = ("hour", "version", "arm", "answers", "rated", "reward", "with_feedback")
 
 
@@ -81,10 +89,13 @@ def test_they_equal_a_recomputation_whenever_they_are_asked(world: World, seed: 
                 rollups.roll(cursor)
             raw = facts(cursor, RAW_SQL)
             (rated,) = cursor.execute("SELECT count(reward) FROM evidence").fetchone() or (0,)
+            [plain] = facts(cursor, COUNTS_SQL)
         usage = world.reader.usage(MODEL, START - timedelta(days=1))
         assert compared(usage) == compared(raw)
         check_quantiles(usage, raw)
         check_sessions(world, rated)
+        found = world.reader.counts(MODEL, START + timedelta(hours=2))
+        assert {name: found[name] for name in plain} == plain
 
 
 def check_quantiles(usage: Sequence[dict], raw: Sequence[dict]) -> None:  # type: ignore[type-arg]
