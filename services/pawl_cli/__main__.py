@@ -8,6 +8,7 @@ from pawl_cli.commands.backup import backup, restore
 from pawl_cli.commands.dead_letters import dead_letters_app
 from pawl_cli.commands.demo import demo
 from pawl_cli.commands.deployment import pin, promote, rollback, unpin
+from pawl_cli.commands.experiment import experiment_app
 from pawl_cli.commands.explain import explain
 from pawl_cli.commands.kafka import kafka, topics_app
 from pawl_cli.commands.model import model_app
@@ -44,6 +45,7 @@ for command in (
 app.add_typer(model_app, name="model")
 app.add_typer(models_app, name="models")
 app.add_typer(policy_app, name="policy")
+app.add_typer(experiment_app, name="experiment")
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")
 

@@ -1,11 +1,12 @@
-"""A model.yaml read and written: every mistake with its file, line and key, and what to write instead."""
+"""A model.yaml, or the file of an experiment, read and written: every mistake with its file, line and key, and what to
+write instead."""
 
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.model_policy import ModelPolicy
 
+S = TypeVar("S", bound=BaseModel)
 Place = tuple[str, ...]
 _UNITS = (("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -28,7 +30,7 @@ class Problem:
 
 
 class ModelFileError(ConfigurationError):
-    """A model.yaml that cannot be used; `problems` are all of its mistakes."""
+    """A file that cannot be used; `problems` are all of its mistakes."""
 
     def __init__(self, path: Path, problems: list[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.line)
@@ -38,17 +40,25 @@ class ModelFileError(ConfigurationError):
 
 def load(path: Path) -> ModelPolicy:
     """The policy in a file. Raises ModelFileError with every mistake, or ConfigurationError when it cannot be read."""
+    return load_as(path, ModelPolicy, "pawl model init")
+
+
+def load_as(path: Path, section: type[S], made_by: str) -> S:
+    """What a file of this kind says; `made_by` writes one. Raises like load()."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{path} cannot be read ({error}): `pawl model init {path}` writes a new one"
-        ) from error
-    return parse(text, path)
+        raise ConfigurationError(f"{path} cannot be read ({error}): `{made_by} {path}` writes a new one") from error
+    return parse_as(text, path, section, made_by)
 
 
 def parse(text: str, path: Path) -> ModelPolicy:
     """The policy in a text that stands at `path`. Raises ModelFileError."""
+    return parse_as(text, path, ModelPolicy, "pawl model init")
+
+
+def parse_as(text: str, path: Path, section: type[S], made_by: str) -> S:
+    """What a text of this kind says. Raises ModelFileError."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
@@ -59,18 +69,18 @@ def parse(text: str, path: Path) -> ModelPolicy:
     except (yaml.YAMLError, ValueError) as error:  # a character that YAML forbids, a date that there is not
         raise ModelFileError(path, [Problem(1, "", f"not YAML: {error}")]) from error
     if not isinstance(node, yaml.MappingNode):
-        advice = "a model.yaml is a mapping of keys: `pawl model init` writes one with all of them"
+        advice = f"it is a mapping of keys: `{made_by}` writes one with all of them"
         raise ModelFileError(path, [Problem(1, "", advice)])
-    places = _Places()
-    problems = list(places.read(node, ModelPolicy, ()))
+    places = _Places(section)
+    problems = list(places.read(node, section, ()))
     try:
-        policy = ModelPolicy.model_validate(content)
+        found = section.model_validate(content)
     except ValidationError as error:
-        problems += [places.problem(dict(found)) for found in error.errors(include_url=False)]
+        problems += [places.problem(dict(one)) for one in error.errors(include_url=False)]
         raise ModelFileError(path, problems) from error
     if problems:
         raise ModelFileError(path, problems)
-    return policy
+    return found
 
 
 class WatchedFile:
@@ -102,6 +112,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 class _Places:
     """Where each key of a file stands."""
 
+    root: type[BaseModel]
     lines: dict[Place, int] = field(default_factory=dict)
     _twice: dict[Place, Problem] = field(default_factory=dict)
 
@@ -143,7 +154,7 @@ class _Places:
         place: Place = tuple(str(part) for part in found["loc"])
         line = next((self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), 1)
         what = found["msg"].removeprefix("Value error, ")
-        return Problem(line, ".".join(place), f"{what} (it is {found['input']!r}){_meaning(place)}")
+        return Problem(line, ".".join(place), f"{what} (it is {found['input']!r}){_meaning(self.root, place)}")
 
 
 def _section(known: FieldInfo) -> type[BaseModel] | None:
@@ -163,9 +174,8 @@ def _unknown(name: str, section: type[BaseModel]) -> str:
     return f"no such key; {advice}"
 
 
-def _meaning(place: Place) -> str:
+def _meaning(section: type[BaseModel], place: Place) -> str:
     """What a key stands for, and its default."""
-    section: type[BaseModel] = ModelPolicy
     free, known = False, None
     for name in place:
         if free:  # a name of the user's own
@@ -178,7 +188,8 @@ def _meaning(place: Place) -> str:
             section, free = inner, _section(known) is None
     if known is None or free or _section(known):
         return ": write a mapping of keys, indented below it"
-    return f": {known.description}; by default {_scalar(known.default)}"
+    default = "" if known.is_required() else f"; by default {_scalar(known.default)}"
+    return f": {known.description}{default}"
 
 
 def _scalar(value: object) -> str:

@@ -62,8 +62,8 @@ def promote(
     with told():
         bus = bus_at(data, kafka)
         found = find(bus, model, version)
-        command = e.PromoteCommand(**_envelope(model, who, why), version=found.version)
-        _tell(bus, command, wait, json)
+        command = e.PromoteCommand(**envelope(model, who, why), version=found.version)
+        send(bus, command, wait, json)
 
 
 def rollback(
@@ -88,8 +88,8 @@ def rollback(
     """
     with told():
         bus = bus_at(data, kafka)
-        command = e.RollbackCommand(**_envelope(model, who, why))
-        _tell(bus, command, wait, json, _environment(data, kafka) if force else None)
+        command = e.RollbackCommand(**envelope(model, who, why))
+        send(bus, command, wait, json, _environment(data, kafka) if force else None)
 
 
 def pin(
@@ -113,7 +113,7 @@ def pin(
     with told():
         bus = bus_at(data, kafka)
         found = find(bus, model, version)
-        _tell(bus, e.PinCommand(**_envelope(model, who, why), version=found.version), wait, json)
+        send(bus, e.PinCommand(**envelope(model, who, why), version=found.version), wait, json)
 
 
 def unpin(
@@ -130,7 +130,7 @@ def unpin(
     Example:  pawl unpin --why "the fair is over"
     """
     with told():
-        _tell(bus_at(data, kafka), e.PinCommand(**_envelope(model, who, why)), wait, json)
+        send(bus_at(data, kafka), e.PinCommand(**envelope(model, who, why)), wait, json)
 
 
 def known(bus: Bus, model: str) -> list[versions.Version]:
@@ -144,7 +144,8 @@ def find(bus: Bus, model: str, prefix: str) -> versions.Version:
     return versions.find(known(bus, model), model, prefix)
 
 
-def _envelope(model: str, who: str, why: str) -> dict[str, Any]:
+def envelope(model: str, who: str, why: str) -> dict[str, Any]:
+    """What all commands carry."""
     now = SystemClock().now()
     return {"id": uuid4(), "time": now, "source": SOURCE, "model": model, "who": who or user(), "why": why}
 
@@ -158,7 +159,7 @@ def _environment(data: Path, kafka: str) -> dict[str, str]:
     return given | note.environment | {"PAWL_KAFKA_BOOTSTRAP_SERVERS": note.kafka}
 
 
-def _tell(bus: Bus, command: e.Command, wait: float, json: bool, forced: dict[str, str] | None = None) -> None:
+def send(bus: Bus, command: e.Command, wait: float, json: bool, forced: dict[str, str] | None = None) -> None:
     """Send it, say what became of it, and end with the status that goes with that.
 
     Args:

@@ -122,6 +122,9 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
                       f"`pawl approve {short(asked.version)} --why …` or `pawl reject`", style="bold")  # fmt: skip
     if found["canary"] and (canary := _last(events, e.CanaryObserved)):
         console.print(f"Canary     {canary_words(canary)}")
+    if deployment and deployment.experiment:
+        arms = ", ".join(arm.name for arm in deployment.experiment.arms)
+        console.print(f"Experiment {deployment.experiment.name}: {arms} (`pawl experiment status`)", markup=False)
     if found["progress"]:
         console.print(f"Training   {found['progress']['phase']} {found['progress']['fraction']:.0%}")
     if policy := found["policy"]:

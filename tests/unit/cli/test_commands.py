@@ -31,6 +31,7 @@ COMMANDS = [
 COMMANDS += [["model", each] for each in ("init", "check", "show", "apply")]
 COMMANDS += [["models", each] for each in ("list", "show")]
 COMMANDS += [["policy", "simulate"]]
+COMMANDS += [["experiment", each] for each in ("init", "start", "stop", "status")]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
@@ -59,6 +60,8 @@ def test_help_has_an_example(command: list[str]) -> None:
         ["promote", "3f9a"],
         ["rollback", "--force"],
         ["models", "list"],
+        ["experiment", "status"],
+        ["experiment", "stop"],
     ],
     ids=" ".join,
 )
