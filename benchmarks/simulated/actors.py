@@ -26,7 +26,7 @@ from pawl_shared.stores.port import Effect
 from pawl_shared.topics import FEEDBACK, INFERENCES
 from pawl_streams.feedback_join import Answer, answer_key, join
 from pawl_trainer.queue import TrainingOrder
-from pawl_validator.handlers.folds import EvaluationOrder
+from pawl_validator.handlers.candidates import EvaluationOrder
 
 MODEL = "default/assistant"
 BASE, GRAPH = "ba" * 32, "9a" * 32
@@ -289,25 +289,27 @@ class Evaluate:
         self._faults = faults
 
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
-        trained = EvaluationOrder.model_validate_json(effect.payload).trained
+        order = EvaluationOrder.model_validate_json(effect.payload)
+        trained = order.trained
         self._faults.crash(f"validator during the evaluation of {trained.adapter[:12]}")
         common = {"time": trained.time, "source": "validator", "cause": trained.id, "model": trained.model,
                   "run": trained.run, "adapter": trained.adapter}  # fmt: skip
         failed = self._faults.strikes("work fails", f"the evaluation of {trained.adapter[:12]}", 3)
         if failed or int(trained.adapter, 16) % 6 == 0:
-            rejected = derived_id(trained.id, e.CandidateRejected.TYPE)
+            rejected = derived_id(effect.id, e.CandidateRejected.TYPE)
             return [
                 e.CandidateRejected(
                     id=rejected, reasons=("the disk is full" if failed else "gate learned: it did not",), **common
                 )
             ]
-        validated = derived_id(trained.id, e.CandidateValidated.TYPE)
+        validated = derived_id(effect.id, e.CandidateValidated.TYPE)
         return [
             e.CandidateValidated(
                 id=validated,
                 slot_file=digest("slots", trained.adapter),
                 graph=GRAPH,
                 report=digest("report"),
+                champion=order.champion.version,
                 gates=(),
                 **common,
             )

@@ -22,8 +22,8 @@ from pawl_streams.scoring import correction_score, reward, score, sketch
 T = TypeVar("T", bound=e.Event)
 EXPECTED_LETTERS = "RefusedError"  # a person asked for what cannot be done at the moment
 DECIDED: dict[str, tuple[type[e.Event], ...]] = {
-    "monitor": (e.SessionObserved, e.DriftDetected, e.DriftResolved),
-    "validator": (e.DeploymentChanged, e.StageChanged, e.CanaryObserved),
+    "monitor": (e.SessionObserved, e.DriftDetected, e.DriftResolved, e.VersionObserved),
+    "validator": (e.DeploymentChanged, e.StageChanged, e.ApprovalChanged, e.CanaryObserved),
 }
 
 

@@ -14,9 +14,11 @@ from benchmarks.simulated.faults import AtOnce, Crash, Faults, FaultyBus, Faulty
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import WeighFeedback
+from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.ticker import tick
 from pawl_shared import events as e
 from pawl_shared.bus import Message
@@ -32,7 +34,8 @@ from pawl_shared.stores.port import Effect, TransactionalStore
 from pawl_shared.topics import TOPICS, TRAINER_STATE, VALIDATOR_STATE
 from pawl_trainer.queue import TRAIN, QueueFold
 from pawl_validator.domain.canary import CanaryPolicy
-from pawl_validator.handlers.folds import EVALUATE, REGISTER, DeploymentFold
+from pawl_validator.handlers.candidates import EVALUATE
+from pawl_validator.handlers.folds import REGISTER, DeploymentFold
 
 GAP = timedelta(seconds=6)
 TICK = 1.0
@@ -50,7 +53,12 @@ CALM_STEPS = 4_000
 
 def monitor_folds() -> tuple[Fold[Any], ...]:
     """As the monitor has them."""
-    return SessionFold(SessionPolicy(gap=GAP), "monitor"), WatchFold(WATCH, "monitor"), RecordFold()
+    return (
+        SessionFold(SessionPolicy(gap=GAP), "monitor"),
+        WatchFold(WATCH, "monitor"),
+        VersionFold(VersionPolicy(sessions=3, rest=timedelta(seconds=20)), "monitor"),
+        RecordFold(),
+    )
 
 
 def validator_folds() -> tuple[Fold[Any], ...]:

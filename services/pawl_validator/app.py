@@ -14,8 +14,9 @@ from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import TransactionalStore
 from pawl_shared.topics import VALIDATOR_STATE
 from pawl_validator.domain.canary import CanaryPolicy
+from pawl_validator.handlers.candidates import EVALUATE
 from pawl_validator.handlers.effects import Evaluate, Jobs, Register
-from pawl_validator.handlers.folds import EVALUATE, REGISTER, DeploymentFold
+from pawl_validator.handlers.folds import REGISTER, DeploymentFold
 from pawl_validator.settings import ValidatorSettings
 
 SERVICE = "validator"

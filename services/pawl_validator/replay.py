@@ -10,7 +10,14 @@ from typing import Any
 from pawl_shared.bus import Bus, Partition
 from pawl_shared.codec import decode
 from pawl_shared.errors import DecodeError
-from pawl_shared.events import CanaryObserved, DeploymentChanged, ExperimentObserved, RollbackCommand, StageChanged
+from pawl_shared.events import (
+    ApprovalChanged,
+    CanaryObserved,
+    DeploymentChanged,
+    ExperimentObserved,
+    RollbackCommand,
+    StageChanged,
+)
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.replay import Moved, Plan, Progress, main, replay
 from pawl_shared.topics import COMMANDS
@@ -19,7 +26,7 @@ from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold
 from pawl_validator.settings import ValidatorSettings
 
-DECIDED = (DeploymentChanged, StageChanged, CanaryObserved, ExperimentObserved)
+DECIDED = (DeploymentChanged, StageChanged, ApprovalChanged, CanaryObserved, ExperimentObserved)
 
 
 def report(settings: ValidatorSettings, bus: Bus, progress: Progress) -> dict[str, Any]:

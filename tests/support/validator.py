@@ -19,7 +19,8 @@ from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, Effect
 from pawl_shared.topics import TOPICS, VALIDATOR_STATE, topic_of
 from pawl_validator.domain.canary import CanaryPolicy
-from pawl_validator.handlers.folds import EVALUATE, REGISTER, DeploymentFold, EvaluationOrder
+from pawl_validator.handlers.candidates import EVALUATE, EvaluationOrder
+from pawl_validator.handlers.folds import REGISTER, DeploymentFold
 
 T = TypeVar("T", bound=e.Event)
 MODEL = "default/assistant"
@@ -43,7 +44,8 @@ class World:
         self.policy = CanaryPolicy(share=share, limit_hours=24)
         self.orders: list[EvaluationOrder] = []
         self._producer = self.bus.producer("test")
-        self._unsound = frozenset(unsound)
+        self.unsound = set(unsound)
+        self.held = False  # no evaluation is done meanwhile
         self._restart_every, self._batches, self._sessions, self._ticks = restart_every, 0, 0, 0
         self._rng = random.Random(1)
         self.stuck = False
@@ -148,7 +150,7 @@ class World:
                     self._runner._read()  # and dies with it
                     self.start()
                 self._runner.turn()
-            elif owed := self.store.effects():
+            elif owed := [effect for effect in self.store.effects() if not (self.held and effect.kind == EVALUATE)]:
                 for effect in owed:
                     messages = [encode(event) for event in self._work(effect)]
                     self.store.commit(Commit(messages=messages, done=[effect.id]))
@@ -180,13 +182,13 @@ class World:
         self.orders.append(order)
         trained = order.trained
         common = {
-            "id": derived_id(trained.id, "verdict"), "time": self.now, "source": "test", "model": MODEL,
+            "id": derived_id(effect.id, "verdict"), "time": self.now, "source": "test", "model": MODEL,
             "run": trained.run, "adapter": trained.adapter, "report": REPORT, "gates": (),
         }  # fmt: skip
-        if trained.adapter in self._unsound:
+        if trained.adapter in self.unsound:
             yield e.CandidateRejected(reasons=("gate retention: it forgot too much",), **common)
         else:
-            yield e.CandidateValidated(slot_file=SLOTS, graph=GRAPH, **common)
+            yield e.CandidateValidated(slot_file=SLOTS, graph=GRAPH, champion=order.champion.version, **common)
 
 
 def _arm_met(now: e.DeploymentChanged, session: str) -> e.ExperimentArm | None:

@@ -33,11 +33,37 @@ class RefusedError(Exception):
     """A command that the present state does not allow."""
 
 
+class Approval(Frozen):
+    """A person's yes."""
+
+    who: str
+    why: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"approved by {self.who}: {self.why or NO_REASON}"
+
+
 class Waiting(Frozen):
-    """A validated candidate; `run` names it, and the canary id is made from it."""
+    """A validated candidate.
+
+    Args:
+        run: names it; the canary id is made from it.
+        beside: the champion that its gates measured it beside; none: not known.
+        approval: of its canary.
+    """
 
     served: DeployedVersion
     run: UUID
+    beside: str | None = None
+    approval: Approval | None = None
+
+
+class Earned(Frozen):
+    """What the evidence said when it reached what a promotion takes; a person's approval is still to come."""
+
+    reasons: tuple[str, ...]
+    numbers: dict[str, float]
 
 
 class Deployment(Frozen):
@@ -45,6 +71,7 @@ class Deployment(Frozen):
 
     Args:
         pinned: the champion, when the model is to stay on it.
+        earned: the challenger's evidence, once it suffices and a person has to agree.
         history: earlier champions, the latest last.
         withdrawn: candidates that passed the gates and whose canary ended without a verdict against them.
     """
@@ -57,6 +84,7 @@ class Deployment(Frozen):
     canary: UUID | None = None
     paused: bool = False
     pinned: str | None = None
+    earned: Earned | None = None
     history: tuple[DeployedVersion, ...] = ()
     withdrawn: tuple[DeployedVersion, ...] = ()
     queue: tuple[Waiting, ...] = ()
@@ -96,33 +124,21 @@ def register(model: str, now: Deployment | None, base: DeployedVersion, who: str
     return Change(deployment=changed, kind="registered", who=who, reasons=(reason,), stages=tuple(stages))
 
 
-def enqueue(now: Deployment, candidate: Waiting) -> Deployment:
-    """Put a validated candidate in the queue; one that was made for another base raises RefusedError."""
-    if (candidate.served.base, candidate.served.graph) != (now.champion.base, now.champion.graph):
-        raise RefusedError(f"{candidate.served.version[:12]} was made for another base than the one that serves now")
-    return now.model_copy(update={"queue": (*now.queue, candidate)})
+def conclude(now: Deployment, decision: Decision, approval: bool = False) -> Change | None:
+    """What the evidence decided; None when it says go on, or when a paused model should be promoted.
 
-
-def start_next(now: Deployment, canary: UUID, share: float) -> Change | None:
-    """Make the first of the queue the challenger; None: there is none, one is running, or the model is held."""
-    held = now.paused or now.pinned is not None or now.experiment is not None
-    if not now.queue or now.challenger is not None or held:
-        return None
-    first = now.queue[0].served
-    changed = revise(now, challenger=first, share=share, canary=canary, queue=now.queue[1:])
-    return Change(
-        deployment=changed,
-        kind="canary",
-        reasons=(f"{first.version[:12]} passed every gate and answers {share:.0%} of the sessions",),
-        numbers={"share": share},
-        stages=((first.version, "canary"),),
-    )
-
-
-def conclude(now: Deployment, decision: Decision) -> Change | None:
-    """What the evidence decided; None when it says go on, or when a paused model should be promoted."""
+    Args:
+        approval: whether a person has to agree to a promotion. What was earned meanwhile counts once nobody has to.
+    """
     numbers = decision_numbers(decision)
-    if now.challenger is None or decision.action == "continue" or (decision.action == "promote" and now.paused):
+    if now.challenger is None:
+        return None
+    if now.earned is not None and decision.action != "rollback":
+        if not approval and not now.paused:
+            return promote_earned(now, None)
+        if decision.action != "step":
+            return None
+    if decision.action == "continue" or (decision.action == "promote" and (now.paused or approval)):
         return None
     if decision.action == "step":
         changed = revise(now, share=decision.share)
@@ -130,7 +146,14 @@ def conclude(now: Deployment, decision: Decision) -> Change | None:
     if decision.action == "promote":
         return _promote(now, now.challenger, decision.reasons, "pawl", numbers)
     rejected: Stage = "rejected" if decision.action == "rollback" else "retired"
-    return _withdraw(now, now.challenger, decision.reasons, "pawl", rejected, numbers)
+    return withdraw(now, now.challenger, decision.reasons, "pawl", rejected, numbers)
+
+
+def promote_earned(now: Deployment, approval: Approval | None) -> Change:
+    """The promotion that the evidence has earned; none: nobody had to approve it."""
+    assert now.challenger is not None and now.earned is not None, "only a challenger earns a promotion"  # noqa: PT018
+    reasons = (*now.earned.reasons, *((approval.sentence,) if approval else ()))
+    return _promote(now, now.challenger, reasons, approval.who if approval else "pawl", now.earned.numbers)
 
 
 def promote(now: Deployment, version: str, who: str, why: str) -> Change:
@@ -146,7 +169,7 @@ def rollback(now: Deployment, who: str, why: str) -> Change:
     """Take the challenger away when a canary runs, else bring the previous champion back. A pin moves along."""
     reason = f"rolled back by {who}: {why or NO_REASON}"
     if now.challenger is not None:
-        return _withdraw(now, now.challenger, (reason,), who, "rejected", {})
+        return withdraw(now, now.challenger, (reason,), who, "rejected", {})
     if not now.history:
         raise RefusedError("there is no earlier champion to go back to")
     back = now.history[-1]
@@ -214,7 +237,7 @@ def decision_numbers(decision: Decision) -> dict[str, float]:
 
 
 # Another champion also ends an experiment: its arms were compared beside the old one.
-_ALONE: dict[str, object] = {"challenger": None, "share": 0.0, "canary": None, "experiment": None}
+_ALONE: dict[str, object] = {"challenger": None, "share": 0.0, "canary": None, "experiment": None, "earned": None}
 
 
 def revise(now: Deployment, **update: object) -> Deployment:
@@ -262,7 +285,7 @@ def _promote(
     return Change(deployment=changed, kind="promoted", reasons=reasons, who=who, numbers=numbers, stages=tuple(stages))
 
 
-def _withdraw(
+def withdraw(
     now: Deployment,
     challenger: DeployedVersion,
     reasons: tuple[str, ...],
@@ -270,6 +293,7 @@ def _withdraw(
     stage: Stage,
     numbers: dict[str, float],
 ) -> Change:
+    """Take the challenger off its trial."""
     withdrawn = now.withdrawn if stage == "rejected" else _shelved(now, now.champion.version)
     return Change(
         deployment=revise(now, withdrawn=withdrawn, **_ALONE),

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from pawl_shared.events import Stage
 
-# A retired version may come back: by rollback as champion, or when a person promotes it. A rejected one may not.
+# A retired version may come back: by rollback as champion, or when a person promotes it. A rejected one may not. What
+# was validated beside a champion that serves no more is a candidate again.
 NEXT: Mapping[Stage | None, frozenset[Stage]] = {
     None: frozenset({"candidate", "champion"}),
-    "candidate": frozenset({"validated", "rejected"}),
-    "validated": frozenset({"canary", "champion", "retired"}),
+    "candidate": frozenset({"validated", "rejected", "retired"}),
+    "validated": frozenset({"candidate", "canary", "champion", "retired", "rejected"}),
     "canary": frozenset({"champion", "retired", "rejected"}),
     "champion": frozenset({"retired", "rejected"}),
     "retired": frozenset({"champion"}),

@@ -22,7 +22,7 @@ from pawl_shared.service import Health
 from pawl_shared.stores.port import Effect
 from pawl_validator import metrics
 from pawl_validator.evaluation.report import EvaluationSpec, Report
-from pawl_validator.handlers.folds import EvaluationOrder
+from pawl_validator.handlers.candidates import EvaluationOrder
 from pawl_validator.model_card import write_card
 from pawl_validator.register import RegistrationSpec
 from pawl_validator.settings import ValidatorSettings
@@ -214,6 +214,7 @@ class Evaluate:
             graph=report.graph,
             report=stored,
             gates=_gates(report),
+            champion=order.champion.version,
         )
 
     def _rejected(
@@ -232,7 +233,7 @@ class Evaluate:
     def _envelope(self, order: EvaluationOrder, kind: str) -> dict[str, Any]:
         trained = order.trained
         return {
-            "id": derived_id(trained.id, kind),
+            "id": derived_id(order.again or trained.id, kind),
             "time": trained.time,
             "source": self._source,
             "cause": trained.id,

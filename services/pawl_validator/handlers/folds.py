@@ -4,38 +4,23 @@ runner's, so the state, its decision and the offsets are one transaction."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
-
-from pydantic import BaseModel
 
 from pawl_shared import events as e
 from pawl_shared import topics
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import Gates, Governing, Probes
+from pawl_shared.model_policy import Governing
 from pawl_shared.stores.port import Effect
-from pawl_validator.domain import canary, deployment, experiment
+from pawl_validator.domain import approval, canary, deployment, experiment, queue
 from pawl_validator.domain import statistics as st
-from pawl_validator.domain.deployment import RefusedError, Waiting
-from pawl_validator.handlers import commands, experiments
+from pawl_validator.handlers import approvals, candidates, commands, experiments
 from pawl_validator.handlers.commands import DeploymentCommand
 from pawl_validator.handlers.state import Draft, ModelState, Trial
 
 REGISTER = "register"
-EVALUATE = "evaluate"
 
 # Where a canary stands is told at each block at first, then at every tenth: thousands of records help nobody.
 TOLD_BLOCKS = 50
-
-
-class EvaluationOrder(BaseModel):
-    """Payload of the effect that measures a candidate beside the champion of that moment."""
-
-    trained: e.AdapterTrained
-    champion: e.DeployedVersion
-    gates: Gates = Gates()
-    probes: Probes = Probes()
-    policy: str | None = None
 
 
 class DeploymentFold:
@@ -53,21 +38,28 @@ class DeploymentFold:
         return [] if model is None or isinstance(event, _UNREAD) else [model]
 
     def step(self, key: str, state: ModelState | None, delivery: Delivery) -> Step[ModelState]:
-        draft = Draft(state or ModelState(model=key), delivery, self._source)
-        effects: list[Effect] = []
-        match delivery.event:
+        before = state or ModelState(model=key)
+        draft = Draft(before, delivery, self._source)
+        self._take(draft)
+        if draft.state.deployment is not before.deployment or draft.state.configured is not before.configured:
+            approvals.tell(draft, before, self._current(before).approval, self._current(draft.state).approval)
+        return Step(draft.state, events=tuple(draft.events), effects=tuple(draft.effects))
+
+    def _take(self, draft: Draft) -> None:
+        match draft.delivery.event:
             case e.RegisterModelCommand() as event:
-                effects.append(Effect(derived_id(event.id, REGISTER), REGISTER, event.model_dump_json()))
+                draft.effects.append(Effect(derived_id(event.id, REGISTER), REGISTER, event.model_dump_json()))
             case e.ConfigureModelCommand() as event:
                 draft.update(configured=Governing(policy=event.policy, digest=event.digest))
             case e.ModelRegistered() as event:
                 self._registered(draft, event)
             case e.AdapterTrained() as event:
-                effects += self._trained(draft, event)
+                candidates.trained(draft, event)
             case e.CandidateValidated() as event:
-                self._validated(draft, event)
+                candidates.validated(draft, event)
+                self._start_next(draft)
             case e.CandidateRejected() as event:
-                self._rejected(draft, event)
+                candidates.rejected(draft, event)
             case e.SessionObserved() as event:
                 self._observed(draft, event)
             case e.Tick():
@@ -81,7 +73,8 @@ class DeploymentFold:
                 | e.StopExperimentCommand()
             ) as event:
                 self._commanded(draft, event)
-        return Step(draft.state, events=tuple(draft.events), effects=tuple(effects))
+            case e.ApproveCommand() as event:
+                self._apply(draft, approvals.decided(draft, self._current(draft.state).approval, event))
 
     # ------------------------------------------------------------ candidates
 
@@ -93,79 +86,27 @@ class DeploymentFold:
         if change is not None:
             draft.apply(change)
 
-    def _trained(self, draft: Draft, event: e.AdapterTrained) -> list[Effect]:
-        now = draft.state.deployment
-        known = draft.state.stages.get(event.adapter)
-        if now is None:
-            self._refuse(draft, event, "no base is registered for this model: `pawl up` or RegisterModelCommand first")
-            return []
-        if known is not None:
-            self._refuse(draft, event, f"training gave the weights of a version again that already is {known}")
-            return []
-        draft.update(runs={**draft.state.runs, event.adapter: event.run})
-        draft.move(event.adapter, "candidate", (f"trained by {event.recipe}",))
-        order = self._order(draft.state, event, now.champion)
-        return [Effect(derived_id(event.id, EVALUATE), EVALUATE, order.model_dump_json())]
-
-    @staticmethod
-    def _order(state: ModelState, event: e.AdapterTrained, champion: e.DeployedVersion) -> EvaluationOrder:
-        if state.configured is None:
-            return EvaluationOrder(trained=event, champion=champion)
-        policy = state.configured.policy
-        return EvaluationOrder(
-            trained=event,
-            champion=champion,
-            gates=policy.gates,
-            probes=policy.probes,
-            policy=state.configured.digest,
-        )
-
-    def _refuse(self, draft: Draft, event: e.AdapterTrained, reason: str) -> None:
-        draft.events.append(
-            e.CandidateRejected(
-                id=draft.id(e.CandidateRejected.TYPE),
-                time=draft.at,
-                source=self._source,
-                cause=event.id,
-                model=event.model,
-                run=event.run,
-                adapter=event.adapter,
-                reasons=(reason,),
-                policy=draft.state.digest,
-            )
-        )
-
-    def _validated(self, draft: Draft, event: e.CandidateValidated) -> None:
-        now = draft.state.deployment
-        if now is None or not _decides(draft.state, event.adapter, event.run):
-            return
-        draft.move(event.adapter, "validated", ("every gate passed",))
-        served = e.DeployedVersion(
-            version=event.adapter, base=now.champion.base, graph=event.graph, slot_file=event.slot_file
-        )
-        try:
-            draft.update(deployment=deployment.enqueue(now, Waiting(served=served, run=event.run)))
-        except RefusedError as error:
-            draft.move(event.adapter, "retired", (str(error),))
-            return
+    def _apply(self, draft: Draft, change: deployment.Change | None) -> None:
+        """Take a change, and what follows from it: for those in the queue, and for whose canary is next."""
+        if change is not None:
+            if change.kind == "promoted" and change.numbers:  # by evidence: what a person decides alone has no numbers
+                draft.update(series=draft.state.series.promote())
+            draft.apply(change)
         self._start_next(draft)
 
-    def _rejected(self, draft: Draft, event: e.CandidateRejected) -> None:
-        if _decides(draft.state, event.adapter, event.run):
-            draft.move(event.adapter, "rejected", event.reasons)
-
     def _start_next(self, draft: Draft) -> None:
+        candidates.follow_champion(draft)
         now = draft.state.deployment
-        if now is None or not now.queue:
+        approval_needed = approval.needs(self._current(draft.state).approval, "canary")
+        if now is None or (waiting := queue.next_up(now, approval_needed)) is None:
             return
         policy, series = self._current(draft.state), draft.state.series
         level = series.level(policy.alpha_series, policy.alpha_promote)
         policy = policy.model_copy(update={"alpha_promote": level})
-        change = deployment.start_next(now, derived_id(now.queue[0].run, "canary"), policy.share)
-        if change is not None:
-            told = {"alpha_promote": level, "canaries": series.begun + 1.0, "promotions": float(series.promoted)}
-            draft.apply(change.model_copy(update={"numbers": change.numbers | told}))
-            draft.update(trial=Trial(policy=policy, digest=draft.state.digest), series=series.begin())
+        change = queue.start(now, waiting, derived_id(waiting.run, "canary"), policy.share)
+        told = {"alpha_promote": level, "canaries": series.begun + 1.0, "promotions": float(series.promoted)}
+        draft.apply(change.model_copy(update={"numbers": change.numbers | told}))
+        draft.update(trial=Trial(policy=policy, digest=draft.state.digest), series=series.begin())
 
     def _current(self, state: ModelState) -> canary.CanaryPolicy:
         """What a canary that begins now is tried by."""
@@ -193,7 +134,7 @@ class DeploymentFold:
         state, decision = canary.step(self._trying(draft.state), draft.state.canary, seen)
         draft.update(canary=state)
         tell = state.blocks != before and (state.blocks <= TOLD_BLOCKS or state.blocks % 10 == 0)
-        if tell or decision.action != "continue":
+        if tell or (decision.action != "continue" and now.earned is None):
             draft.events.append(self._observation(draft, now, decision))
         self._conclude(draft, decision)
 
@@ -221,13 +162,14 @@ class DeploymentFold:
             draft.tell(now.experiment)
 
     def _conclude(self, draft: Draft, decision: canary.Decision) -> None:
-        assert draft.state.deployment is not None, "a canary belongs to a deployment"
-        change = deployment.conclude(draft.state.deployment, decision)
+        now = draft.state.deployment
+        assert now is not None, "a canary belongs to a deployment"
+        approval_needed = approval.needs(self._current(draft.state).approval, "promotion")
+        change = deployment.conclude(now, decision, approval_needed)
         if change is not None:
-            if decision.action == "promote":
-                draft.update(series=draft.state.series.promote())
-            draft.apply(change)
-            self._start_next(draft)
+            self._apply(draft, change)
+        elif approval_needed:
+            draft.update(deployment=approval.earn(now, decision))
 
     def _observation(self, draft: Draft, now: deployment.Deployment, decision: canary.Decision) -> e.CanaryObserved:
         assert now.challenger is not None, "a canary has a challenger"
@@ -271,11 +213,6 @@ _UNREAD = (
     e.ExperimentObserved,
     e.RetrainCommand,
 )
-
-
-def _decides(state: ModelState, adapter: str, run: UUID) -> bool:
-    """Whether this verdict is the one that the candidate waits for."""
-    return state.runs.get(adapter) == run and state.stages.get(adapter) == "candidate"
 
 
 def _interval(arm: canary.Arm) -> e.Interval:

@@ -12,12 +12,15 @@ from pawl_shared import events as e
 from pawl_shared.fold import Delivery
 from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Governing
+from pawl_shared.stores.port import Effect
 from pawl_validator.domain import registry
 from pawl_validator.domain.canary import CanaryPolicy, CanaryState
 from pawl_validator.domain.deployment import Change, Deployment
 from pawl_validator.domain.series import Series
 from pawl_validator.handlers import experiments
 from pawl_validator.handlers.experiments import Trying
+
+OVER: frozenset[e.Stage] = frozenset({"champion", "retired", "rejected"})
 
 
 class Trial(BaseModel):
@@ -29,9 +32,23 @@ class Trial(BaseModel):
     digest: str | None
 
 
+class Candidate(BaseModel):
+    """What is needed to measure a version again, and to show a person what the gates found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trained: e.AdapterTrained
+    report: str | None = None
+
+
 class ModelState(BaseModel):
-    """The fold's state for one model; `runs` names the run whose evaluation decides about a version, `overtaken` the
-    commands before which a rollback was forced."""
+    """The fold's state for one model.
+
+    Args:
+        runs: the run whose evaluation decides about a version.
+        candidates: versions from their training to the end of their canary.
+        overtaken: the commands before which a rollback was forced.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +57,7 @@ class ModelState(BaseModel):
     canary: CanaryState = CanaryState()
     stages: registry.Stages = {}
     runs: dict[str, UUID] = {}
+    candidates: dict[str, Candidate] = {}
     configured: Governing | None = None
     trial: Trial | None = None
     series: Series = Series()
@@ -54,12 +72,13 @@ class ModelState(BaseModel):
 
 @dataclass
 class Draft:
-    """A step in the making: the state as it changes, and the events so far."""
+    """A step in the making: the state as it changes, the events so far, and what is owed."""
 
     state: ModelState
     delivery: Delivery
     source: str
     events: list[e.Event] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
 
     @property
     def at(self) -> datetime:
@@ -78,6 +97,9 @@ class Draft:
         """Put a version into a stage. Raises ValueError when that stage cannot follow."""
         stages, before = registry.move(self.state.stages, version, stage)
         self.update(stages=stages)
+        if stage in OVER:
+            left = {name: known for name, known in self.state.candidates.items() if name != version}
+            self.update(candidates=left)
         self.events.append(
             e.StageChanged(
                 id=self.id(f"{e.StageChanged.TYPE} {version} {stage}"),

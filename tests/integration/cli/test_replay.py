@@ -15,19 +15,23 @@ from benchmarks.simulated.faults import Faults
 from support.samples import SAMPLES
 from typer.testing import CliRunner
 
-from pawl_cli import policies
+from pawl_cli import follow, policies
 from pawl_cli.__main__ import app
 from pawl_cli.embedded_kafka import EmbeddedKafka
+from pawl_monitor.app import build as build_monitor
+from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
 from pawl_shared.codec import decode, encode
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.model_policy import Canary, ModelPolicy
-from pawl_shared.topics import DEPLOYMENTS, TOPICS
+from pawl_shared.topics import DEPLOYMENTS, MODELS, TOPICS
 from pawl_validator.app import build
-from pawl_validator.handlers.folds import EVALUATE, REGISTER
+from pawl_validator.handlers.candidates import EVALUATE
+from pawl_validator.handlers.folds import REGISTER
 from pawl_validator.settings import ValidatorSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+TOLD = 12  # times that 120 sessions of two versions are told, each ten sessions
 ADAPTER, SECOND = f"{7:064x}", f"{8:064x}"
 
 
@@ -79,8 +83,11 @@ def decide(servers: str, folder: Path) -> None:
     settings = ValidatorSettings(kafka_bootstrap_servers=servers, data_dir=folder, http_port=0)
     handlers = {REGISTER: Register(), EVALUATE: Evaluate(Faults(Random(1), 0))}
     stop = threading.Event()
-    validator = threading.Thread(target=build(settings, bus=bus, handlers=handlers).run, args=[stop])
-    validator.start()
+    monitor = MonitorSettings(kafka_bootstrap_servers=servers, data_dir=folder, http_port=0)
+    services = [build(settings, bus=bus, handlers=handlers), build_monitor(monitor, bus=bus)]
+    threads = [threading.Thread(target=service.run, args=[stop]) for service in services]
+    for thread in threads:
+        thread.start()
     try:
         register = sample(e.RegisterModelCommand).model_copy(update={"model": MODEL})
         trained = sample(e.AdapterTrained).model_copy(update={"model": MODEL, "adapter": ADAPTER, "base": BASE})
@@ -99,9 +106,11 @@ def decide(servers: str, folder: Path) -> None:
             ),
         )
         until(lambda: len(deployments(bus)) == 4)
+        until(lambda: sum(isinstance(event, e.VersionObserved) for event in follow.everything(bus, MODELS)) == TOLD)
     finally:
         stop.set()
-        validator.join(30)
+        for thread in threads:
+            thread.join(30)
 
 
 @pytest.mark.kafka
@@ -114,6 +123,7 @@ def test_decisions_come_out_the_same_and_a_forged_one_does_not(broker: str, tmp_
     monitor, validator = json.loads(result.stdout)["services"]
     assert validator["decisions"]["pawl.deployment.changed.v1"] == 4
     assert monitor["records"] >= 120
+    assert monitor["decisions"]["pawl.version.observed.v1"] == TOLD
 
     bus = KafkaBus(broker)
     found = deployments(bus)

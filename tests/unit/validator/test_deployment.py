@@ -9,6 +9,7 @@ from support.samples import BASE, GRAPH, MODEL, SLOTS
 
 from pawl_shared.events import DeployedVersion
 from pawl_validator.domain import registry
+from pawl_validator.domain.approval import Rule, approve, awaited, earn, needs, reject
 from pawl_validator.domain.canary import Arm, Decision
 from pawl_validator.domain.deployment import (
     Change,
@@ -16,14 +17,13 @@ from pawl_validator.domain.deployment import (
     RefusedError,
     Waiting,
     conclude,
-    enqueue,
     pause,
     pin,
     promote,
     register,
     rollback,
-    start_next,
 )
+from pawl_validator.domain.queue import enqueue, next_up, start
 
 CANARY = UUID(int=7)
 
@@ -42,9 +42,14 @@ def begun(*waiting: DeployedVersion) -> Deployment:
 
 
 def on_trial(*waiting: DeployedVersion) -> Deployment:
-    change = start_next(begun(*waiting), CANARY, 0.1)
+    change = start_next(begun(*waiting))
     assert change is not None
     return change.deployment
+
+
+def start_next(now: Deployment, approval: bool = False) -> Change | None:
+    waiting = next_up(now, approval)
+    return waiting and start(now, waiting, CANARY, 0.1)
 
 
 ONE, TWO, THREE = adapter(1), adapter(2), adapter(3)
@@ -56,10 +61,10 @@ def test_a_pin_ends_the_canary_and_keeps_the_next_one_waiting() -> None:
     assert (pinned.kind, pinned.deployment.pinned, pinned.deployment.challenger) == ("pinned", BASE, None)
     assert pinned.stages == ((ONE.version, "retired"),)
     assert pinned.reasons == ("pinned by ada: fair",)
-    assert start_next(pinned.deployment, CANARY, 0.1) is None
+    assert start_next(pinned.deployment) is None
     free = pin(pinned.deployment, None, "ada", "")
     assert (free.kind, free.deployment.pinned) == ("unpinned", None)
-    begun_again = start_next(free.deployment, CANARY, 0.1)
+    begun_again = start_next(free.deployment)
     assert begun_again is not None
     assert begun_again.deployment.challenger == TWO
 
@@ -117,13 +122,17 @@ NUMBERS = [0, *range(1, 5)]
 COMMAND = st.one_of(
     st.tuples(st.just("promote"), st.sampled_from(NUMBERS)),
     st.tuples(st.just("pin"), st.sampled_from([None, *NUMBERS])),
-    st.tuples(st.sampled_from(["rollback", "pause", "resume", "next", "train", "undecided", "won"]), st.just(0)),
+    st.tuples(st.sampled_from(["approve", "reject"]), st.sampled_from(NUMBERS)),
+    st.tuples(
+        st.sampled_from(["rollback", "pause", "resume", "next", "train", "undecided", "won", "harmed"]), st.just(0)
+    ),
 )
+RULES: list[Rule] = ["none", "canary", "promotion", "both"]
 
 
-@given(st.lists(COMMAND, max_size=30))
+@given(st.lists(COMMAND, max_size=30), st.sampled_from(RULES))
 def test_whatever_is_asked_for_in_whichever_order_revisions_are_contiguous_and_stages_agree(
-    asked: list[tuple[str, int | None]],
+    asked: list[tuple[str, int | None]], rule: Rule
 ) -> None:
     now, trained = begun(), 0
     stages: registry.Stages = {BASE: "champion"}
@@ -137,12 +146,24 @@ def test_whatever_is_asked_for_in_whichever_order_revisions_are_contiguous_and_s
         version = None if number is None else BASE if number == 0 else adapter(number).version
         if what in ("promote", "pin") and version is not None and stages.get(version) in (None, "rejected"):
             continue  # the fold refuses these by the registry
+        before = now
         try:
-            change = asked_for(now, what, version)
+            change = asked_for(now, rule, what, version)
         except RefusedError:
             continue
-        if change is None:
+        if isinstance(change, Deployment):
+            if what == "reject":
+                stages, _ = registry.move(stages, str(version), "rejected")
+            now = change
             continue
+        if change is None:
+            now = earn(now, decision(what)) if needs(rule, "promotion") else now
+            continue
+        if change.kind == "canary":
+            assert change.deployment.challenger is not None
+            assert (change.deployment.challenger.version, "canary") not in awaited(before, rule)
+        if change.kind == "promoted" and needs(rule, "promotion"):
+            assert what in ("approve", "promote")
         assert change.deployment.revision == now.revision + 1
         now = change.deployment
         for moved, stage in change.stages:
@@ -153,9 +174,17 @@ def test_whatever_is_asked_for_in_whichever_order_revisions_are_contiguous_and_s
         assert now.challenger is None or (now.pinned is None and stages[now.challenger.version] == "canary")
 
 
-def asked_for(now: Deployment, what: str, version: str | None) -> Change | None:
-    decision = Decision("promote" if what == "won" else "timeout", what, 1, 1, 100, 20, Arm(), Arm(), 0, 0.1)
+def decision(what: str) -> Decision:
+    action = {"won": "promote", "undecided": "timeout", "harmed": "rollback"}.get(what, "continue")
+    return Decision(action, what, 1, 1, 100, 20, Arm(), Arm(), 0, 0.1)  # type: ignore[arg-type]
+
+
+def asked_for(now: Deployment, rule: Rule, what: str, version: str | None) -> Change | Deployment | None:
     match what:
+        case "approve":
+            return approve(now, rule, str(version), "ada", "")
+        case "reject":
+            return reject(now, str(version), "ada", "")
         case "promote":
             return promote(now, str(version), "ada", "")
         case "pin":
@@ -165,6 +194,6 @@ def asked_for(now: Deployment, what: str, version: str | None) -> Change | None:
         case "pause" | "resume":
             return pause(now, what == "pause", "ada", "")
         case "next":
-            return start_next(now, CANARY, 0.1)
+            return start_next(now, needs(rule, "canary"))
         case _:
-            return conclude(now, decision)
+            return conclude(now, decision(what), needs(rule, "promotion"))

@@ -20,8 +20,9 @@ from pawl_shared.service import Health
 from pawl_shared.stores.port import Effect
 from pawl_validator.domain.gates import GateResult
 from pawl_validator.evaluation.report import EvaluationSpec, Example, Report
+from pawl_validator.handlers.candidates import EVALUATE, EvaluationOrder
 from pawl_validator.handlers.effects import Evaluate, Jobs, Register
-from pawl_validator.handlers.folds import EVALUATE, REGISTER, EvaluationOrder
+from pawl_validator.handlers.folds import REGISTER
 from pawl_validator.settings import ValidatorSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
