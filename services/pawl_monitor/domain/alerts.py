@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pawl_shared import events as e
 from pawl_shared.ids import derived_id
 
-Kind = Literal["drift", "training", "candidates", "replica", "dead-letters", "lag", "review"]
+Kind = Literal["drift", "training", "candidates", "replica", "dead-letters", "lag", "review", "approval"]
 Severity = Literal["critical", "warning"]
 
 GONE = timedelta(hours=1)  # a replica reports every 20 s; who was silent for so long is expected no more
@@ -107,6 +107,8 @@ class AlertRules:
             case e.ReviewRequested():
                 title = f"Answers of {key} wait for people to judge them"
                 draft.note(f"review {event.id}", "review", "warning", title, event.sentence, event.id)
+            case e.ApprovalChanged():
+                self._approval(draft, event)
             case e.DriftResolved():
                 draft.resolve(f"drift {event.alarm}", event.sentence)
             case e.TrainingFailed():
@@ -125,6 +127,20 @@ class AlertRules:
             case e.Tick():
                 self._ticked(draft, event)
         return draft.state, tuple(draft.alerts)
+
+    @staticmethod
+    def _approval(draft: _Draft, event: e.ApprovalChanged) -> None:
+        rule, short = f"approval {event.version} {event.step}", event.version[:12]
+        why = "; ".join(event.reasons)
+        if event.state == "requested":
+            report = f" The gates' report is artifact {event.report}." if event.report else ""
+            sentence = (
+                f"Version {short} waits for approval of its {event.step}: {why}. `pawl approve {short} --why …` or "
+                f"`pawl reject {short} --why …`.{report}"
+            )
+            draft.fire(rule, "approval", "warning", f"A version of {draft.key} waits for approval", sentence)
+        else:
+            draft.resolve(rule, f"The {event.step} is {event.state} by {event.who}: {why}.")
 
     def _failed(self, draft: _Draft, event: e.TrainingFailed) -> None:
         count = draft.state.failures + 1
@@ -255,7 +271,7 @@ def _advised(event: e.DriftDetected) -> str:
 def keys_of(event: e.Event) -> Iterator[str]:
     """The keys of the state that an event concerns."""
     match event:
-        case e.SessionObserved():
+        case e.SessionObserved() | e.VersionObserved() | e.CanaryObserved():
             return
         case e.Tick():
             yield from (event.model, LOOP)

@@ -208,7 +208,7 @@ class WatchPolicy:
                 return self.trigger.promoted(trigger, at)
             case "pinned" if trigger.candidate == event.champion.version:
                 return self.trigger.promoted(trigger, at)
-            case "pinned" if trigger.candidate is not None:
+            case "pinned" | "registered" if trigger.candidate is not None:
                 return self.trigger.withdrawn(trigger, at)
             case "rolled-back" if trigger.candidate is not None:
                 return self.trigger.rejected(trigger, at)

@@ -36,6 +36,7 @@ class AlertFold:
             topics.DRIFT,
             topics.TRAINING,
             topics.CANDIDATES,
+            topics.MODELS,
             topics.DEPLOYMENTS,
             topics.REPLICAS,
             topics.DEAD_LETTERS,

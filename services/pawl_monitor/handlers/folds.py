@@ -169,7 +169,7 @@ def _progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: 
             return policy.failed(policy.trained(trigger, event.run, at), at)
         case e.CandidateValidated() if _current(trigger, event.run):
             return policy.validated(trigger, event.adapter)
-        case e.CandidateRejected() if _current(trigger, event.run):
+        case e.CandidateRejected() if _current(trigger, event.run) or trigger.candidate == event.adapter:
             return policy.rejected(trigger, at)
         case e.PauseCommand():
             why = f"{event.who} paused the loop" + (f": {event.why}" if event.why else "")

@@ -70,6 +70,20 @@ def test_an_alarm_is_told_with_its_advice_and_a_review_asks_for_people() -> None
     assert (asked.kind, asked.severity, asked.sentence) == ("review", "warning", "Please judge.")
 
 
+def test_what_waits_for_a_person_is_told_until_somebody_has_decided() -> None:
+    asked = event(e.ApprovalChanged)
+    promotion = event(e.ApprovalChanged, step="promotion")
+    answer = event(e.ApprovalChanged, state="approved", who="ada", reasons=("read it",))
+    alerts = told([(0, asked), (1, promotion), (2, event(e.VersionObserved)), (3, answer)])
+    assert [(alert.kind, alert.state) for alert in alerts] == [
+        ("approval", "firing"), ("approval", "firing"), ("approval", "resolved"),
+    ]  # fmt: skip
+    assert "pawl approve" in alerts[0].sentence
+    assert str(asked.report) in alerts[0].sentence
+    assert alerts[2].sentence == "The canary is approved by ada: read it."
+    assert alerts[2].alarm == alerts[0].alarm
+
+
 def test_failures_and_refusals_count_in_a_row() -> None:
     failed, trained = (lambda: event(e.TrainingFailed)), (lambda: event(e.AdapterTrained))
     assert told([(0, failed()), (1, trained()), (2, failed())]) == []
