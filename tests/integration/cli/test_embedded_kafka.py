@@ -13,6 +13,7 @@ from kafka.admin import NewTopic
 
 from pawl_cli import embedded_kafka
 from pawl_cli.embedded_kafka import EmbeddedKafka, KafkaStartError, answers
+from pawl_shared.kafka_settings import KafkaSettings
 
 pytestmark = pytest.mark.kafka
 
@@ -47,7 +48,7 @@ def test_data_ports_and_cluster_are_kept_between_runs(tmp_path: Path) -> None:
         first = broker.bootstrap_servers
         identity = cluster_id(first)
         write(first, "kept", b"still here")
-    assert not answers(first)
+    assert not answers(KafkaSettings(kafka_bootstrap_servers=first))
 
     with EmbeddedKafka(tmp_path) as broker:
         assert broker.bootstrap_servers == first
@@ -95,4 +96,4 @@ def test_ctrl_c_stops_the_broker_in_order(pawl_kafka: tuple[subprocess.Popen[str
 
 
 def test_a_session_broker_is_shared(kafka: str) -> None:
-    assert answers(kafka)
+    assert answers(KafkaSettings(kafka_bootstrap_servers=kafka))
