@@ -15,7 +15,19 @@ STATIC = Path(str(resources.files("pawl_monitor.console") / "static"))
 TEMPLATES = Path(str(resources.files("pawl_monitor.console") / "templates"))
 
 # Parts of the overview that are replaced as a whole; each is a template of its own name.
-FRAGMENTS = ("headline", "loop", "approval", "waiting", "run", "canary", "alarms", "versions", "story", "foot")
+FRAGMENTS = (
+    "headline",
+    "loop",
+    "approval",
+    "waiting",
+    "run",
+    "canary",
+    "alarms",
+    "versions",
+    "experiment",
+    "story",
+    "foot",
+)
 
 
 class Pages:

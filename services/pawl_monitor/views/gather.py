@@ -15,6 +15,7 @@ from pawl_monitor.reader import HOUR_SECONDS, Reader
 from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
+from pawl_monitor.views.experiments import experiment_of
 from pawl_monitor.views.runs import RUN_TYPES, Run, runs_of
 from pawl_monitor.views.story import UNTOLD, story_of
 from pawl_monitor.views.versions import VERSION_TYPES, Version, versions_of
@@ -65,6 +66,7 @@ class Gather:
             canary=canary,
             replicas=o.replicas_of(self.reader.replicas(), model),
             versions=self.versions(model),
+            experiment=experiment_of(deployments, self.reader.records(model, (e.ExperimentObserved.TYPE,), 1)),
             story=story_of(self.reader.records(model, limit=200, without=UNTOLD)),
             chart=self.chart(model, alarms),
         )

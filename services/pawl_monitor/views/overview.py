@@ -12,6 +12,7 @@ from pawl_monitor.domain.triggers import TriggerDecision, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.views.alarms import Alarm, Rate
 from pawl_monitor.views.charts import Chart
+from pawl_monitor.views.experiments import Experiment
 from pawl_monitor.views.runs import Run
 from pawl_monitor.views.story import Line, short
 from pawl_monitor.views.versions import Version
@@ -107,6 +108,7 @@ class Overview(BaseModel):
     run: Run | None
     canary: Canary | None
     replicas: list[Replica]
+    experiment: Experiment | None
     versions: list[Version]
     story: list[Line]
     chart: Chart
