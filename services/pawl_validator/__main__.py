@@ -1,8 +1,8 @@
 """`python -m pawl_validator`."""
 
 from pawl_shared.service import run_service
-from pawl_validator.app import SERVICE, build
-from pawl_validator.settings import ValidatorSettings
+from pawl_validator.app import build
+from pawl_validator.settings import SERVICE, ValidatorSettings
 
 
 def main() -> None:

@@ -17,9 +17,7 @@ from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.candidates import EVALUATE
 from pawl_validator.handlers.effects import Evaluate, Jobs, Register
 from pawl_validator.handlers.folds import REGISTER, DeploymentFold
-from pawl_validator.settings import ValidatorSettings
-
-SERVICE = "validator"
+from pawl_validator.settings import SERVICE, ValidatorSettings
 
 
 def build(

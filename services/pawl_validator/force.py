@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from pawl_shared import logging
 from pawl_shared.bus import Bus, Partition
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import DecodeError, FencedError, PawlError
@@ -36,12 +35,11 @@ from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, StateKey, StoredState
 from pawl_shared.topics import COMMANDS, VALIDATOR_STATE
-from pawl_validator.app import SERVICE
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.domain.deployment import RefusedError
 from pawl_validator.handlers.folds import DeploymentFold
 from pawl_validator.handlers.state import ModelState
-from pawl_validator.settings import ValidatorSettings
+from pawl_validator.settings import SERVICE, ValidatorSettings
 
 ABOUT_WHO_SERVES = (PromoteCommand, RollbackCommand, PinCommand, StartExperimentCommand)
 
@@ -97,7 +95,6 @@ def unhandled(bus: Bus, model: str, came_to: Mapping[Partition, int]) -> Iterato
 def main(text: str) -> int:
     """Prints the DeploymentChanged as a line of JSON, or an error. Exit status: 0 done, 1 not."""
     settings = ValidatorSettings()
-    logging.configure(SERVICE, "ERROR")
     try:
         command = RollbackCommand.model_validate_json(text)
         published = force(KafkaBus.of(settings), settings, command)

@@ -21,10 +21,9 @@ from pawl_shared.events import (
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.replay import Moved, Plan, Progress, main, replay
 from pawl_shared.topics import COMMANDS
-from pawl_validator.app import SERVICE
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold
-from pawl_validator.settings import ValidatorSettings
+from pawl_validator.settings import SERVICE, ValidatorSettings
 
 DECIDED = (DeploymentChanged, StageChanged, ApprovalChanged, CanaryObserved, ExperimentObserved)
 

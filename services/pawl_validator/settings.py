@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pawl_shared.settings import RunnerSettings
 
+SERVICE = "validator"
+
 
 class ValidatorSettings(RunnerSettings):
     """Settings of pawl_validator, beside those that all services share."""

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.tiny_model import write_random_tiny
+from benchmarks.support.tiny_model import write_random_tiny
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app

@@ -14,10 +14,10 @@ import httpx
 import openai
 import psutil
 import pytest
+from benchmarks.support.tiny_model import write_random_tiny
 from support.nasty_http import CASES, KEY
 from support.nasty_stack import NOW, BriefClient, dead_letters, letters, send, sendings
 from support.streams import direct
-from support.tiny_model import write_random_tiny
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app

@@ -17,7 +17,7 @@ import httpx
 import openai
 import psutil
 import pytest
-from support.tiny_model import write_random_tiny
+from benchmarks.support.tiny_model import write_random_tiny
 
 from pawl_cli.follow import Follower
 from pawl_cli.stack import Options, Stack

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from benchmarks.support.tiny_model import write_random_tiny
 from numpy.typing import NDArray
 from support.tiny_engine import random_tensors, write_tensors
-from support.tiny_model import write_random_tiny
 
 from pawl_shared import adapter_format
 from pawl_shared.artifacts import digest_of_file

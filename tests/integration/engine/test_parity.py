@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from benchmarks.support.tiny_model import write_random_tiny
 from support.tiny_engine import BASE, GRAPH, TinyServing, write_random_adapter
-from support.tiny_model import write_random_tiny
 
 from pawl_shared.adapter_format import AdapterInvalidError, Fault
 from pawl_shared.graph_spec import read_spec

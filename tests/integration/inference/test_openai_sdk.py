@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from benchmarks.support.tiny_model import write_random_tiny
 from support.http_service import free_port, serving
 from support.inference import CANARY, MODEL, World, eventually
 from support.tiny_engine import BASE, write_random_adapter
-from support.tiny_model import write_random_tiny
 
 from pawl_inference import app
 from pawl_inference.settings import InferenceSettings

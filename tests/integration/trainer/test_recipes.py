@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.support.tiny_model import write_random_tiny
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-from support.tiny_model import write_random_tiny
 from support.training import BASE, correction, job, thumb
 from transformers import AutoModelForCausalLM
 from trl.trainer.utils import add_fused_lm_head

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.tiny_model import write_random_tiny
+from benchmarks.support.tiny_model import write_random_tiny
 from support.training import correction, thumb, write_snapshot
 
 from pawl_shared.adapter_format import read_adapter

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_model import write_random_tiny
+from benchmarks.support.tiny_model import write_random_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pawl_shared.adapter_format import TrainedAdapter
