@@ -4,6 +4,7 @@ import logging
 
 import typer
 
+from pawl_cli.commands.approve import approve, reject
 from pawl_cli.commands.backup import backup, restore
 from pawl_cli.commands.dead_letters import dead_letters_app
 from pawl_cli.commands.demo import demo
@@ -34,6 +35,8 @@ for command in (
     rollback,
     pin,
     unpin,
+    approve,
+    reject,
     pause,
     resume,
     replay,

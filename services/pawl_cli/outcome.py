@@ -14,7 +14,7 @@ from pawl_shared.bus import Bus, Record
 from pawl_shared.codec import decode
 from pawl_shared.errors import DecodeError, PawlError
 from pawl_shared.events import Command, DeadLetter, DeploymentChanged, Event, ReplicaReported
-from pawl_shared.topics import DEAD_LETTERS, DEPLOYMENTS, REPLICAS
+from pawl_shared.topics import DEAD_LETTERS, REPLICAS, topic_of
 
 LOOK_SECONDS = 0.05
 # A replica reports every 20 s (pawl_inference): who was silent for so long, by the broker's clock, is not waited for.
@@ -42,24 +42,32 @@ class Following:
 Told = Callable[[str], None]
 
 
-def carried_out(bus: Bus, command: Command, patience: float, send: Callable[[], None] | None = None) -> Record:
-    """Send a command, and wait for the record of the DeploymentChanged that it caused.
+def carried_out(
+    bus: Bus,
+    command: Command,
+    patience: float,
+    send: Callable[[], None] | None = None,
+    answers: tuple[type[Event], ...] = (DeploymentChanged,),
+) -> Record:
+    """Send a command, and wait for the record of what it caused.
 
     Args:
         send: puts it on the log by another way.
+        answers: types of the events that tell that it is carried out.
 
     Raises:
         CommandRefusedError: it cannot be followed.
         NoAnswerError: nothing has come of it within `patience` seconds. It stands on the log all the same.
         BusError: the broker does not answer.
     """
-    tails = [bus.read(topic.name, _never, LOOK_SECONDS, tail=True) for topic in (DEPLOYMENTS, DEAD_LETTERS)]
+    topics = {topic_of(answer).name: None for answer in answers}
+    tails = [bus.read(topic, _never, LOOK_SECONDS, tail=True) for topic in (*topics, DEAD_LETTERS.name)]
     for tail in tails:
         next(tail)  # stands at the end
     (send or (lambda: policies.publish(bus, command)))()
     for record in _until(time.monotonic() + patience, tails):
         event = _event(record)
-        if isinstance(event, DeploymentChanged) and event.cause == command.id:
+        if isinstance(event, answers) and event.cause == command.id:
             return record
         if isinstance(event, DeadLetter) and _is_about(event, command):
             raise CommandRefusedError(event.reason.partition("Error: ")[2] or event.reason)

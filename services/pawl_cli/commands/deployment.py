@@ -145,6 +145,7 @@ def find(bus: Bus, model: str, prefix: str) -> versions.Version:
 
 
 def envelope(model: str, who: str, why: str) -> dict[str, Any]:
+    """What every command of a person says."""
     """What all commands carry."""
     now = SystemClock().now()
     return {"id": uuid4(), "time": now, "source": SOURCE, "model": model, "who": who or user(), "why": why}

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from support.validator import BASE, GOOD, MODEL, World
+from support.validator import BASE, GOOD, HARMFUL, MODEL, World
 
 from pawl_cli import policies
 from pawl_cli.outcome import CommandRefusedError, NoAnswerError, carried_out, followed
@@ -11,6 +11,9 @@ from pawl_shared import events as e
 from pawl_shared.bus import Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.ids import derived_id
+from pawl_shared.model_policy import ModelPolicy
+
+ANSWERS: dict[type[e.Command], tuple[type[e.Event], ...]] = {e.ApproveCommand: (e.ApprovalChanged, e.StageChanged)}
 
 
 class Asker:
@@ -31,7 +34,7 @@ class Asker:
             policies.publish(self.world.bus, command)
             self.world.pump()
 
-        return carried_out(self.world.bus, command, 0.2, send)
+        return carried_out(self.world.bus, command, 0.2, send, ANSWERS.get(cls, (e.DeploymentChanged,)))
 
     def report(self, replica: str, revision: int, **values: object) -> None:
         self.number += 1
@@ -63,6 +66,20 @@ def test_or_in_the_reason_why_it_cannot_be_followed(asker: Asker) -> None:
     asker.ask(e.PinCommand, version=BASE)
     with pytest.raises(CommandRefusedError, match=r"^default/assistant is pinned to bbb.*`pawl unpin` first"):
         asker.ask(e.PromoteCommand, version=GOOD)
+
+
+def test_a_verdict_ends_in_the_stage_or_the_approval_that_it_brought_about(asker: Asker) -> None:
+    with pytest.raises(CommandRefusedError, match="the evidence has not decided yet"):
+        asker.ask(e.ApproveCommand, version=GOOD)
+    rejected = decode(asker.ask(e.ApproveCommand, version=GOOD, verdict="reject"))
+    assert isinstance(rejected, e.StageChanged)
+    assert (rejected.stage, rejected.who) == ("rejected", "ada")
+    policy = ModelPolicy.model_validate({"model": MODEL, "canary": {"approval": "both"}})
+    asker.world.command(e.ConfigureModelCommand, policy=policy, digest=policy.digest)
+    asker.world.train(HARMFUL, 2)
+    approved = decode(asker.ask(e.ApproveCommand, version=HARMFUL))
+    assert approved.cause is not None
+    assert asker.world.deployment.cause == approved.cause
 
 
 def test_or_in_no_answer_within_the_time_that_one_waits(asker: Asker) -> None:

@@ -20,6 +20,8 @@ COMMANDS = [
     ["rollback"],
     ["pin"],
     ["unpin"],
+    ["approve"],
+    ["reject"],
     ["pause"],
     ["resume"],
     ["replay"],
