@@ -1,11 +1,17 @@
 """Ports of this machine: free ones, and the ones of last time when they are still free."""
 
+import contextlib
 import json
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 HOST = "127.0.0.1"
+
+# Nobody listens on a port yet when it is chosen. Until this process ends, it is claimed by a name that others see, so
+# that two stacks which start together do not choose the same.
+_claims: dict[int, socket.socket] = {}
 
 
 def choose(memory: Path, wanted: Mapping[str, int]) -> dict[str, int]:
@@ -22,22 +28,40 @@ def choose(memory: Path, wanted: Mapping[str, int]) -> dict[str, int]:
     for name, wish in wanted.items():
         candidates = (remembered.get(name, 0), wish)
         taken = set(chosen.values())
-        kept = next((port for port in candidates if port and port not in taken and is_free(port)), None)
+        kept = next((port for port in candidates if port and port not in taken and _is_ours(port)), None)
         chosen[name] = kept or _any_but(taken)
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(json.dumps(remembered | chosen))
     return chosen
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen there now."""
+def _is_ours(port: int) -> bool:
+    """Claimed, and a server could listen there now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the last run does not count
-        try:
+        with contextlib.suppress(OSError):
             probe.bind((HOST, port))
-        except OSError:
-            return False
+            return _claimed(port)
+    return False
+
+
+def _claimed(port: int) -> bool:
+    """False: by another process. Where the system has no such names, all that is seen is who listens."""
+    if port in _claims or sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(claim_of(port))
+    except OSError:
+        claim.close()
+        return False
+    _claims[port] = claim
     return True
+
+
+def claim_of(port: int) -> bytes:
+    """A name in no file system, which goes with the process that has it."""
+    return b"\0pawl-port-%d" % port
 
 
 def _any_but(taken: set[int]) -> int:
@@ -45,5 +69,5 @@ def _any_but(taken: set[int]) -> int:
         with socket.socket() as probe:
             probe.bind((HOST, 0))
             port = int(probe.getsockname()[1])
-        if port not in taken:
+        if port not in taken and _claimed(port):
             return port

@@ -2,7 +2,10 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
+
+import pytest
 
 from pawl_cli import ports
 
@@ -45,3 +48,13 @@ def test_two_names_with_one_wish_get_two_ports_and_a_damaged_memory_is_no_obstac
         wish = held.getsockname()[1]
     chosen = ports.choose(memory, {"a": wish, "b": wish})
     assert chosen["a"] == wish != chosen["b"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that go with their process")
+def test_what_another_stack_has_chosen_is_not_chosen_before_it_listens(tmp_path: Path) -> None:
+    with occupied() as held:
+        wish = held.getsockname()[1]
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(ports.claim_of(wish))
+        assert ports.choose(tmp_path / "ports.json", {"a": wish})["a"] != wish
+    assert ports.choose(tmp_path / "other.json", {"a": wish})["a"] == wish
