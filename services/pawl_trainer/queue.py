@@ -16,7 +16,7 @@ from pawl_shared.events import (
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.stores.port import Effect
-from pawl_shared.topics import CANDIDATES, TRAINING
+from pawl_shared.topics import CANDIDATES, TRAINING, names
 
 TRAIN = "train"
 _KEY = "runs"
@@ -43,7 +43,7 @@ class QueueFold:
     """Owes one `train` effect at a time and says on pawl.training who waits."""
 
     name = "training-queue"
-    topics: tuple[str, ...] = (TRAINING.name, CANDIDATES.name)
+    topics = names(TRAINING, CANDIDATES)
     state: type[Queue] = Queue
 
     def __init__(self, source: str, device: str) -> None:

@@ -156,6 +156,7 @@ class Runner:
         for start in range(0, len(records), FULL_BATCH):
             self.handle(records[start : start + FULL_BATCH])
         self._finish_effects()
+        self._tell_owed()
         self.behind = consumer.lag()
         metrics.LAG.labels(self.service).set(self.behind)
         return len(records)
@@ -280,6 +281,11 @@ class Runner:
             messages = [encode(event) for event in done.events]
             self._store.commit(Commit(messages=messages, done=[done.effect.id]))
             self._drain()
+
+    def _tell_owed(self) -> None:
+        assert self._effects is not None, "start() has made it"
+        for kind, number in self._effects.owed().items():
+            metrics.EFFECTS.labels(self.service, kind).set(number)
 
     def _publish_progress(self, events: Iterable[Event]) -> None:
         """Straight to the broker, outside any transaction: progress that gets lost is no harm."""

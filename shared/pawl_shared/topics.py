@@ -109,6 +109,11 @@ DEAD_LETTERS = Topic(
 )
 
 
+def names(*topics: Topic) -> tuple[str, ...]:
+    """As folds say what they read."""
+    return tuple(topic.name for topic in topics)
+
+
 def state_topic(service: str) -> Topic:
     """Where a service that commits by Kafka transactions keeps its state: compacted, one record a key."""
     # All of it is read at every start: within a day, what was replaced or forgotten is gone.

@@ -21,7 +21,7 @@ from pawl_shared.errors import BusError
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.tokens import KeyRing
 from pawl_streams.fenced_table import EPOCH
-from pawl_streams.fold import Fold
+from pawl_streams.fold import JoinFold
 from pawl_streams.lateness import Watermark
 from pawl_streams.metrics import DROPPED, STATES
 from pawl_streams.records import SERVICE, Batch, record_of
@@ -31,7 +31,7 @@ KEY_RETRY_SECONDS = 1.0
 log = logging.get(f"pawl.{SERVICE}")
 
 
-def define_agents(app: Any, fold: Fold, tokens: KeyRing, texts: TextRing) -> None:
+def define_agents(app: Any, fold: JoinFold, tokens: KeyRing, texts: TextRing) -> None:
     """Attach the joins to a Faust app. `tokens` checks and marks feedback, `texts` opens and seals texts."""
     joins = Joins(app, fold, tokens, texts)
 
@@ -43,7 +43,7 @@ def define_agents(app: Any, fold: Fold, tokens: KeyRing, texts: TextRing) -> Non
 class Joins:
     """What one worker does with the partitions that it has."""
 
-    def __init__(self, app: Any, fold: Fold, tokens: KeyRing, texts: TextRing) -> None:
+    def __init__(self, app: Any, fold: JoinFold, tokens: KeyRing, texts: TextRing) -> None:
         self._app, self._fold, self._tokens, self._texts = app, fold, tokens, texts
         raw = {"key_serializer": "raw", "value_serializer": "raw", "key_type": bytes, "value_type": bytes}
         # One agent on both topics: partition n of each is then with one worker, beside partition n of the table.

@@ -24,7 +24,7 @@ from pawl_shared.topics import TOPICS
 from pawl_streams import policy
 from pawl_streams.agents import define_agents
 from pawl_streams.fenced_table import FencedTable
-from pawl_streams.fold import Fold
+from pawl_streams.fold import JoinFold
 from pawl_streams.language import Identify, load_identifier
 from pawl_streams.lateness import Window
 from pawl_streams.lossless_faust import LosslessApp
@@ -99,7 +99,7 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
     texts = TextRing(TopicKeys(keys, masters, acknowledged(bus, f"{source}-keys"), source=source, clock=SystemClock()))
     rewards, tokens = RewardFollower(bus), key_ring(settings)
     policies = Policies(policy.load(settings.streams_policy), rewards.of)
-    fold = Fold(source, identify or load_identifier(), policies, Window(settings.join_window, settings.join_lag))
+    fold = JoinFold(source, identify or load_identifier(), policies, Window(settings.join_window, settings.join_lag))
 
     def make_app() -> Any:
         data = settings.data_dir / SERVICE / settings.instance

@@ -34,7 +34,7 @@ class Folded:
 
 
 @dataclass(frozen=True)
-class Fold:
+class JoinFold:
     """The whole of streams, between two topics and one."""
 
     source: str

@@ -16,7 +16,7 @@ from pawl_shared.sealed_events import all_sealed, opened, resealed
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.tokens import KeyRing, is_marked, mark
 from pawl_streams.direct import admit
-from pawl_streams.fold import Fold, Stored
+from pawl_streams.fold import JoinFold, Stored
 from pawl_streams.metrics import DIRECT, JOINS, SCRUBBED
 
 SERVICE = "streams"
@@ -29,7 +29,7 @@ class Batch:
     tokens: check and mark feedback. texts: open what is sealed, and seal what leaves; nowhere else is text open.
     """
 
-    def __init__(self, fold: Fold, tokens: KeyRing, texts: TextRing, stored: Callable[[str], Stored]) -> None:
+    def __init__(self, fold: JoinFold, tokens: KeyRing, texts: TextRing, stored: Callable[[str], Stored]) -> None:
         self.states: dict[str, dict[str, Any]] = {}
         self.messages: list[Message] = []
         self._fold, self._tokens, self._texts, self._stored = fold, tokens, texts, stored

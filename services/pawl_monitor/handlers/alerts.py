@@ -18,6 +18,7 @@ from pawl_shared.clock import Clock
 from pawl_shared.effects import EffectContext
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
+from pawl_shared.topics import names
 
 ALERT = "alert"
 FIRST_PAUSE = 1.0
@@ -30,18 +31,15 @@ class AlertFold:
     """Events into alerts."""
 
     name = "alerts"
-    topics: tuple[str, ...] = tuple(
-        topic.name
-        for topic in (
-            topics.DRIFT,
-            topics.TRAINING,
-            topics.CANDIDATES,
-            topics.MODELS,
-            topics.DEPLOYMENTS,
-            topics.REPLICAS,
-            topics.DEAD_LETTERS,
-            topics.EVIDENCE,
-        )
+    topics = names(
+        topics.DRIFT,
+        topics.TRAINING,
+        topics.CANDIDATES,
+        topics.MODELS,
+        topics.DEPLOYMENTS,
+        topics.REPLICAS,
+        topics.DEAD_LETTERS,
+        topics.EVIDENCE,
     )
     state = Health
 

@@ -17,6 +17,7 @@ from pawl_shared import topics
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.stores.port import Effect
+from pawl_shared.topics import names
 
 WEIGH = "weigh"
 
@@ -37,7 +38,7 @@ class SessionFold:
     """Keeps interactions, and turns sessions that are over into evidence."""
 
     name = "sessions"
-    topics: tuple[str, ...] = (topics.INTERACTIONS.name, topics.EVIDENCE.name)
+    topics = names(topics.INTERACTIONS, topics.EVIDENCE)
     state = Session
 
     def __init__(self, policy: SessionPolicy, source: str) -> None:
@@ -63,10 +64,7 @@ class WatchFold:
     """
 
     name = "watch"
-    topics: tuple[str, ...] = tuple(
-        topic.name
-        for topic in (topics.EVIDENCE, topics.TRAINING, topics.CANDIDATES, topics.DEPLOYMENTS, topics.COMMANDS)
-    )
+    topics = names(topics.EVIDENCE, topics.TRAINING, topics.CANDIDATES, topics.DEPLOYMENTS, topics.COMMANDS)
     state = Watched
 
     def __init__(self, policy: WatchPolicy, source: str) -> None:
@@ -128,18 +126,15 @@ class RecordFold:
     """Keeps every control event as a row; no state."""
 
     name = "records"
-    topics: tuple[str, ...] = tuple(
-        topic.name
-        for topic in (
-            topics.DRIFT,
-            topics.TRAINING,
-            topics.CANDIDATES,
-            topics.MODELS,
-            topics.DEPLOYMENTS,
-            topics.COMMANDS,
-            topics.REPLICAS,
-            topics.DEAD_LETTERS,
-        )
+    topics = names(
+        topics.DRIFT,
+        topics.TRAINING,
+        topics.CANDIDATES,
+        topics.MODELS,
+        topics.DEPLOYMENTS,
+        topics.COMMANDS,
+        topics.REPLICAS,
+        topics.DEAD_LETTERS,
     )
     state = BaseModel
 

@@ -9,13 +9,14 @@ from pawl_shared import events as e
 from pawl_shared import topics
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
+from pawl_shared.topics import names
 
 
 class VersionFold:
     """One state a model and version. What it tells follows from the session, or the Tick, that made it due."""
 
     name = "versions"
-    topics: tuple[str, ...] = (topics.EVIDENCE.name,)
+    topics = names(topics.EVIDENCE)
     state = Version
 
     def __init__(self, policy: VersionPolicy, source: str) -> None:

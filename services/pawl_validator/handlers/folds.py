@@ -11,6 +11,7 @@ from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Governing
 from pawl_shared.stores.port import Effect
+from pawl_shared.topics import names
 from pawl_validator.domain import approval, canary, deployment, experiment, queue
 from pawl_validator.domain import statistics as st
 from pawl_validator.handlers import approvals, candidates, commands, experiments
@@ -27,7 +28,7 @@ class DeploymentFold:
     """One model's way from candidate to champion, or out. `policy`: of canaries while nothing is configured."""
 
     name = "deployments"
-    topics = tuple(t.name for t in (topics.COMMANDS, topics.CANDIDATES, topics.MODELS, topics.EVIDENCE))
+    topics = names(topics.COMMANDS, topics.CANDIDATES, topics.MODELS, topics.EVIDENCE)
     state = ModelState
 
     def __init__(self, policy: canary.CanaryPolicy, source: str) -> None:

@@ -23,7 +23,7 @@ from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.tokens import is_marked
 from pawl_shared.topics import FEEDBACK, INFERENCES, INTERACTIONS, TOPICS
 from pawl_streams.feedback_join import answer_key
-from pawl_streams.fold import Fold
+from pawl_streams.fold import JoinFold
 from pawl_streams.policy import Policies
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -137,7 +137,7 @@ def differences(found: Mapping[Any, object], wanted: Mapping[Any, object]) -> di
 
 def batch(bus: KafkaBus, sessions: Sequence[str]) -> dict[uuid.UUID, InteractionScored]:
     """One fold over both topics as they stand on the broker, first the one, then the other."""
-    fold, states, found = Fold("batch", lambda text: None, Policies()), dict[str, Any](), {}
+    fold, states, found = JoinFold("batch", lambda text: None, Policies()), dict[str, Any](), {}
     for topic in (INFERENCES, FEEDBACK):
         for record in bus.read(topic.name):
             if record is None or (topic is FEEDBACK and not is_marked(RING, record)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import BaseModel
 
 from pawl_shared.bus import Message, Partition, Record
@@ -312,3 +313,27 @@ def test_what_another_member_has_changed_meanwhile_is_read_again(bus: MemoryBus)
     first.turn()
     assert count(store) == 11
     first.close()
+
+
+def test_what_is_owed_is_a_metric(bus: MemoryBus) -> None:
+    release = threading.Event()
+
+    def work(effect: Effect, context: EffectContext) -> Sequence[Event]:
+        release.wait(10)
+        return ()
+
+    def owed() -> float | None:
+        return REGISTRY.get_sample_value("pawl_effects_owed", {"service": "test", "kind": "work"})
+
+    started = runner(bus, MemoryStore(), {"work": work})
+    started.start()
+    publish(bus, command(kind=RetrainCommand), command(kind=RetrainCommand))
+    while not started.turn():
+        pass
+    assert owed() == 2
+    release.set()
+    give_up = time.monotonic() + 10
+    while owed():
+        assert time.monotonic() < give_up, "it stays owed"
+        started.turn()
+    started.close()

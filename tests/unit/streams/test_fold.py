@@ -13,14 +13,14 @@ from support.samples import FEEDBACK, INFERENCE
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.reward_policy import RewardPolicy, Weight
 from pawl_streams.feedback_join import answer_key
-from pawl_streams.fold import Arrival, Fold
+from pawl_streams.fold import Arrival, JoinFold
 from pawl_streams.lateness import Watermark, Window
 from pawl_streams.outcomes import MAX_ANSWERS
 from pawl_streams.policy import Policies
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REWARD = RewardPolicy(comparison=Weight(weight=0.5), discount=0.5)
-FOLD = Fold("test", lambda text: "en" if text else None, Policies(rewards=lambda _: REWARD))
+FOLD = JoinFold("test", lambda text: "en" if text else None, Policies(rewards=lambda _: REWARD))
 
 
 def answer_id(number: int) -> uuid.UUID:

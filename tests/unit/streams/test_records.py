@@ -15,7 +15,7 @@ from pawl_shared.sealed_events import opened, sealed
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.sealing import MemoryKeys, is_sealed
 from pawl_shared.tokens import Grant, KeyRing, is_marked, mark, sign
-from pawl_streams.fold import Fold
+from pawl_streams.fold import JoinFold
 from pawl_streams.records import Batch
 
 TEXTS = TextRing(MemoryKeys())
@@ -33,7 +33,7 @@ THUMB = FEEDBACK.model_copy(update={"inference_id": ANSWER, "kind": "thumb", "va
 
 
 def run(*records: Record, stored: dict[str, Any] | None = None) -> tuple[Batch, list[Any]]:
-    batch = Batch(Fold("streams", lambda _: None), RING, TEXTS, (stored or {}).get)
+    batch = Batch(JoinFold("streams", lambda _: None), RING, TEXTS, (stored or {}).get)
     for one in records:
         batch.add(one)
     return batch, [decode(record(message)) for message in batch.messages]
@@ -72,7 +72,7 @@ def test_what_cannot_be_read_or_folded_is_a_dead_letter() -> None:
     _, (refused, joined) = run(record(bad), record(good))
     assert isinstance(refused, DeadLetter)
     assert isinstance(joined, InteractionScored)
-    batch = Batch(Fold("streams", fail), RING, TEXTS, dict[str, Any]().get)
+    batch = Batch(JoinFold("streams", fail), RING, TEXTS, dict[str, Any]().get)
     assert batch.add(record(good)) is None
     letter = decode(record(batch.messages[0]))
     assert isinstance(letter, DeadLetter)
