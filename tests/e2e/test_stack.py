@@ -131,6 +131,46 @@ def test_a_policy_is_applied_to_what_runs_and_tried_on_its_log(stack: Stack, tmp
     assert {happening["what"] for happening in found["happenings"]} == {"waiting"}, "a word of feedback is not enough"
 
 
+def test_an_experiment_with_two_prompts_is_begun_watched_and_ended(stack: Stack, tmp_path: Path) -> None:
+    def pawl(*words: str) -> Any:
+        options = ["--data", str(stack.options.data), "--json"]
+        result = CliRunner().invoke(app, ["experiment", *words, *options])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    file = tmp_path / "tone.yaml"
+    file.write_text(
+        "name: tone\narms:\n  short: {share: 0.5, system: Be short.}\n  kind: {share: 0.5, system: Be kind.}\n"
+    )
+    begun = pawl("start", str(file), "--why", "a test")
+    assert (begun["changed"]["change"], len(begun["replicas"]["there"])) == ("experiment", 1)
+    for number in range(16):
+        answer = ask(stack, f"What is {number}?", user=f"user {number}")
+        assert answer.metadata["arm"] == "experiment"
+        thumb = "up" if number % 4 else "down"
+        said = {"inference_id": answer.id, "token": answer.metadata["feedback_token"], "thumb": thumb}
+        assert httpx.post(f"{stack.urls['inference']}/v1/feedback", json=said, timeout=30).status_code == 202
+
+    def seen() -> dict[str, Any] | None:
+        report = pawl("status")["report"]
+        return report if report and report["sessions"] == 16 else None
+
+    report = until(seen, "not all of its sessions were observed")
+    short, kind = report["arms"]
+    assert (short["arm"], kind["arm"], short["sessions"] + kind["sessions"]) == ("short", "kind", 16)
+    # A session is over after a second without news: on a busy machine some votes come too late to count.
+    assert 0 < short["approval"]["n"] + kind["approval"]["n"] <= 16
+    assert short["means"]["words"] > 0
+    assert report["compared"][0]["low"] < 0 < report["compared"][0]["high"]
+    until(lambda: "16 sessions" in httpx.get(stack.urls["monitor"], timeout=10).text, "the console does not show it")
+
+    assert pawl("stop", "--why", "seen enough")["changed"]["change"] == "experiment-over"
+    found = pawl("status", "tone")
+    assert (found["running"], found["report"]["over"], found["report"]["sessions"]) == (False, True, 16)
+    after = ask(stack, "Who are you now?")
+    assert after.metadata["arm"] == "champion"
+
+
 def test_no_text_lies_open_on_disk_and_losing_the_key_erases_it_and_nothing_else(stack: Stack) -> None:
     # Letters only: 16 digits in a row were once taken for a card's number, and scrubbed.
     letters_only = str.maketrans("0123456789", "ghijklmnop")

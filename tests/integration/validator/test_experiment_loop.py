@@ -6,6 +6,9 @@ from support.validator import BASE, GOOD, HARMFUL, MODEL, World, version
 from pawl_shared import events as e
 from pawl_shared.experiment_spec import ArmSpec, ExperimentSpec
 from pawl_shared.ids import derived_id
+from pawl_shared.replay import Plan, replay
+from pawl_validator.handlers.folds import DeploymentFold
+from pawl_validator.replay import DECIDED
 
 TWO = {"plain": ArmSpec(share=0.5), "kind": ArmSpec(share=0.5, system="Be kind.")}
 
@@ -151,3 +154,14 @@ def test_its_sessions_are_no_evidence_of_a_canary() -> None:
     for event in strays:
         world.publish(event.model_copy(update={"id": derived_id(event.id, "again")}))
     assert world.events(e.CanaryObserved) == []
+
+
+def test_a_replay_makes_the_same_reports() -> None:
+    world = World()
+    world.spacing = 0.001  # a replay reads all topics in the order of arrival
+    world.register()
+    start(world, limit_sessions=150)
+    world.sessions(200, lambda arm: 0.8 if arm == "kind" else 0.5, rated=0.6)
+    report = replay(world.bus, Plan("validator", (DeploymentFold(world.policy, "replay"),), DECIDED, None))
+    assert report["differences"] == []
+    assert report["decisions"][e.ExperimentObserved.TYPE] == len(world.events(e.ExperimentObserved)) > 50
