@@ -41,16 +41,28 @@ class StackError(PawlError):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A model that is to be served. `policy`: none: the one that is valid, or else Pawl's defaults."""
+
+    model: str = DEFAULT_MODEL
+    policy: ModelPolicy | None = None
+
+
+@dataclass(frozen=True)
 class Options:
     """What to run."""
 
     data: Path
-    model: str = DEFAULT_MODEL
+    models: tuple[Wanted, ...] = (Wanted(),)
     base: str = "smollm2-135m-instruct"
     kafka: str = ""  # bootstrap servers of a cluster; empty: the embedded one
     ports: Mapping[str, int] = field(default_factory=dict)  # wanted ones by service; the others get any free one
     environment: Mapping[str, str] = field(default_factory=dict)  # PAWL_* settings for all services
-    policy: ModelPolicy | None = None  # of the model; none: the one that is valid, or else Pawl's defaults
+
+    @property
+    def model(self) -> str:
+        """The first one's name."""
+        return self.models[0].model
 
 
 # Told what is going on: a step's name, its share done (None: not known), and a few words.
@@ -82,7 +94,8 @@ class Stack:
         self.bus = KafkaBus.of(cluster)
         progress("topics", None, "")
         self.bus.create_topics(TOPICS)
-        self._register()
+        for wanted in self.options.models:
+            self._register(wanted)
         self._start_services(servers)
         self._folder.write_note(RunningNote(os.getpid(), servers, self.urls, dict(self.options.environment)))
         self._wait_until_ready(progress)
@@ -98,7 +111,7 @@ class Stack:
         self._folder.release()
 
     def obstacles(self) -> dict[str, str]:
-        """Why each service is not ready; empty when all are."""
+        """Why each service is not ready, or a model is not served; empty when all are."""
         found = {}
         for name, url in self.urls.items():
             try:
@@ -107,7 +120,8 @@ class Stack:
                     found[name] = response.text.strip()
             except httpx.HTTPError:
                 found[name] = "it does not answer yet"
-        return found
+        waiting = {wanted.model for wanted in self.options.models} - self._deployed() if not found else set()
+        return found or ({"validator": f"registers {', '.join(sorted(waiting))}"} if waiting else {})
 
     def _cluster(self, progress: Progress) -> KafkaSettings:
         wanted = kafka_settings.of_environment(self.options.kafka)
@@ -133,21 +147,23 @@ class Stack:
         self.supervisor.start(broker)
         return broker.bootstrap_servers
 
-    def _register(self) -> None:
+    def _register(self, wanted: Wanted) -> None:
         """Its policy, so that all that is decided has one; then ask for the model, unless this base was asked for last
         and serves: one that failed is then tried again."""
-        model, policy = self.options.model, self.options.policy
+        model, policy = wanted.model, wanted.policy
         known = policies.known(self.bus, model)
         if policy is not None or known.valid is None:
             policies.apply_policy(self.bus, policy or ModelPolicy(model=model), known, "pawl up", "start")
         base = (policy.base if policy else None) or self.options.base
-        served = any(getattr(event, "model", None) == model for event in follow.everything(self.bus, DEPLOYMENTS))
-        if served and known.base == base:
+        if model in self._deployed() and known.base == base:
             return
         command = RegisterModelCommand(
             id=uuid4(), time=datetime.now(UTC), source="pawl-cli", model=model, base=base, who="pawl up", why="start"
         )
         policies.publish(self.bus, command)
+
+    def _deployed(self) -> set[str]:
+        return {getattr(event, "model", "") for event in follow.everything(self.bus, DEPLOYMENTS)}
 
     def _start_services(self, servers: str) -> None:
         data = self.options.data

@@ -1,4 +1,5 @@
-"""The queue of runs: a pure fold. One run at a time; the next begins with the end of the one before."""
+"""The queue of runs: a pure fold. One run at a time; the next begins with the end of the one before, and models take
+turns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ _KEY = "runs"
 
 
 class Queue(BaseModel):
-    """Requests in the order of their arrival; the first one is at work."""
+    """The first one is at work, the others wait in the order of their arrival."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +63,7 @@ class QueueFold:
         assert isinstance(event, AdapterTrained | TrainingFailed), "keys() lets nothing else in"
         left = tuple(run for run in runs if run.id != event.run)
         began = left != runs and bool(left) and runs[0].id == event.run
-        return self._begin(left) if began else Step(Queue(runs=left))
+        return self._begin(_turn(left, event.model)) if began else Step(Queue(runs=left))
 
     def _join(self, runs: tuple[RetrainRequested, ...], request: RetrainRequested) -> Step[Queue]:
         if not runs:
@@ -83,6 +84,12 @@ class QueueFold:
         order = TrainingOrder(request=request, waiting=waiting)
         effect = Effect(derived_id(request.id, TRAIN), TRAIN, order.model_dump_json())
         return Step(Queue(runs=runs), events=(started,), effects=(effect,))
+
+
+def _turn(runs: tuple[RetrainRequested, ...], last: str) -> tuple[RetrainRequested, ...]:
+    """The first request of another model than the last run's goes first, so that many for one hold up no other."""
+    turn = next((run for run in runs if run.model != last), runs[0])
+    return (turn, *(run for run in runs if run is not turn))
 
 
 def likely_device() -> str:

@@ -20,7 +20,7 @@ import pytest
 from benchmarks.support.tiny_model import write_random_tiny
 
 from pawl_cli.follow import Follower
-from pawl_cli.stack import Options, Stack
+from pawl_cli.stack import Options, Stack, Wanted
 from pawl_shared import events as e
 from pawl_shared.codec import decode
 from pawl_shared.model_policy import Approval, Canary, Detectors, Gates, ModelPolicy, Probes, Triggers
@@ -155,7 +155,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     base = write_random_tiny(tmp_path_factory.mktemp("base") / "tiny")
     data = tmp_path_factory.mktemp("data")
-    stack = Stack(Options(data=data, base=str(base), environment=ENVIRONMENT, policy=POLICY))
+    stack = Stack(Options(data=data, base=str(base), environment=ENVIRONMENT, models=(Wanted(policy=POLICY),)))
     try:
         stack.start(lambda *_: None)
         yield World(stack)

@@ -15,7 +15,7 @@ from pawl_cli.demo.phases import Kind, Plan
 from pawl_cli.demo.report import Result
 from pawl_cli.demo.run import Demo, DemoOptions, conclude
 from pawl_cli.memory import MemoryPeak
-from pawl_cli.stack import Options, running
+from pawl_cli.stack import Options, Wanted, running
 from pawl_cli.terminal import Terminal
 from pawl_shared.model_policy import Approval, Canary, Detectors, ModelPolicy, Triggers
 from pawl_shared.settings import default_data_dir
@@ -59,7 +59,7 @@ def demo(
     kind: Kind = "no-shift" if no_shift else "bad-data" if bad_data else "shift"
     folder = (data or _new_folder(seed)).expanduser().absolute()
     options = DemoOptions(Plan(kind), seed, time_limit * 60, folder / "logs" / "crowd.log")
-    stack_options = Options(folder, base=base, kafka=kafka, environment=ENVIRONMENT, policy=POLICY)
+    stack_options = Options(folder, base=base, kafka=kafka, environment=ENVIRONMENT, models=(Wanted(policy=POLICY),))
     with told(), Terminal() as terminal:
         result = _run(stack_options, options, terminal, out)
         if json:

@@ -1,25 +1,25 @@
 """`pawl status`: where the loop stands, from the topics and the monitor."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
     AsJson,
     Data,
-    Model,
     bus_of,
     monitor_of,
     print_json,
     running,
     told,
 )
+from pawl_cli.data_folder import RunningNote
 from pawl_cli.demo.run import canary_words
 from pawl_cli.follow import Seen, history
 from pawl_cli.monitor_client import MonitorError
-from pawl_cli.stack import DEFAULT_MODEL
 from pawl_cli.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.bus import Bus
@@ -30,34 +30,51 @@ RECENT = 6
 WATCHED = (DRIFT, TRAINING, CANDIDATES, MODELS, DEPLOYMENTS, COMMANDS)
 
 
-def status(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: AsJson = False) -> None:
+Which = Annotated[str, typer.Option("--model", help="One model only, tenant/name; by default all.")]
+
+
+def status(data: Data = DEFAULT_DATA, model: Which = "", json: AsJson = False) -> None:
     """Show what is deployed, whether an alarm is open, what is being trained or tried, and what the loop waits for.
+
+    As JSON, a list with one entry a model.
 
     Example:  pawl status --data ./pawl-data
     """
     with told():
         note = running(data)
-        seen = read(bus_of(note), model)
-        events = [each.event for each in seen]
-        found: dict[str, Any] = {"model": model, "urls": note.urls, **summary(events)}
-        try:
-            found["trigger"] = monitor_of(note).trigger(model)
-        except MonitorError as error:
-            found["trigger"] = {"sentence": str(error), "reasons": []}
+        by_model = read(bus_of(note), model)
+        found = [state(name, seen, note) for name, seen in by_model.items()]
         if json:
             print_json(found)
-        else:
-            show(found, seen)
+            return
+        console = Console(highlight=False)
+        for name, url in note.urls.items():
+            console.print(f"{name:<10} {url}")
+        for each, seen in zip(found, by_model.values(), strict=True):
+            console.print()
+            show(each, seen)
 
 
-def read(bus: Bus, model: str) -> list[Seen]:
-    """The control events of a model, in time order. Raises PawlError when there are none."""
-    seen = [each for each in history(bus, WATCHED) if getattr(each.event, "model", "") == model]
-    if not seen:
-        raise PawlError(
-            f"nothing is known of the model {model!r}: name it with --model; the first start takes a minute"
-        )
-    return seen
+def state(model: str, seen: Sequence[Seen], note: RunningNote) -> dict[str, Any]:
+    """Where one model stands, as plain values."""
+    found: dict[str, Any] = {"model": model, "urls": note.urls, **summary([each.event for each in seen])}
+    try:
+        return found | {"trigger": monitor_of(note).trigger(model)}
+    except MonitorError as error:
+        return found | {"trigger": {"sentence": str(error), "reasons": []}}
+
+
+def read(bus: Bus, model: str = "") -> dict[str, list[Seen]]:
+    """The control events of each model (or of this one), in time order. Raises PawlError when there are none."""
+    found: dict[str, list[Seen]] = {}
+    for each in history(bus, WATCHED):
+        name = getattr(each.event, "model", "")
+        if name and name == (model or name):
+            found.setdefault(name, []).append(each)
+    if not found:
+        which = f" of the model {model!r}: name it with --model" if model else ""
+        raise PawlError(f"nothing is known{which}; the first start takes a minute")
+    return dict(sorted(found.items()))
 
 
 def summary(events: Sequence[e.Event]) -> dict[str, Any]:
@@ -113,8 +130,6 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
         trial = f", challenger {short(challenger.version)} with {deployment.share:.0%}" if challenger else ""
         console.print(f"[bold]{found['model']}[/]  champion {short(deployment.champion.version)}{pinned}{trial} "
                       f"(revision {deployment.revision}, {deployment.change})")  # fmt: skip
-    for name, url in found["urls"].items():
-        console.print(f"  {name:<10} {url}")
     for event in live(events, deployment):
         console.print(f"Live       {live_words(event)}")
     for asked in waiting(events):

@@ -1,6 +1,8 @@
 """`pawl up`: everything on this machine, until Ctrl-C."""
 
+import re
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +10,12 @@ from typing import Annotated
 import typer
 
 from pawl_cli import policies
-from pawl_cli.commands.common import DEFAULT_DATA, FAILED, Data, Model, told, user
+from pawl_cli.commands.common import DEFAULT_DATA, FAILED, Data, told, user
 from pawl_cli.model_file import WatchedFile
-from pawl_cli.stack import DEFAULT_MODEL, KNOWN_PORTS, Options, Stack, running
+from pawl_cli.stack import DEFAULT_MODEL, KNOWN_PORTS, Options, Stack, Wanted, running
 from pawl_cli.story import short
 from pawl_cli.terminal import Terminal
-from pawl_shared.errors import PawlError
+from pawl_shared.errors import ConfigurationError, PawlError
 
 Kafka = Annotated[
     str,
@@ -22,39 +24,44 @@ Kafka = Annotated[
 Base = Annotated[str, typer.Option("--base", help="Base model: built-in name, hub id, local folder, or GGUF file.")]
 
 
-Policy = Annotated[
-    Path | None,
-    typer.Option("--policy", help="A model.yaml, applied at the start and whenever it changes (see `pawl model`)."),
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="A route name that apps ask for, tenant/name; for each model one.")
 ]
+Policies = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--policy", help="A model.yaml, applied at the start and whenever it changes (see `pawl model`); one a model."
+    ),
+]
+NAME = re.compile(r"[^\s/]+/[^\s/]+")
 
 
 def up(
     data: Data = DEFAULT_DATA,
-    model: Model = DEFAULT_MODEL,
+    model: Models = None,
     base: Base = "smollm2-135m-instruct",
-    policy: Policy = None,
+    policy: Policies = None,
     kafka: Kafka = "",
 ) -> None:
     """Run Kafka and all services on this machine until Ctrl-C; data is kept.
 
+    Several models share the base, its memory and the trainer; each has its own policy, detectors, runs, canary and
+    pause.
+
     Example:  pawl up --data ./pawl-data --policy model.yaml
+
+    Example:  pawl up --policy assistant.yaml --policy shop.yaml --model default/draft
     """
     with told(), ExitStack() as resources:
-        file = WatchedFile(policy) if policy else None
-        options = Options(
-            data.expanduser().absolute(),
-            file.policy.model if file else model,
-            base,
-            kafka,
-            KNOWN_PORTS,
-            policy=file.policy if file else None,
-        )
+        files = [WatchedFile(path) for path in policy or ()]
+        models = wanted(model or (), files)
+        options = Options(data.expanduser().absolute(), models, base, kafka, KNOWN_PORTS)
         terminal = resources.enter_context(Terminal())
         stack = resources.enter_context(running(options, terminal.step))
         terminal.done()
         announce(terminal, stack)
         while True:
-            if file:
+            for file in files:
                 follow_file(file, stack, terminal)
             for happening in stack.poll():
                 terminal.line(happening.unit, happening.text, "bad")
@@ -62,6 +69,25 @@ def up(
                     terminal.line("pawl", f"Stopping, since {happening.unit} is gone. Logs: {data / 'logs'}", "bad")
                     raise typer.Exit(FAILED)
             time.sleep(0.2)
+
+
+def wanted(names: Iterable[str], files: Iterable[WatchedFile]) -> tuple[Wanted, ...]:
+    """The models that are named, by themselves or by their policies; none: the default one.
+
+    Raises:
+        ConfigurationError: a name is none, or two files are of one model.
+    """
+    found: dict[str, Wanted] = {}
+    for file in files:
+        name = file.policy.model
+        if name in found:
+            raise ConfigurationError(f"{file.path} is of {name}, of which there is a policy already: one a model")
+        found[name] = Wanted(name, file.policy)
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ConfigurationError(f"{name!r} is no model: write tenant/name, such as {DEFAULT_MODEL}")
+        found.setdefault(name, Wanted(name))
+    return tuple(found.values()) or (Wanted(),)
 
 
 def follow_file(file: WatchedFile, stack: Stack, terminal: Terminal) -> None:
@@ -78,5 +104,8 @@ def announce(terminal: Terminal, stack: Stack) -> None:
     """Where everything is."""
     terminal.line("pawl", "Ready.", "good")
     terminal.line("pawl", f"Console    {stack.urls['monitor']}")
-    terminal.line("pawl", f"OpenAI API {stack.urls['inference']}/v1   (model: {stack.options.model})")
+    terminal.line(
+        "pawl",
+        f"OpenAI API {stack.urls['inference']}/v1   (model: {', '.join(each.model for each in stack.options.models)})",
+    )
     terminal.line("pawl", f"Data       {stack.options.data}   Ctrl-C stops everything; the data stays.")

@@ -71,23 +71,24 @@ class Register:
 
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
         command = e.RegisterModelCommand.model_validate_json(effect.payload)
-        self._health.wait_for("base", f"fetching and exporting {command.base}")
+        waits = f"base of {command.model}"
+        self._health.wait_for(waits, f"fetching and exporting {command.base}")
         began = self._clock.monotonic()
 
         def told(progress: Progress) -> None:
-            self._health.wait_for("base", f"{progress.fraction:.0%} {progress.phase}: {progress.message}")
+            self._health.wait_for(waits, f"{progress.fraction:.0%} {progress.phase}: {progress.message}")
 
         try:
             folder, result = self._jobs.run("pawl_validator.register", effect.id, self._spec(command), told, context)
         except ChildFailedError as error:
             if context.cancelled.is_set():
                 raise
-            self._health.wait_for("base", f"{command.base} cannot be registered: {error}")
+            self._health.wait_for(waits, f"{command.base} cannot be registered: {error}")
             self._log.error("registration failed", base=command.base, reason=error.reason, advice=error.advice)
             return ()
         shutil.rmtree(folder / "graph", ignore_errors=True)
         metrics.EXPORT_SECONDS.observe(self._clock.monotonic() - began)
-        self._health.clear("base")
+        self._health.clear(waits)
         return [self._registered(command, result)]
 
     def _spec(self, command: e.RegisterModelCommand) -> RegistrationSpec:

@@ -51,7 +51,7 @@ def test_everything_is_everything_up_to_now() -> None:
 
 
 def test_the_status_takes_the_latest_and_a_model_that_is_not_known_is_an_error() -> None:
-    seen = status.read(bus_with(deployment(1), deployment(2)), "m")
+    (seen,) = status.read(bus_with(deployment(1), deployment(2)), "m").values()
     found = status.summary([each.event for each in seen])
     assert found["deployment"]["revision"] == 2
     assert (found["alarm"], found["run"], found["canary"]) == (None, None, None)

@@ -36,6 +36,19 @@ def test_the_first_request_begins_at_once() -> None:
     assert TrainingOrder.model_validate_json(effect.payload).request == request(1)
 
 
+def test_models_take_turns_so_that_many_runs_of_one_hold_up_no_other() -> None:
+    busy = [request(number).model_copy(update={"model": "acme/busy"}) for number in (1, 2, 3)]
+    other = request(4).model_copy(update={"model": "acme/other"})
+    state, order = None, []
+    for each in (*busy, other):
+        state = FOLD.step("runs", state, delivered(each)).state
+    while state is not None and state.runs:
+        order.append(state.runs[0].id.int)
+        end = ended(state.runs[0].id).model_copy(update={"model": state.runs[0].model})
+        state = FOLD.step("runs", state, delivered(end)).state
+    assert order == [1, 4, 2, 3]
+
+
 def test_the_second_waits_visibly_and_begins_with_the_end_of_the_first() -> None:
     one = FOLD.step("runs", None, delivered(request(1))).state
     two = FOLD.step("runs", one, delivered(request(2)))
