@@ -26,6 +26,10 @@ def tell(event: e.Event) -> list[Line]:
             return _drift(event)
         case e.DriftResolved():
             return [Line("monitor", f"The alarm is closed: {event.sentence}", "good")]
+        case e.DriftAssessed():
+            return [Line("monitor", event.advice.sentence)]
+        case e.ReviewRequested():
+            return [Line("monitor", event.sentence)]
         case e.RetrainRequested():
             return _request(event)
         case e.TrainingStarted():
@@ -61,9 +65,8 @@ def _approval(event: e.ApprovalChanged) -> Line:
 
 def _drift(event: e.DriftDetected) -> list[Line]:
     ratio = f"evidence {event.evidence:.3g} against a threshold of {event.threshold:.3g}"
-    return [
-        Line("monitor", f"{event.sentence} (Detector {event.detector}: {ratio}.)", "bad" if event.fell else "plain")
-    ]
+    head = Line("monitor", f"{event.sentence} (Detector {event.detector}: {ratio}.)", "bad" if event.fell else "plain")
+    return [head] + ([Line("monitor", event.advice.sentence)] if event.advice else [])
 
 
 def _request(event: e.RetrainRequested) -> list[Line]:

@@ -16,9 +16,11 @@ from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFol
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.texts import Texts
+from pawl_monitor.views.alarm_gather import AlarmGather
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
 from pawl_monitor.webhook_signature import ADVICE, secret_of
@@ -29,11 +31,13 @@ from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.effects import one_thread
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import KeyFollower
+from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
 from pawl_shared.runner import Pace, Runner
+from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.sealing import Opener
 from pawl_shared.service import Health
 from pawl_shared.stores.duckdb import DuckDbStore
+from pawl_shared.tokens import key_ring
 
 SERVICE = "monitor"
 
@@ -83,7 +87,18 @@ def build(
         pace=Pace(gather=settings.gather_seconds, committer=lambda: one_thread("commit")),
     )
     gather = Gather(reader, counting, policy)
-    asgi = routes.create(gather, Lineage(reader, artifacts, texts), Pages(), health, clock, settings.database.parent)
+    publish = acknowledged(bus, f"{source}-reviews")
+    ring = TextRing(TopicKeys(key_follower, masters, publish, source=source, clock=clock))
+    asgi = routes.create(
+        gather,
+        AlarmGather(reader, texts),
+        Lineage(reader, artifacts, texts),
+        Reviewing(publish, key_ring(settings), ring, clock, source),
+        Pages(),
+        health,
+        clock,
+        settings.database.parent,
+    )
     return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import duckdb
 
@@ -87,6 +88,23 @@ SELECT hour, version, arm, answers, rated, reward, with_feedback, prompt_tokens,
        first_token_seconds
 FROM {source} WHERE model = $model AND hour >= $since
 """
+ANSWERS_SQL = """
+SELECT * FROM answers WHERE model = $model AND inference_id IN (SELECT unnest($ids)) ORDER BY choice DESC
+"""
+REVIEWED_SQL = "SELECT * FROM feedback WHERE review = ? ORDER BY time, feedback_id"
+APPROVAL_SQL = """
+SELECT coalesce(sum(reward), 0) AS total, count(*) AS n FROM evidence
+WHERE model = $model AND version = $version AND arm = 'champion' AND reward IS NOT NULL AND ended < $until
+"""
+TRACE_SQL = """
+SELECT * FROM (
+  SELECT time, {column} AS evidence FROM {table}
+  WHERE model = $model AND version = $version AND time <= $until AND {column} IS NOT NULL
+  ORDER BY time DESC LIMIT $limit
+) ORDER BY time
+"""
+TRACES = {"approval drop": ("detector", "drop_evidence"), "approval rise": ("detector", "rise_evidence"),
+          "traffic": ("evidence", "traffic_evidence"), "output": ("evidence", "output_evidence")}  # fmt: skip
 USAGE_KEY = ("hour", "version", "arm")
 LIVE_SQL = """
 SELECT * FROM records WHERE model = ? AND type = ?
@@ -193,6 +211,38 @@ class Reader:
         """The latest VersionObserved of each version."""
         found = self._facts(LIVE_SQL, [model, VersionObserved.TYPE])
         return [{**row, "value": json.loads(row["value"])} for row in found]
+
+    def record(self, identity: UUID, kind: str) -> Fact | None:
+        """One control event of this type, with its model; none when it is not known."""
+        found = self._facts("SELECT * FROM records WHERE event_id = ? AND type = ?", [identity, kind])
+        return {**found[0], "value": json.loads(found[0]["value"])} if found else None
+
+    def answers(self, model: str, ids: Sequence[str]) -> dict[str, Fact]:
+        """Answers by their id, those that are kept; of several choices the first."""
+        found = self._facts(ANSWERS_SQL, {"model": model, "ids": [UUID(identity) for identity in ids]})
+        return {str(row["inference_id"]): {**row, "messages": json.loads(row["messages"])} for row in found}
+
+    def reviewed(self, review: UUID) -> list[Fact]:
+        """What reviewers said in a review, in the order of its times."""
+        return self._facts(REVIEWED_SQL, [review])
+
+    def review_counts(self, model: str) -> dict[str, int]:
+        """How many answers were judged, by review."""
+        sql = """SELECT review, count(DISTINCT inference_id) AS n FROM feedback
+                 WHERE model = ? AND review IS NOT NULL GROUP BY 1"""
+        return {str(row["review"]): row["n"] for row in self._facts(sql, [model])}
+
+    def approval_until(self, model: str, version: str, until: datetime) -> tuple[float, int]:
+        """Sum and number of rewards of the rated sessions that ended before a moment."""
+        row = self._facts(APPROVAL_SQL, {"model": model, "version": version, "until": until})[0]
+        return row["total"], row["n"]
+
+    def trace(self, model: str, version: str, detector: str, until: datetime, limit: int = 2000) -> list[Fact]:
+        """A detector's evidence, in units of its threshold, after each of the sessions up to a moment. `detector`: a
+        name in TRACES."""
+        table, column = TRACES[detector]
+        values = {"model": model, "version": version, "until": until, "limit": limit}
+        return self._facts(TRACE_SQL.format(table=table, column=column), values)
 
     def replicas(self) -> list[Fact]:
         """The latest report of each replica."""

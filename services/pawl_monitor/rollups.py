@@ -49,7 +49,7 @@ WITH chosen AS (
     QUALIFY row_number() OVER (PARTITION BY inference_id, choice ORDER BY revision DESC, time DESC) = 1
 ), said AS (
     SELECT inference_id, choice, 1 AS now, 1 - min(({beyond})::INTEGER) AS before
-    FROM feedback SEMI JOIN changed USING (inference_id, choice) GROUP BY ALL
+    FROM feedback SEMI JOIN changed USING (inference_id, choice) WHERE review IS NULL GROUP BY ALL
 )
 SELECT date_trunc('hour', a.time) AS hour, a.model, a.version, a.arm, count(*) FILTER (a.new) AS answers,
        sum(coalesce(n.rated, 0) - CASE WHEN a.new THEN 0 ELSE coalesce(b.rated, 0) END)::BIGINT AS rated,

@@ -15,15 +15,18 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pawl_monitor import backup
+from pawl_monitor import alarm_routes, backup
 from pawl_monitor.as_of import MomentError, moment_of
 from pawl_monitor.console.pages import STATIC, Pages
 from pawl_monitor.live import Feed, Frames
+from pawl_monitor.reviewing import Reviewing
+from pawl_monitor.views.alarm_gather import AlarmGather
 from pawl_monitor.views.alarms import Alarm
 from pawl_monitor.views.charts import Chart
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
 from pawl_monitor.views.overview import Overview
+from pawl_monitor.views.reviews import Review
 from pawl_monitor.views.runs import Run
 from pawl_monitor.views.usage import usage_of
 from pawl_monitor.views.versions import Version
@@ -47,7 +50,16 @@ Model = Annotated[str, Query(description="tenant/route, e.g. default/assistant; 
 Fact = dict[str, Any]
 
 
-def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock: Clock, folder: Path) -> FastAPI:
+def create(
+    gather: Gather,
+    alarms: AlarmGather,
+    lineage: Lineage,
+    reviewing: Reviewing,
+    pages: Pages,
+    health: Health,
+    clock: Clock,
+    folder: Path,
+) -> FastAPI:
     """The application. `app.state.feed` is its live feed, to be closed before the server stops.
 
     `folder` is where copies of the database lie while they are sent.
@@ -60,6 +72,8 @@ def create(gather: Gather, lineage: Lineage, pages: Pages, health: Health, clock
     _add_console(app, gather, pages, clock)
     _add_state(app, gather, clock)
     _add_loop(app, gather, clock)
+    _add_reviews(app, gather, alarms)
+    alarm_routes.add(app, alarms, reviewing, pages)
     _add_lineage(app, gather, lineage)
     _add_backup(app, gather, folder)
     return app
@@ -189,6 +203,12 @@ def _add_loop(app: FastAPI, gather: Gather, clock: Clock) -> None:
     def datasets(model: Model = "") -> list[Fact]:
         found = gather.runs(_chosen(gather, model))
         return [run.model_dump(include={"dataset", "counts", "run", "alarm", "requested"}) for run in found]
+
+
+def _add_reviews(app: FastAPI, gather: Gather, alarms: AlarmGather) -> None:
+    @app.get("/api/reviews", summary="Reviews, the latest first: how far they are, and what they say")
+    def reviews(model: Model = "") -> list[Review]:
+        return alarms.reviews(_chosen(gather, model))
 
 
 def _add_lineage(app: FastAPI, gather: Gather, lineage: Lineage) -> None:

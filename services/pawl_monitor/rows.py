@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -56,7 +57,7 @@ EVIDENCE = Attributes(
         "experiment",
         "experiment_arm",
     ),
-    ("words", "seconds", *PLACE),
+    ("words", "seconds", "traffic_evidence", "output_evidence", *PLACE),
     id="event_id",
     revision="deployment",
 )
@@ -108,6 +109,8 @@ FEEDBACK = Attributes(
         "value",
         "text",
         "other_inference_id",
+        "review",
+        "who",
     ),
     PLACE,
     id="feedback_id",
@@ -132,9 +135,10 @@ def interaction_rows(event: e.InteractionScored, place: Place) -> list[Row]:
     return rows
 
 
-def evidence_row(event: e.SessionObserved, place: Place) -> Row:
-    """A closed session."""
-    return EVIDENCE.row(event, event.statistics.get("words"), event.statistics.get("seconds"), *place)
+def evidence_row(event: e.SessionObserved, others: Mapping[str, float], place: Place) -> Row:
+    """A closed session. `others`: evidence of the other detectors than approval's, in units of their thresholds."""
+    told = (event.statistics.get("words"), event.statistics.get("seconds"), others.get("traffic"), others.get("output"))
+    return EVIDENCE.row(event, *told, *place)
 
 
 def detector_row(event: e.SessionObserved, state: ApprovalState, decision: Decision, place: Place) -> Row:

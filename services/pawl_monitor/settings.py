@@ -9,10 +9,10 @@ from pydantic import Field, SecretStr
 
 from pawl_monitor.alert_formats import Format
 from pawl_monitor.domain.alerts import AlertRules
-from pawl_shared.settings import Port, RunnerSettings
+from pawl_shared.settings import Port, RunnerSettings, TokenSettings
 
 
-class MonitorSettings(RunnerSettings):
+class MonitorSettings(RunnerSettings, TokenSettings):
     """Settings of pawl_monitor, beside those that all services share."""
 
     http_port: Port = Field(default=8080, description="port of the console and the API; 0: any free one")

@@ -31,6 +31,20 @@ class Texts:
         messages = self._messages(answer["messages"], at, choice)
         return answer | {"messages": messages, "answer": answered, "feedback_events": said}
 
+    def interactions(self, answers: Sequence[Fact]) -> list[Fact]:
+        """Several of them, with one look-up of their keys. Raises KeysUnreadableError."""
+        texts = (
+            text
+            for answer in answers
+            for text in (
+                *(turn["content"] for turn in answer["messages"]),
+                answer["answer"],
+                *(event["text"] for event in answer["feedback_events"]),
+            )
+        )
+        self._opener.load(text for text in texts if text is not None)
+        return [self.interaction(answer) for answer in answers]
+
     def feedback(self, rows: Sequence[Fact]) -> Iterator[Fact]:
         """Feedback beside its answers (see datasets.FEEDBACK_SQL), in order, without the rows that miss a text.
 

@@ -233,7 +233,7 @@ def _key_id(record: Record) -> str:
 
 
 def acknowledged(bus: Bus, name: str, timeout: float = 30.0) -> Keep:
-    """Publishes and waits, on a connection of its own: for whoever makes a key now and then."""
+    """Publishes and waits, on a connection of its own: for whoever publishes now and then."""
 
     def keep(messages: Sequence[Message]) -> None:
         producer = bus.producer(name)
@@ -241,7 +241,7 @@ def acknowledged(bus: Bus, name: str, timeout: float = 30.0) -> Keep:
             for future in [producer.send(message) for message in messages]:
                 future.result(timeout)
         except FutureTimeoutError as error:
-            raise BusError(f"the broker did not acknowledge a key within {timeout:.0f} s") from error
+            raise BusError(f"the broker did not acknowledge within {timeout:.0f} s") from error
         finally:
             producer.close()
 

@@ -66,11 +66,11 @@ class RunnerSettings(PawlSettings):
 
 
 class TokenSettings(PawlSettings):
-    """What signs and verifies feedback tokens: the same for inference and streams."""
+    """What signs and verifies feedback tokens: the same for inference, streams and monitor."""
 
     token_key: SecretStr | None = Field(
         default=None,
-        description="key (64 hex digits) that signs feedback tokens, the same for inference and streams; "
+        description="key (64 hex digits) that signs feedback tokens, the same for inference, streams and monitor; "
         "none: made and kept in DATA_DIR/keys",
     )
     token_previous_keys: tuple[SecretStr, ...] = Field(

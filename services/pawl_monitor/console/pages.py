@@ -9,7 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pawl_monitor.views.alarm_gather import AlarmPage
 from pawl_monitor.views.overview import Overview
+from pawl_monitor.views.reviews import ReviewPage
 
 STATIC = Path(str(resources.files("pawl_monitor.console") / "static"))
 TEMPLATES = Path(str(resources.files("pawl_monitor.console") / "templates"))
@@ -46,6 +48,14 @@ class Pages:
         fragments = {name: Markup(html) for name, html in self.fragments(view).items() if name != "chart"}  # noqa: S704
         template = self._environment.get_template("overview.html")
         return template.render(view=view, models=models, fragments=fragments, chart=view.chart.model_dump_json())
+
+    def alarm(self, view: AlarmPage) -> str:
+        """The page of one alarm."""
+        return self._environment.get_template("alarm.html").render(view=view, chart=view.chart.model_dump_json())
+
+    def review(self, view: ReviewPage) -> str:
+        """The page of one review, where answers are judged."""
+        return self._environment.get_template("review.html").render(view=view)
 
     def empty(self) -> str:
         """The page before there is any model."""

@@ -85,8 +85,8 @@ def _unlabelled(clusters: Sequence[Cluster]) -> Advice:
     if after is None or before is None or rated < ENOUGH:
         return Advice(
             cure="review",
-            sentence=f"Whether the answers please there, {rated} rated sessions cannot tell: judge a sample first "
-            "(`pawl review`).",
+            sentence=f"Whether the answers please there, {_rated(rated)} cannot tell: judge a sample first, when a "
+            "review is drawn (`pawl review list`).",
         )
     if after.high < before.low:
         return Advice(
@@ -103,6 +103,10 @@ def _unlabelled(clusters: Sequence[Cluster]) -> Advice:
             "retrieval change is the likelier cure.",
         )
     return Advice(cure="none", sentence=f"The answers please as before: {percent(after)}. Nothing needs a cure now.")
+
+
+def _rated(n: int) -> str:
+    return f"{n} rated session{'' if n == 1 else 's'}"
 
 
 def _pooled(rates: Sequence[Estimate | None]) -> Estimate | None:

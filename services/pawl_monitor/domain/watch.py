@@ -6,6 +6,7 @@ answers the new state with what follows from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -67,12 +68,14 @@ class Watched(BaseModel):
 
 @dataclass(frozen=True)
 class Observed:
-    """What one session led to; no decision: it says nothing of the champion's approval."""
+    """What one session led to; no decision: it says nothing of the champion's approval. `others`: the highest evidence
+    of the other detectors, in units of their thresholds."""
 
     state: Watched
     events: tuple[Event, ...] = ()
     detector: ApprovalState | None = None
     decision: Decision | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,36 +147,42 @@ class WatchPolicy:
         latest = Recent(seen.example, event.prompt_sketch, event.ended.timestamp(), event.reward)
         update: dict[str, object] = {"revision": max(state.revision, event.revision), "ratings": ratings}
         update["recent"] = keep_recent(state.recent, latest)
-        changes, others = self._watch_others(state, seen)
+        changes, others, evidence = self._watch_others(state, seen)
         # An alarm is explained by what was known before its detector began anew.
         known = state.model_copy(update=update) if changes else state
         alarms = tuple([self._told(known, event, change, source) for change in changes])
         approval, decision = self.approval.step(state.approval, seen)  # without a reward it stays as it is
         state = state.model_copy(update={**update, **others, "approval": approval})  # copied once: it takes its time
         if event.reward is None:
-            return Observed(state, alarms)
+            return Observed(state, alarms, others=evidence)
         state, resolved = self._recover(state, event, event.reward, source)
         if decision is None or decision.change is None:
-            return Observed(state, (*alarms, *resolved), approval, decision)
+            return Observed(state, (*alarms, *resolved), approval, decision, evidence)
         state, fallen = self._alarm(state, event, decision.change, source)
-        return Observed(state, (*alarms, *resolved, *fallen), approval, decision)
+        return Observed(state, (*alarms, *resolved, *fallen), approval, decision, evidence)
 
-    def _watch_others(self, state: Watched, seen: Observation) -> tuple[list[Change], dict[str, object]]:
+    def _watch_others(
+        self, state: Watched, seen: Observation
+    ) -> tuple[list[Change], dict[str, object], dict[str, float]]:
         """What people ask and what the model answers; an alarm makes the new state of things the reference."""
-        changes, update = list[Change](), dict[str, object]()
+        changes, update, evidence = list[Change](), dict[str, object](), dict[str, float]()
         if self.traffic is not None:
             traffic, decision = self.traffic.step(state.traffic, seen)
             update["traffic"] = traffic
+            if decision is not None and decision.evidence:
+                evidence["traffic"] = max(decision.evidence.values())
             if decision is not None and decision.change is not None:
                 changes.append(decision.change)
                 update["traffic"] = self.traffic.begin(state.references)
         if self.output is not None:
             output, decision = self.output.step(state.output, seen)
             update["output"] = output
+            if decision is not None and decision.evidence:
+                evidence["output"] = max(decision.evidence.values())
             if decision is not None and decision.change is not None:
                 changes.append(decision.change)
                 update["output"] = self.output.begin(state.references)
-        return changes, update
+        return changes, update, evidence
 
     def deployed(self, state: Watched, event: DeploymentChanged, at: datetime) -> Watched:
         """A deployment changed: the loop's progress follows.

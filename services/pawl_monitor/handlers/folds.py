@@ -97,7 +97,7 @@ class WatchFold:
         self, policy: WatchPolicy, state: Watched, event: e.SessionObserved, place: rows.Place
     ) -> Step[Watched]:
         seen = policy.observed(state, event, self._source)
-        written = [rows.evidence_row(event, place)]
+        written = [rows.evidence_row(event, seen.others, place)]
         if seen.detector is not None and seen.decision is not None:
             written.append(rows.detector_row(event, seen.detector, seen.decision, place))
         return Step(seen.state, events=seen.events, rows=tuple(written))

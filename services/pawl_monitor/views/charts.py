@@ -90,6 +90,12 @@ def evidence_of(rows: Sequence[Fact], most: int = 240) -> list[Evidence]:
     return [Evidence(time=_unix(r["time"]), drop=r["drop_evidence"], sessions=r["sessions"]) for r in highest]
 
 
+def trace_of(rows: Sequence[Fact], most: int = 240) -> list[Evidence]:
+    """The same of any detector."""
+    named = [{"time": r["time"], "drop_evidence": r["evidence"], "sessions": n} for n, r in enumerate(rows, 1)]
+    return evidence_of(named, most)
+
+
 def _unix(time: datetime | None) -> float:
     assert time is not None
     return time.timestamp()

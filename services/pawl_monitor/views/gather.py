@@ -13,7 +13,7 @@ from pawl_monitor.domain.triggers import Reason, TriggerDecision, TriggerState, 
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.reader import HOUR_SECONDS, Reader
 from pawl_monitor.views import overview as o
-from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
+from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of, rate_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
 from pawl_monitor.views.experiments import experiment_of
 from pawl_monitor.views.runs import RUN_TYPES, Run, runs_of
@@ -56,7 +56,7 @@ class Gather:
             headline=o.headline_of(counts, reference, alarms, trigger, paused, run, canary),
             counts=counts,
             served=served,
-            approval=o.rate_of(self.approval(model, served.champion, "champion")),
+            approval=rate_of(self.approval(model, served.champion, "champion")),
             window=WINDOW,
             reference=reference,
             alarms=alarms,
@@ -77,7 +77,11 @@ class Gather:
 
     def alarms(self, model: str) -> list[Alarm]:
         """All alarms, the latest first."""
-        return alarms_of(self.reader.records(model, ALARM_TYPES))
+        alarms = alarms_of(self.reader.records(model, ALARM_TYPES))
+        if not any(alarm.review for alarm in alarms):
+            return alarms
+        done = self.reader.review_counts(model)
+        return [alarm.model_copy(update={"reviewed": done.get(alarm.review or "", 0)}) for alarm in alarms]
 
     def runs(self, model: str) -> list[Run]:
         """The latest runs, the newest first."""

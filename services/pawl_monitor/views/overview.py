@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pawl_monitor.domain.intervals import Estimate
 from pawl_monitor.domain.triggers import TriggerDecision, Usable
 from pawl_monitor.domain.watch import Watched, WatchPolicy
 from pawl_monitor.views.alarms import Alarm, Rate
@@ -112,11 +111,6 @@ class Overview(BaseModel):
     versions: list[Version]
     story: list[Line]
     chart: Chart
-
-
-def rate_of(value: Estimate | None) -> Rate | None:
-    """An estimate as views carry it."""
-    return None if value is None else Rate(point=value.point, low=value.low, high=value.high, n=value.n)
 
 
 def reference_of(state: Watched | None, policy: WatchPolicy) -> Reference:

@@ -58,6 +58,10 @@ def tell(kind: str, value: Fact) -> tuple[Tone, str]:
             return _tone_of_alarm(value), value["sentence"]
         case e.DriftResolved.TYPE:
             return "good", value["sentence"]
+        case e.DriftAssessed.TYPE:
+            return "plain", value["advice"]["sentence"]
+        case e.ReviewRequested.TYPE:
+            return "plain", value["sentence"]
         case e.RetrainRequested.TYPE:
             rows = value["counts"].get("train", 0)
             return (

@@ -17,11 +17,14 @@ from pawl_monitor.app import build
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
+from pawl_shared.bus import Record
 from pawl_shared.clock import SystemClock
-from pawl_shared.codec import encode
+from pawl_shared.codec import decode, encode
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.topics import TOPICS
+from pawl_shared.sealing import is_sealed
+from pawl_shared.tokens import is_marked, key_ring
+from pawl_shared.topics import FEEDBACK, TOPICS
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -38,6 +41,7 @@ class Running:
         self.bus = MemoryBus()
         self.bus.create_topics(TOPICS)
         settings = MonitorSettings(data_dir=folder, http_port=0, tick_seconds=0.2, session_gap_seconds=0.3)
+        self.ring = key_ring(settings)
         self.service: MonitorService = build(settings, bus=self.bus)
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self.service.run, args=(self.stop,))
@@ -62,6 +66,15 @@ class Running:
 
     def rate(self, number: int, reward: float) -> None:
         self.publish(*interaction(number, SystemClock().now(), reward=reward))
+
+    def records(self, topic: str) -> list[Record]:
+        """All that is on a topic now."""
+        found: list[Record] = []
+        for record in self.bus.read(topic, lambda: False, timeout=0.1):
+            if record is None:
+                return found
+            found.append(record)
+        return found
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", params=parameters, timeout=30)
@@ -113,6 +126,69 @@ def test_what_is_not_there_says_what_to_do(running: Running) -> None:
 )
 def test_every_view_answers(running: Running, path: str) -> None:
     assert running.get(f"/api/{path}", model=MODEL).status_code == 200
+
+
+def test_a_review_is_judged_at_the_console_and_told_apart_from_users(running: Running) -> None:
+    asked = [interaction(number, SystemClock().now())[0] for number in range(5000, 5014)]
+    running.publish(*asked)
+    wait_for(lambda: running.get(f"/api/interactions/{asked[-1].inference_id}").status_code == 200)
+    alarm, review = uuid4(), uuid4()
+    rate = e.Interval(point=0.5, low=0.4, high=0.6, n=100)
+    common = {"time": SystemClock().now(), "source": "test", "model": MODEL, "version": BASE, "since": asked[0].time}
+    ids = tuple(one.inference_id for one in asked)
+    items = tuple(e.ReviewItem(inference_id=one, cluster=0) for one in (*ids, uuid4()))
+    group = e.PromptCluster(before=rate, after=rate, moved=True, examples=ids[:2])
+    running.publish(
+        e.DriftDetected(
+            id=alarm, **common, detector="traffic/latest", direction="drift", before=rate, after=rate, sessions=200,
+            evidence=2.0, threshold=1.0, sentence="It <moved>.", statistic="prompts", examples=ids[:1],
+            clusters=(group,),
+            advice=e.Advice(cure="review", sentence="Judge a sample first."),
+        ),
+        e.ReviewRequested(
+            id=review, **common, alarm=alarm, items=items, population=40, rated=0, sentence="Please judge 15."
+        ),
+    )  # fmt: skip
+    wait_for(lambda: running.get(f"/api/reviews/{review}").status_code == 200)
+    url = f"{running.url}/api/reviews/{review}/answers"
+
+    def judge(one: UUID, **said: str) -> httpx.Response:
+        headers = {"X-Pawl-Review": "1"}
+        return httpx.post(f"{url}/{one}", json={"post": str(uuid4()), "who": "ada", **said}, headers=headers)
+
+    assert httpx.post(f"{url}/{ids[0]}", json={"post": str(uuid4()), "thumb": "up"}).status_code == 403
+    assert [judge(uuid4(), thumb="up").status_code, judge(ids[0]).status_code] == [404, 422]
+    assert judge(ids[0], thumb="down", correction="  Better so. ").status_code == 202
+    assert [judge(one, thumb="up").status_code for one in ids[1:12]] == [202] * 11
+    found = [record for record in running.records(FEEDBACK.name) if is_marked(running.ring, record)]
+    said = [event for event in map(decode, found) if isinstance(event, e.FeedbackReceived)]
+    assert len(said) == len(found) == 13
+    assert {(event.review, event.who) for event in said} == {(review, "ada")}
+    assert {event.session for event in said if event.inference_id == ids[0]} == {"session 5000"}
+    assert [is_sealed(event.text) for event in said if event.text] == [True]
+    for event in said:  # as streams would
+        running.publish(
+            e.InteractionScored(
+                id=uuid4(), time=event.time, source="test", inference_id=event.inference_id, model=MODEL,
+                session=event.session, revision=1, feedback=event,
+            )
+        )  # fmt: skip
+    wait_for(lambda: running.get(f"/api/reviews/{review}").json()["review"]["reviewed"] == 12)
+    shown = running.get(f"/api/reviews/{review}").json()
+    assert (shown["review"]["approval"]["n"], round(shown["review"]["approval"]["point"], 3)) == (12, 0.917)
+    first, *_, missing = shown["answers"]
+    assert (first["thumb"], first["correction"], first["who"], missing["missing"]) == (
+        "down",
+        "Better so.",
+        "ada",
+        True,
+    )
+    assert running.get("/api/reviews").json()[0]["review"] == str(review)
+    page = running.get(f"/reviews/{review}").text
+    assert ("12 of 15 reviewed" in page, "Better so." in page) == (True, True)
+    page = running.get(f"/alarms/{alarm}").text
+    assert ("It &lt;moved&gt;." in page, "Judge a sample first." in page, "What is " in page) == (True, True, True)
+    assert [running.get(path).status_code for path in (f"/alarms/{uuid4()}", f"/reviews/{uuid4()}")] == [404, 404]
 
 
 def test_pages_allow_nothing_but_their_own_files(running: Running) -> None:

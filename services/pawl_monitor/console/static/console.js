@@ -96,7 +96,7 @@
       axes: axes((u, splits) => splits.map((s) => (s === 1 ? "alarm" : "10" + exponent(Math.log10(s)))), { splits: () => [1e-6, 1e-3, 1], filter: (u, splits) => splits }),
       series: [{}, { stroke: colour("--dim"), width: 1.5, points: { show: false } }],
       cursor: { show: false },
-      hooks: { draw: [threshold] },
+      hooks: { draw: [threshold, ...(byId("chart") ? [] : [drawMarks(data.marks)])] },
     }, [rows.map((r) => r.time), rows.map((r) => Math.min(Math.max(r.drop, floor), 10))], node);
   }
 
@@ -143,11 +143,11 @@
     plots.forEach((plot) => plot.destroy());
     plots = [];
     const chart = byId("chart"), evidence = byId("evidence");
-    chart.closest("figure").hidden = !data.champion.length;
-    if (data.champion.length) plots.push(approvalPlot(chart, data));
+    if (chart) chart.closest("figure").hidden = !data.champion.length;
+    if (chart && data.champion.length) plots.push(approvalPlot(chart, data));
     evidence.closest("figure").hidden = byId("evidence-title").hidden = !data.evidence.length;
     if (data.evidence.length) plots.push(evidencePlot(evidence, data));
-    table(data);
+    if (chart) table(data);
   }
 
   function redraw() {
