@@ -108,7 +108,18 @@ def _alarm(record: Fact, later: Mapping[tuple[str, str], Fact]) -> Alarm:
     )
     if assessed:
         value = value | {name: assessed["value"][name] for name in ("clusters", "advice")}
-    names = ("direction", "detector", "version", "since", "before", "after", "evidence", "threshold", "sessions", "sentence")
+    names = (
+        "direction",
+        "detector",
+        "version",
+        "since",
+        "before",
+        "after",
+        "evidence",
+        "threshold",
+        "sessions",
+        "sentence",
+    )
     return Alarm(
         alarm=identity,
         time=record["time"],
