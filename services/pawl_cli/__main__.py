@@ -17,6 +17,7 @@ from pawl_cli.commands.models import models_app
 from pawl_cli.commands.pause import pause, resume
 from pawl_cli.commands.policy import policy_app
 from pawl_cli.commands.replay import replay
+from pawl_cli.commands.review import review_app
 from pawl_cli.commands.status import status
 from pawl_cli.commands.up import up
 
@@ -50,6 +51,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(policy_app, name="policy")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(topics_app, name="topics")
+app.add_typer(review_app, name="review")
 app.add_typer(dead_letters_app, name="dead-letters")
 
 

@@ -27,6 +27,20 @@ class MonitorClient:
         """Whether a retraining run is due, with every reason. Raises MonitorError."""
         return self._get("/api/trigger", model=model)
 
+    def reviews(self, model: str) -> list[dict[str, Any]]:
+        """Reviews, the latest first. Raises MonitorError."""
+        found: list[dict[str, Any]] = self._json("/api/reviews", model=model)
+        return found
+
+    def review(self, review: str) -> dict[str, Any]:
+        """One review with its answers. Raises MonitorError."""
+        return self._get(f"/api/reviews/{review}")
+
+    def alarms(self, model: str) -> list[dict[str, Any]]:
+        """Alarms with their explanation, the latest first. Raises MonitorError."""
+        found: list[dict[str, Any]] = self._json("/api/alarms", model=model)
+        return found
+
     def usable(self, model: str, heldout_share: float) -> list[list[str]]:
         """[time, what it counts as] of all feedback that a run could use. Raises MonitorError."""
         found = self._get("/api/usable", model=model, heldout_share=str(heldout_share))
@@ -62,6 +76,10 @@ class MonitorClient:
         return offsets
 
     def _get(self, path: str, **parameters: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._json(path, **parameters)
+        return found
+
+    def _json(self, path: str, **parameters: str) -> Any:
         try:
             response = httpx.get(f"{self.url}{path}", params=parameters, timeout=10)
         except httpx.HTTPError as error:
@@ -70,5 +88,4 @@ class MonitorClient:
             raise MonitorError(f"the monitor knows nothing at {path}: check the id; a new answer takes a few seconds")
         if response.status_code != 200:
             raise MonitorError(f"the monitor answered {response.status_code} to {path}: {response.text[:300]}")
-        found: dict[str, Any] = response.json()
-        return found
+        return response.json()

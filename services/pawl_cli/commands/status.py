@@ -19,7 +19,7 @@ from pawl_cli.commands.common import (
 from pawl_cli.data_folder import RunningNote
 from pawl_cli.demo.run import canary_words
 from pawl_cli.follow import Seen, history
-from pawl_cli.monitor_client import MonitorError
+from pawl_cli.monitor_client import MonitorClient, MonitorError
 from pawl_cli.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.bus import Bus
@@ -58,6 +58,7 @@ def status(data: Data = DEFAULT_DATA, model: Which = "", json: AsJson = False) -
 def state(model: str, seen: Sequence[Seen], note: RunningNote) -> dict[str, Any]:
     """Where one model stands, as plain values."""
     found: dict[str, Any] = {"model": model, "urls": note.urls, **summary([each.event for each in seen])}
+    found["reviews"] = reviews(monitor_of(note), model, found["deployment"])
     try:
         return found | {"trigger": monitor_of(note).trigger(model)}
     except MonitorError as error:
@@ -77,18 +78,38 @@ def read(bus: Bus, model: str = "") -> dict[str, list[Seen]]:
     return dict(sorted(found.items()))
 
 
+def reviews(monitor: MonitorClient, model: str, deployment: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Reviews of the champion's answers that people are not through with; none where the monitor does not answer."""
+    try:
+        found = monitor.reviews(model)
+    except MonitorError:
+        return []
+    champion = deployment and deployment["champion"]["version"]
+    return [each for each in found if each["version"] == champion and each["reviewed"] < each["items"]]
+
+
+def advice_of(events: Sequence[e.Event], alarm: e.DriftDetected | None) -> e.Advice | None:
+    """The latest word on an alarm's cure."""
+    assessed = [each for each in events if isinstance(each, e.DriftAssessed) and alarm and each.alarm == alarm.id]
+    return assessed[-1].advice if assessed else alarm.advice if alarm else None
+
+
 def summary(events: Sequence[e.Event]) -> dict[str, Any]:
     """The latest event of each kind that matters, as plain values; None where there was none, or it is over."""
     deployment = _last(events, e.DeploymentChanged)
     alarm = _last([each for each in events if isinstance(each, e.DriftDetected) and each.fell], e.DriftDetected)
     resolved = _last(events, e.DriftResolved)
+    alarm = None if alarm and resolved and resolved.alarm == alarm.id else alarm
+    advice, news = advice_of(events, alarm), _news(events, deployment)
     request = _last(events, e.RetrainRequested)
     over = {event.run for event in events if isinstance(event, e.AdapterTrained | e.TrainingFailed)}
     canary, policy = _last(events, e.CanaryObserved), _last(events, e.ConfigureModelCommand)
     return {
         "policy": policy.model_dump(mode="json", include={"digest", "who", "why"}) if policy else None,
         "deployment": _plain(deployment),
-        "alarm": _plain(alarm) if alarm and not (resolved and resolved.alarm == alarm.id) else None,
+        "alarm": _plain(alarm),
+        "advice": advice.model_dump() if advice else None,
+        "news": _plain(news),
         "run": _plain(request) if request and request.id not in over else None,
         "progress": _plain(_last(events, e.TrainingProgressed)) if request and request.id not in over else None,
         "canary": _plain(canary) if canary and deployment and deployment.canary == canary.canary else None,
@@ -146,6 +167,15 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
         why = f": {policy['why']}" if policy["why"] else ""
         console.print(f"Policy     {short(policy['digest'])}, applied by {policy['who']}{why}", markup=False)
     console.print(f"Alarm      {found['alarm']['sentence'] if found['alarm'] else 'none is open'}")
+    if found["advice"]:
+        console.print(f"           {found['advice']['sentence']}", markup=False)
+    if news := _news(events, deployment):
+        console.print(f"News       {news.sentence}", markup=False)
+        if advice := advice_of(events, news):
+            console.print(f"           {advice.sentence}", markup=False)
+    for review in found["reviews"]:
+        console.print(f"Review     {review['said']}", markup=False)
+        console.print(f"           {found['urls']['monitor'].rstrip('/')}/reviews/{review['review']}", markup=False)
     console.print(f"Trigger    {found['trigger']['sentence']}", markup=False)
     for reason in found["trigger"]["reasons"]:
         console.print(f"           {'✓' if reason['holds'] else '·'} {reason['sentence']}", markup=False)
@@ -153,6 +183,19 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
     lines = [(each.at, line) for each in seen for line in tell(each.event)[:1]]
     for at, line in lines[-RECENT:]:
         console.print(f"  {at:%Y-%m-%d %H:%M:%S}  {line.who:<9}  {line.text}", markup=False)
+
+
+def _news(events: Sequence[e.Event], deployment: e.DeploymentChanged | None) -> e.DriftDetected | None:
+    """The latest alarm about the champion's prompts or answers."""
+    version = deployment.champion.version if deployment else None
+    return next(
+        (
+            event
+            for event in reversed(events)
+            if isinstance(event, e.DriftDetected) and event.version == version and not event.fell
+        ),
+        None,
+    )
 
 
 def _last(events: Sequence[e.Event], cls: type[Any]) -> Any:

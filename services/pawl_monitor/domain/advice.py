@@ -85,8 +85,8 @@ def _unlabelled(clusters: Sequence[Cluster]) -> Advice:
     if after is None or before is None or rated < ENOUGH:
         return Advice(
             cure="review",
-            sentence=f"Whether the answers please there, {_rated(rated)} cannot tell: judge a sample first, when a "
-            "review is drawn (`pawl review list`).",
+            sentence=f"Whether the answers please there, {_rated(rated)} cannot tell: judge a sample of them first "
+            "(`pawl review list`).",
         )
     if after.high < before.low:
         return Advice(

@@ -47,8 +47,10 @@ class Cluster(NamedTuple):
 
     @property
     def examples(self) -> tuple[UUID, ...]:
-        """Its most typical answers."""
-        return tuple(UUID(session.example) for session in self.members[:EXAMPLES])
+        """Its most typical answers, to prompts that differ."""
+        different = {session.sketch: session.example for session in reversed(self.members)}
+        found = [session.example for session in self.members if different[session.sketch] == session.example]
+        return tuple(UUID(example) for example in found[:EXAMPLES])
 
     @property
     def moved(self) -> bool:

@@ -34,6 +34,7 @@ COMMANDS += [["model", each] for each in ("init", "check", "show", "apply")]
 COMMANDS += [["models", each] for each in ("list", "show")]
 COMMANDS += [["policy", "simulate"]]
 COMMANDS += [["experiment", each] for each in ("init", "start", "stop", "status")]
+COMMANDS += [["review", each] for each in ("list", "show")]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
