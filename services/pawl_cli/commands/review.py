@@ -24,7 +24,8 @@ def list_reviews(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: 
         client = monitor_of(running(data))
         reviews = client.reviews(model)
         if json:
-            return print_json(reviews)
+            print_json(reviews)
+            return
         console = Console(highlight=False)
         if not reviews:
             console.print("No review: one is drawn when prompts or answers have changed and hardly anybody rates them.")
@@ -52,7 +53,8 @@ def show(
             raise PawlError(f"{review!r} is no id of a review: `pawl review list` names them") from error
         found = monitor_of(running(data)).review(str(identity))
         if json:
-            return print_json(found)
+            print_json(found)
+            return
         console = Console(highlight=False)
         console.print(found["review"]["sentence"], markup=False)
         console.print(found["review"]["said"], markup=False)

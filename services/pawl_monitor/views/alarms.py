@@ -15,6 +15,7 @@ from pawl_shared import events as e
 Fact = dict[str, Any]
 # Fields that alarms of earlier versions lack.
 LATER = ("statistic", "rated_before", "rated_after", "deployments", "examples", "clusters", "advice")
+ALWAYS = ("direction", "detector", "version", "since", "before", "after", "evidence", "threshold")
 ALARM_TYPES = (e.DriftDetected.TYPE, e.DriftAssessed.TYPE, e.DriftResolved.TYPE, e.ReviewRequested.TYPE)
 
 
@@ -108,18 +109,6 @@ def _alarm(record: Fact, later: Mapping[tuple[str, str], Fact]) -> Alarm:
     )
     if assessed:
         value = value | {name: assessed["value"][name] for name in ("clusters", "advice")}
-    names = (
-        "direction",
-        "detector",
-        "version",
-        "since",
-        "before",
-        "after",
-        "evidence",
-        "threshold",
-        "sessions",
-        "sentence",
-    )
     return Alarm(
         alarm=identity,
         time=record["time"],
@@ -130,6 +119,6 @@ def _alarm(record: Fact, later: Mapping[tuple[str, str], Fact]) -> Alarm:
         review=str(review["event_id"]) if review else None,
         asked=len(review["value"]["items"]) if review else 0,
         resolution=end["value"]["sentence"] if end else "",
-        **{name: value[name] for name in names},
+        **{name: value[name] for name in (*ALWAYS, "sessions", "sentence")},
         **{name: value[name] for name in LATER if name in value},
     )

@@ -28,7 +28,8 @@ ANSWERS = [
 def alarm(number: int, detector: str, direction: str, cure: str) -> e.DriftDetected:
     return e.DriftDetected.model_validate(
         {
-            "id": uid(number), "time": WHEN, "source": "t", "model": MODEL, "detector": detector, "direction": direction,
+            "id": uid(number), "time": WHEN, "source": "t", "model": MODEL, "detector": detector,
+            "direction": direction,
             "version": DEPLOYED.champion.version, "since": WHEN, "before": RATE, "after": RATE, "sessions": 9,
             "evidence": 2, "threshold": 1, "sentence": f"Alarm {number}.",
             "advice": {"cure": cure, "sentence": f"Cure {cure}."},
