@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -39,8 +40,16 @@ class ModelFileError(ConfigurationError):
 
 
 def load(path: Path) -> ModelPolicy:
-    """The policy in a file. Raises ModelFileError with every mistake, or ConfigurationError when it cannot be read."""
-    return load_as(path, ModelPolicy, "pawl model init")
+    """The policy in a file. Raises ModelFileError with every mistake, or ConfigurationError when it cannot be read, or
+    names detectors of a library that is missing."""
+    policy = load_as(path, ModelPolicy, "pawl model init")
+    missing = [f"{name} (by {watch.by})" for name, watch in policy.detectors.more.items() if watch.by != "pawl"]
+    if missing and find_spec("river") is None:
+        raise ConfigurationError(
+            f"{path}: detectors.more: {', '.join(missing)}: this is a detector of river, which is not installed. "
+            "Install pawl[river], also where the monitor runs, or write `by: pawl`"
+        )
+    return policy
 
 
 def load_as(path: Path, section: type[S], made_by: str) -> S:
@@ -165,7 +174,8 @@ def _section(known: FieldInfo) -> type[BaseModel] | None:
 def _entries(known: FieldInfo) -> type[BaseModel] | None:
     """Of a mapping from free names: what stands under each."""
     of = get_args(known.annotation)
-    return of[1] if get_origin(known.annotation) is Mapping and issubclass(of[1], BaseModel) else None
+    named = get_origin(known.annotation) is Mapping and isinstance(of[1], type) and issubclass(of[1], BaseModel)
+    return of[1] if named else None
 
 
 def _unknown(name: str, section: type[BaseModel]) -> str:

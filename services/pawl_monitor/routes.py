@@ -171,11 +171,13 @@ def _add_loop(app: FastAPI, gather: Gather, clock: Clock) -> None:
     def alarms(model: Model = "") -> list[Alarm]:
         return gather.alarms(_chosen(gather, model))
 
-    @app.get("/api/trigger", summary="Whether a retraining run is due, with every reason")
+    @app.get("/api/trigger", summary="Whether a retraining run is due, with every reason; and what watches the model")
     def trigger(model: Model = "") -> Fact:
         name = _chosen(gather, model)
-        decision, usable = gather.trigger(name, clock.now(), gather.reader.watched(name))
-        return {"fire": decision.fire, "sentence": decision.sentence, "reasons": decision.reasons, "usable": usable}
+        watched = gather.reader.watched(name)
+        decision, usable = gather.trigger(name, clock.now(), watched)
+        found = {"fire": decision.fire, "sentence": decision.sentence, "reasons": decision.reasons, "usable": usable}
+        return {**found, "detectors": gather.detectors(watched)}
 
     @app.get("/api/usable", summary="When feedback was given that a run could use, and as what it counts")
     def usable(model: Model = "", heldout_share: Annotated[float, Query(gt=0, lt=1)] = 0.25) -> Fact:

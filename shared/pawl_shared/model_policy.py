@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pawl_shared.policy_values import Duration, Level, Section, Share, Text
 from pawl_shared.reward_policy import RewardPolicy
+from pawl_shared.watch_policy import Name, Watch
 
 
 class Approval(Section):
@@ -47,6 +49,20 @@ class Detectors(Section):
     approval: Approval = Approval()
     traffic: Unrated = Field(default=Unrated(), description="what people ask")
     output: Unrated = Field(default=Unrated(), description="what the model answers")
+    more: Mapping[Name, Watch] = Field(
+        default_factory=dict, max_length=20, description="further detectors, by names of your own"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Detectors:
+        for name in self.more:
+            if name.startswith(("approval", "traffic", "output")):
+                raise ValueError(f"more.{name}: names that begin with approval, traffic or output are taken")
+        return self
+
+    def __hash__(self) -> int:
+        parts = self.alpha, self.delta, self.approval, self.traffic, self.output
+        return hash((*parts, *self.more.items()))
 
 
 class Budget(Section):

@@ -176,6 +176,8 @@ def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:
     for review in found["reviews"]:
         console.print(f"Review     {review['said']}", markup=False)
         console.print(f"           {found['urls']['monitor'].rstrip('/')}/reviews/{review['review']}", markup=False)
+    for name, guarantee in found["trigger"].get("detectors", {}).items():
+        console.print(f"Detector   {name}: {guarantee}", markup=False)
     console.print(f"Trigger    {found['trigger']['sentence']}", markup=False)
     for reason in found["trigger"]["reasons"]:
         console.print(f"           {'✓' if reason['holds'] else '·'} {reason['sentence']}", markup=False)

@@ -63,7 +63,7 @@ def assess(
         alarm=alarm.id,
         sessions=len(since(recent, alarm.since)),
         clusters=told(clusters),
-        advice=advise(alarm.detector, alarm.direction, alarm.since, clusters, near(known, alarm.since)),
+        advice=advise(alarm.about, alarm.direction, alarm.since, clusters, near(known, alarm.since)),
         policy=alarm.policy,
     )
     review = review_of(alarm, assessed, clusters, recent)

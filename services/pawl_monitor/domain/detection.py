@@ -9,8 +9,9 @@ from pawl_monitor.domain.advice import advise
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.assessment import told
 from pawl_monitor.domain.clusters import Recent, clusters_of
-from pawl_monitor.domain.detectors import SHARES, Change
+from pawl_monitor.domain.detectors import MORE, SHARES, Change
 from pawl_monitor.domain.explanation import Deployed, Ratings, interval, near, sentence_of
+from pawl_monitor.domain.further import Further, further_of
 from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.traffic import TrafficPolicy
 from pawl_shared.events import DriftDetected, SessionObserved
@@ -24,15 +25,20 @@ class Policies(NamedTuple):
     approval: ApprovalPolicy
     traffic: TrafficPolicy | None
     output: OutputPolicy | None
+    further: tuple[Further, ...]
 
 
 def detectors_of(policy: Detectors) -> Policies:
     """What a model.yaml asks for. What is not watched leaves its part of the budget unspent."""
     n0, tolerance = policy.approval.reference_sessions, policy.approval.tolerance
+    guaranteed = sum(watch.by == "pawl" for watch in policy.more.values())
+    alpha = (1 - MORE) * policy.alpha if guaranteed else policy.alpha
+    each = MORE * policy.alpha / max(guaranteed, 1)
     return Policies(
-        ApprovalPolicy(SHARES["approval"] * policy.alpha, policy.delta, n0, tolerance=tolerance),
-        TrafficPolicy(SHARES["traffic"] * policy.alpha) if policy.traffic.watch else None,
-        OutputPolicy(SHARES["output"] * policy.alpha, n0) if policy.output.watch else None,
+        ApprovalPolicy(SHARES["approval"] * alpha, policy.delta, n0, tolerance=tolerance),
+        TrafficPolicy(SHARES["traffic"] * alpha) if policy.traffic.watch else None,
+        OutputPolicy(SHARES["output"] * alpha, n0) if policy.output.watch else None,
+        tuple([further_of(name, watch, each) for name, watch in policy.more.items()]),
     )
 
 
@@ -52,6 +58,7 @@ def alarm(event: SessionObserved, change: Change, source: str, known: Known) -> 
     clusters = clusters_of(identity, known.usual, known.recent, change.since)
     deployments = near(known.deployments, change.since)
     before, after = known.ratings.around(change.since)
+    about = "approval" if change.statistic.startswith("approval") else change.detector
     return DriftDetected(
         id=identity,
         time=event.time,
@@ -74,6 +81,6 @@ def alarm(event: SessionObserved, change: Change, source: str, known: Known) -> 
         deployments=tuple(deployed.id for deployed in deployments),
         examples=tuple(UUID(example) for example in change.examples),
         clusters=told(clusters),
-        advice=advise(change.detector, change.direction, change.since, clusters, deployments),
+        advice=advise(about, change.direction, change.since, clusters, deployments),
         policy=known.digest,
     )

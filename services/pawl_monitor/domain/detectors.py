@@ -31,6 +31,7 @@ WEIGHTS = (0.1, 0.2, 0.25, 0.2, 0.15, 0.1)
 NOTHING = (0.0,) * len(SHIFTS)
 # Parts of a model's budget of false alarms.
 SHARES = {"approval": 0.8, "output": 0.13, "traffic": 0.07}
+MORE = 0.2  # of the budget, for all further detectors that have a guarantee; the others give it, in proportion
 EXAMPLES = 5  # sessions that an alarm names
 
 Direction = Literal["drop", "rise", "drift"]
@@ -47,6 +48,8 @@ class Observation(NamedTuple):
     statistics: Mapping[str, float] = {}
     prompt: str = ""  # its sketch, see SessionObserved
     example: str = ""  # the id of its first answer
+    tags: Mapping[str, str] = {}
+    language: str | None = None
 
 
 class Change(NamedTuple):

@@ -90,7 +90,8 @@ def percent(value: Estimate) -> str:
 
 def title_of(statistic: str, direction: str) -> str:
     """What moved, and which way: `Approval fell`."""
-    return f"{NOUNS.get(statistic, f'The share of sessions with {statistic}')} {WORDS[direction]}"
+    what, where, slice_ = statistic.partition(" where ")
+    return f"{NOUNS.get(what, f'The share of sessions with {what}')}{where}{slice_} {WORDS[direction]}"
 
 
 def sentence_of(change: Change, deployments: tuple[Deployed, ...] = ()) -> str:

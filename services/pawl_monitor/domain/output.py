@@ -82,12 +82,13 @@ class OutputState(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class OutputPolicy:
     """alpha: false alarms a session, of all statistics together. n0: sessions of the reference. tolerance: changes of
-    a share up to this are none."""
+    a share up to this are none. name: of the detector, in its alarms."""
 
     alpha: float = SHARES["output"] * Budget().alpha
     n0: int = 250
     tolerance: float = 0.0
     measures: tuple[Measure, ...] = MEASURES
+    name: str = "output"
 
     @property
     def guarantee(self) -> str:
@@ -166,6 +167,6 @@ class OutputPolicy:
         name = measure.name if measure.above is None else f"{measure.name} above {gauge.limit:.3g}"
         evidence = evidence_of(lane.side.m)
         return Change(
-            name, measure.ways[i], lane.since or now, before, after, evidence, threshold, f"output/{measure.name}",
+            name, measure.ways[i], lane.since or now, before, after, evidence, threshold, f"{self.name}/{measure.name}",
             lane.examples,
         )  # fmt: skip

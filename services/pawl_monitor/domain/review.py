@@ -23,7 +23,7 @@ def review_of(
     alarm: DriftDetected, assessed: DriftAssessed, clusters: Sequence[Cluster], recent: Sequence[Recent]
 ) -> ReviewRequested | None:
     """The review that an alarm opens; none: it is about approval or time, or as many rated sessions tell already."""
-    if alarm.detector.startswith("approval") or alarm.detector == "output/seconds":
+    if alarm.about == "approval" or alarm.detector == "output/seconds":
         return None
     grown = [(place, cluster) for place, cluster in enumerate(clusters) if cluster.grew]
     strata = {place: cluster.members for place, cluster in grown} or {0: since(recent, alarm.since)}

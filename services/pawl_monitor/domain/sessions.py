@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import isfinite
 from uuid import UUID
 
 from pawl_shared.events import Arm, InferenceLogged, InteractionScored, SessionObserved
 from pawl_shared.ids import derived_id
+
+MAX_METRICS = 16  # names of an app's own numbers that are kept of one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Answered:
     sketch: str = ""
     experiment: UUID | None = None
     experiment_arm: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    language: str | None = None
 
     @property
     def met(self) -> tuple[object, ...]:
@@ -39,11 +44,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer as far as it is known: the inference may come after its feedback."""
+    """One answer as far as it is known: the inference may come after its feedback. `metrics`: by name, the revision
+    that told of it and its value."""
 
     revision: int
     reward: float | None = None
     answered: Answered | None = None
+    metrics: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +137,12 @@ def observe(state: Session, closed: datetime, source: str) -> SessionObserved | 
         reward=sum(rewards) / len(rewards) if rewards else None,
         answers=len(same),
         rated=len(rewards),
-        statistics=_means([i.statistics for _, i in same]),
+        statistics=_means([i.statistics for _, i in same]) | _metrics([a.metrics for a, _ in same]),
         prompt_sketch=first.sketch,
         experiment=first.experiment,
         experiment_arm=first.experiment_arm,
+        tags=first.tags,
+        language=first.language,
         started=first.time,
         ended=state.ended,
     )
@@ -155,9 +164,22 @@ def statistics_of(inference: InferenceLogged) -> dict[str, float]:
 def _revise(known: Answer | None, event: InteractionScored) -> Answer:
     """The latest revision's reward wins, in whatever order revisions come; the inference is kept once it is known."""
     answered = _answered(event, event.inference) if event.inference else known.answered if known else None
+    metrics = _measured(known.metrics if known else {}, event)
     if known is not None and known.revision >= event.revision:
-        return replace(known, answered=known.answered or answered)
-    return Answer(revision=event.revision, reward=event.reward if event.joined else None, answered=answered)
+        return replace(known, answered=known.answered or answered, metrics=metrics)
+    reward = event.reward if event.joined else None
+    return Answer(revision=event.revision, reward=reward, answered=answered, metrics=metrics)
+
+
+def _measured(known: dict[str, tuple[int, float]], event: InteractionScored) -> dict[str, tuple[int, float]]:
+    """The app's own numbers of one answer: the latest of each name, and of MAX_METRICS names."""
+    said = event.feedback
+    if said is None or said.kind != "metric" or said.value is None or said.review is not None:
+        return known
+    latest, _ = known.get(said.name, (-1, 0.0))
+    if latest >= event.revision or (said.name not in known and len(known) >= MAX_METRICS):
+        return known
+    return known | {said.name: (event.revision, said.value)}
 
 
 def _answered(event: InteractionScored, inference: InferenceLogged) -> Answered:
@@ -175,9 +197,20 @@ def _answered(event: InteractionScored, inference: InferenceLogged) -> Answered:
         sketch=event.prompt_sketch,
         experiment=inference.experiment,
         experiment_arm=inference.experiment_arm,
+        tags=inference.metadata,
+        language=event.language,
     )
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     names = [name for name in rows[0] if all(name in row for row in rows)]
     return {name: sum([row[name] for row in rows]) / len(rows) for name in names}
+
+
+def _metrics(answers: list[dict[str, tuple[int, float]]]) -> dict[str, float]:
+    """Means over the answers for which there is one."""
+    found: dict[str, list[float]] = {}
+    for answer in answers:
+        for name, (_, value) in answer.items():
+            found.setdefault(f"metric/{name}", []).append(value)
+    return {name: mean for name, values in found.items() if isfinite(mean := sum(values) / len(values))}

@@ -19,6 +19,7 @@ from pawl_monitor.domain.clusters import Recent, keep_recent
 from pawl_monitor.domain.detection import Known, alarm, detectors_of
 from pawl_monitor.domain.detectors import Budget, Change, Decision, Observation
 from pawl_monitor.domain.explanation import Deployed, Ratings, interval, percent, remember
+from pawl_monitor.domain.further import Further, FurtherState
 from pawl_monitor.domain.output import OutputPolicy, OutputState
 from pawl_monitor.domain.recovery import Recovery
 from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState, usual_of
@@ -51,6 +52,7 @@ class Watched(BaseModel):
     approval: ApprovalState = ApprovalState()
     traffic: TrafficState = TrafficState()
     output: OutputState = OutputState()
+    further: dict[str, FurtherState] = {}
     ratings: Ratings = Ratings()
     recent: tuple[Recent, ...] = ()
     pending: tuple[Pending, ...] = ()
@@ -86,6 +88,7 @@ class WatchPolicy:
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
     traffic: TrafficPolicy | None = field(default_factory=TrafficPolicy)
     output: OutputPolicy | None = field(default_factory=OutputPolicy)
+    further: tuple[Further, ...] = ()
     resolve_level: float = 0.01
     horizon: timedelta = timedelta(days=7)
 
@@ -108,6 +111,8 @@ class WatchPolicy:
             update["traffic"] = TrafficState()
         if after.output != before.output:
             update["output"] = OutputState()
+        same = {each.name for each in after.further if each in before.further}
+        update["further"] = {name: known for name, known in state.further.items() if name in same}
         new = new.model_copy(update=update)
         return new if after.approval == before.approval or not state.approval.n else after._new_reference(new)
 
@@ -141,8 +146,9 @@ class WatchPolicy:
                 return Observed(state)
             state = self._new_version(state, event.version)
         seen = Observation(
-            event.session, event.reward, event.ended, event.statistics, event.prompt_sketch, str(event.cause or "")
-        )
+            event.session, event.reward, event.ended, event.statistics, event.prompt_sketch, str(event.cause or ""),
+            event.tags, event.language,
+        )  # fmt: skip
         ratings = state.ratings.add(event.reward is not None, event.ended)
         latest = Recent(seen.example, event.prompt_sketch, event.ended.timestamp(), event.reward)
         update: dict[str, object] = {"revision": max(state.revision, event.revision), "ratings": ratings}
@@ -182,6 +188,14 @@ class WatchPolicy:
             if decision is not None and decision.change is not None:
                 changes.append(decision.change)
                 update["output"] = self.output.begin(state.references)
+        if self.further:
+            update["further"] = further = dict(state.further)
+            for each in self.further:
+                known, decision = each.step(state.further.get(each.name, FurtherState()), seen)
+                further[each.name] = known
+                if decision is not None and decision.change is not None:
+                    changes.append(decision.change)
+                    further[each.name] = each.begin(state.references)
         return changes, update, evidence
 
     def deployed(self, state: Watched, event: DeploymentChanged, at: datetime) -> Watched:
@@ -236,13 +250,15 @@ class WatchPolicy:
     def guarantees(self) -> dict[str, str]:
         """What is proven of each detector's false alarms."""
         parts = {"approval": self.approval, "traffic": self.traffic, "output": self.output}
-        return {name: part.guarantee for name, part in parts.items() if part is not None}
+        known = {name: part.guarantee for name, part in parts.items() if part is not None}
+        return known | {each.name: each.guarantee for each in self.further}
 
     def _new_version(self, state: Watched, version: str) -> Watched:
         update: dict[str, object] = {
             "version": version,
             "traffic": TrafficState(),
             "output": OutputState(),
+            "further": {},
             "ratings": Ratings(),
             "recent": (),
             "pending": (),
@@ -325,5 +341,4 @@ class WatchPolicy:
 
 @lru_cache(maxsize=64)
 def _configured(default: WatchPolicy, detectors: Detectors, triggers: Triggers) -> WatchPolicy:
-    approval, traffic, output = detectors_of(detectors)
-    return replace(default, approval=approval, traffic=traffic, output=output, trigger=TriggerPolicy(**dict(triggers)))
+    return replace(default, **detectors_of(detectors)._asdict(), trigger=TriggerPolicy(**dict(triggers)))

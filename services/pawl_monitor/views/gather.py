@@ -154,5 +154,9 @@ class Gather:
             evidence=evidence_of(self.reader.detector(model)),
         )
 
+    def detectors(self, state: Watched | None) -> dict[str, str]:
+        """What is proven of each detector's false alarms, by its name; or why it is off."""
+        return self._governing(state).guarantees
+
     def _governing(self, state: Watched | None) -> WatchPolicy:
         return self._policy.governing(state) if state else self._policy

@@ -3,21 +3,19 @@
 Every guardrail is a sequential test of harm (blocks.py): that the challenger's rate is above the champion's by more
 than `slack`. They share one level: half of it is split among the guardrails over all sessions, the other half among
 those of the slices, so P(any ever trips although none is hurt) <= alpha (Bonferroni over e-processes, valid at any
-time). A slice is where a prompt's sketch points to: the signs of its first two numbers (random hyperplanes: Charikar,
-"Similarity estimation techniques from rounding algorithms", STOC 2002). In slices approval is guarded too.
+time). A slice is where a prompt's sketch points to. In slices approval is guarded too.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pawl_shared.prompt_slices import SLICES, slice_of
 from pawl_validator.domain.blocks import Pair, Side, Sides, evidence, take
 
 SLOW = 0.9  # sessions slower than this quantile of the champion's first ones are slow
 LEARNT = 50  # of the champion's sessions, before `slow` is judged
-SLICES = ("A", "B", "C", "D")
 BAD = ("empty", "cut", "repetition", "slow")
 DISLIKED = "disliked"
 WORDS = {
@@ -50,14 +48,6 @@ class Tripped(NamedTuple):
         name, _, slice_ = self.name.partition(" in ")
         where = f" in slice {slice_} of the prompts" if slice_ else ""
         return f"more {WORDS[name]}{where}: evidence {self.evidence:.3g} of {self.threshold:.3g}"
-
-
-def slice_of(sketch: str) -> str | None:
-    """The slice of a prompt; None where it has no sketch."""
-    if not sketch:
-        return None
-    first, second = b64decode(sketch[:4])[:2]
-    return SLICES[2 * (first > 127) + (second > 127)]
 
 
 def watch(

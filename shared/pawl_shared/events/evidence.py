@@ -38,10 +38,15 @@ class SessionObserved(Event):
     reward: Fraction | None = Field(default=None, description="mean over its rated answers; none when nobody rated")
     answers: int = Field(ge=1, le=MAX_INT)
     rated: int = Field(ge=0, le=MAX_INT)
-    statistics: dict[str, Finite] = Field(default_factory=dict, description="means over its answers, e.g. words")
+    statistics: dict[str, Finite] = Field(
+        default_factory=dict,
+        description="means over its answers, e.g. words; metric/NAME: over those for which the app reported one",
+    )
     prompt_sketch: Sketch = Field(default="", description="of its first prompt: what people ask before any answer")
     experiment: UUID | None = None
     experiment_arm: str = ""
+    tags: dict[str, str] = Field(default_factory=dict, description="metadata of its first request")
+    language: str | None = Field(default=None, description="of its first prompt, ISO 639")
     started: UtcDatetime
     ended: UtcDatetime
 
@@ -107,6 +112,11 @@ class DriftDetected(Event):
     def fell(self) -> bool:
         """Whether approval fell: the one alarm that asks for a run and stays open. The others are news."""
         return self.direction == "drop" and self.detector.startswith("approval")
+
+    @property
+    def about(self) -> str:
+        """What its advice follows from: approval, of all sessions or of a slice, or the detector."""
+        return "approval" if self.statistic.startswith("approval") else self.detector
 
 
 class DriftResolved(Event):

@@ -10,6 +10,7 @@ from pawl_cli.model_file import ModelFileError, WatchedFile, differences, load, 
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.model_policy import Canary, Detectors, ModelPolicy, Triggers
 from pawl_shared.reward_policy import RewardPolicy, Scale, Weight
+from pawl_shared.watch_policy import Watch
 
 FILE = Path("model.yaml")
 POLICY = ModelPolicy(
@@ -19,6 +20,7 @@ POLICY = ModelPolicy(
     base="./folder: odd",
     triggers=Triggers(cooldown=timedelta(minutes=90)),
     canary=Canary(share=0.25),
+    detectors=Detectors(more={"a": Watch(of="words", where={"app": "x: y"}), "b": Watch(share=True)}),
     reward=RewardPolicy(thumb=Weight(trust=0.5), metrics={"stars: 5": Scale(weight=2, bad=1, good=5)}, signals={}),
 )
 
@@ -35,6 +37,13 @@ def test_what_is_written_is_read_again(policy: ModelPolicy, explained: bool) -> 
     ("text", "line", "key", "advice"),
     [
         ("model: a/b\ntriggers:\n  cooldwn: 10m\n", 3, "triggers.cooldwn", "did you mean `cooldown`?"),
+        ("detectors:\n  more:\n    a:\n      off: x\n", 4, "detectors.more.a.off", "did you mean `of`?"),
+        (
+            "detectors:\n  more:\n    a:\n      by: adwin\n      settings:\n        delta: 0\n",
+            5,
+            "detectors.more.a.settings.delta",
+            "greater than 0",
+        ),
         ("models: a/b\n", 1, "models", "did you mean `model`?"),
         ("canary:\n  zzz: 1\n", 2, "canary.zzz", "there are: share,"),
         ("canary:\n  # a comment\n  share: 10\n", 3, "canary.share", "less than 1 (it is 10): part of the sessions"),
@@ -78,7 +87,7 @@ def test_a_file_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_differences_name_keys_and_both_values() -> None:
-    after = POLICY.model_copy(update={"detectors": Detectors(), "canary": Canary(share=0.5), "base": None})
+    after = POLICY.model_copy(update={"canary": Canary(share=0.5), "base": None})
     assert list(differences(POLICY, after)) == [
         ("base", "'./folder: odd'", "null"),
         ("canary.share", "0.25", "0.5"),
@@ -100,3 +109,13 @@ def test_a_watched_file_is_told_once_for_each_writing(tmp_path: Path) -> None:
     path.write_text(render(ModelPolicy()))
     os.utime(path, ns=(1, 1))
     assert watched.changed() == ModelPolicy()
+
+
+def test_a_detector_of_a_library_that_is_missing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text("detectors:\n  more:\n    long:\n      of: words\n      by: adwin\n")
+    monkeypatch.setattr("pawl_cli.model_file.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"long \(by adwin\).*Install pawl\[river\]"):
+        load(path)
+    monkeypatch.setattr("pawl_cli.model_file.find_spec", lambda _: object())
+    assert load(path).detectors.more["long"].by == "adwin"

@@ -90,7 +90,8 @@ def test_ratings_are_told_to_a_sixty_fourth_of_the_stream() -> None:
 
 def test_the_detectors_of_a_model_share_one_budget() -> None:
     asked = Detectors.model_validate({"alpha": 1e-4, "delta": 0.2, "approval": {"reference_sessions": 300}})
-    approval, traffic, output = detectors_of(asked)
+    approval, traffic, output, further = detectors_of(asked)
+    assert further == ()
     assert traffic is not None
     assert output is not None
     assert approval.alpha + traffic.alpha + output.alpha == pytest.approx(1e-4)
@@ -101,6 +102,6 @@ def test_the_detectors_of_a_model_share_one_budget() -> None:
     assert 6 / output.threshold == pytest.approx(output.alpha)
     assert 3 / traffic.threshold == pytest.approx(traffic.alpha)
     unwatched = Detectors.model_validate({"traffic": {"watch": False}, "output": {"watch": False}})
-    assert detectors_of(unwatched)[1:] == (None, None)
+    assert detectors_of(unwatched)[1:] == (None, None, ())
     default = WatchPolicy()
-    assert (default.approval, default.traffic, default.output) == detectors_of(Detectors())
+    assert (default.approval, default.traffic, default.output, default.further) == detectors_of(Detectors())

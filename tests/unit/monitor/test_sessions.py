@@ -6,8 +6,8 @@ from uuid import UUID
 
 from support.monitor import BASE, START, interaction
 
-from pawl_monitor.domain.sessions import Session, SessionPolicy
-from pawl_shared.events import InteractionScored, SessionObserved
+from pawl_monitor.domain.sessions import MAX_METRICS, Session, SessionPolicy
+from pawl_shared.events import FeedbackReceived, InteractionScored, SessionObserved
 
 POLICY = SessionPolicy(gap=timedelta(seconds=30), remembered=timedelta(hours=1))
 
@@ -100,3 +100,27 @@ def test_a_session_tells_its_arm_and_speaks_for_the_one_that_it_met_first() -> N
     assert (observed.experiment, observed.experiment_arm, observed.arm) == (UUID(int=5), "kind", "experiment")
     observed = observe(fold([*before, *within]))
     assert (observed.experiment, observed.experiment_arm, observed.reward) == (None, "", 0.0)
+
+
+def test_an_apps_own_numbers_are_means_over_the_answers_that_have_one() -> None:
+    first = interaction(1, START, session="s", metadata={"app": "shop"})[0].model_copy(update={"language": "de"})
+    second = interaction(2, START + timedelta(seconds=1), session="s", metadata={"app": "blog"})[0]
+    third = interaction(3, START + timedelta(seconds=2), session="s")[0]
+
+    def told(of: InteractionScored, revision: int, value: float, name: str = "steps") -> InteractionScored:
+        said = FeedbackReceived(
+            id=UUID(int=revision), time=START, source="test", inference_id=of.inference_id, model=of.model, session="s",
+            kind="metric", name=name, value=value,
+        )  # fmt: skip
+        return of.model_copy(update={"inference": None, "revision": revision, "feedback": said})
+
+    events = [first, second, third, told(first, 2, 9), told(first, 3, 4), told(second, 2, 2)]
+    events += [told(second, 3 + i, 1.0, f"n{i}") for i in range(MAX_METRICS + 5)]
+    seen = {
+        observe(fold(order)).model_dump_json() for order in (events, [*events[3:5][::-1], *events[:3], *events[5:]])
+    }
+    assert len(seen) == 1
+    observed = SessionObserved.model_validate_json(seen.pop())
+    assert observed.statistics["metric/steps"] == 3
+    assert len([name for name in observed.statistics if name.startswith("metric/")]) == MAX_METRICS
+    assert (observed.tags, observed.language, observed.reward) == ({"app": "shop"}, "de", None)

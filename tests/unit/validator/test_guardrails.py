@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pawl_shared.prompt_slices import SLICES, slice_of
 from pawl_validator.domain.canary import CanaryPolicy, CanaryState, Decision, Observation, step
-from pawl_validator.domain.guardrails import BAD, SLICES, Guards, slice_of, watch, worst
+from pawl_validator.domain.guardrails import BAD, Guards, watch, worst
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = CanaryPolicy(share=0.5, limit_sessions=4000)
