@@ -45,6 +45,11 @@ CHUNK = 15  # sessions between two ticks; a commit takes some 30 ms
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
+def tag(model: str) -> str:
+    """What makes the ids of another model others."""
+    return "" if model == MODEL else f"{model} "
+
+
 def interaction(
     number: int,
     time: datetime,
@@ -55,12 +60,13 @@ def interaction(
     version: str = BASE,
     revision: int = 1,
     session: str | None = None,
+    model: str = MODEL,
     **logged_as: object,
 ) -> list[e.InteractionScored]:
     """An answer (its other fields: `logged_as`) and, as later revisions, a thumb and perhaps a correction."""
-    inference = uuid5(NAMESPACE_OID, f"inference {number}")
-    place = {"model": MODEL, "session": session or f"session {number}", "subject": f"user {number % 17}"}
-    common = {"inference_id": inference, "model": MODEL, "session": place["session"], "source": "test"}
+    inference = uuid5(NAMESPACE_OID, f"{tag(model)}inference {number}")
+    place = {"model": model, "session": session or f"session {number}", "subject": f"user {number % 17}"}
+    common = {"inference_id": inference, "model": model, "session": place["session"], "source": "test"}
     logged = e.InferenceLogged(
         id=inference, time=time, source="test", inference_id=inference, **place,
         messages=(e.Message(role="user", content=f"What is {number % 40}?"),),
@@ -95,9 +101,13 @@ class _Context:
 
 
 class World:
-    """One monitor; `restart_every` batches its runner is thrown away and made anew on the same database."""
+    """One monitor; `restart_every` batches its runner is thrown away and made anew on the same database.
 
-    def __init__(self, folder: Path, restart_every: int = 0, n0: int = 50) -> None:
+    `model`: whose traffic it makes; `inputs`: all of that, with its time.
+    """
+
+    def __init__(self, folder: Path, restart_every: int = 0, n0: int = 50, model: str = MODEL) -> None:
+        self.model, self.inputs = model, list[tuple[datetime, e.Event]]()
         self.clock = ManualClock(START)
         self.bus = MemoryBus(self.clock)
         self.bus.create_topics(TOPICS)
@@ -123,6 +133,7 @@ class World:
     def publish(self, *events: e.Event) -> None:
         """Texts are sealed, as the edge does."""
         for event in events:
+            self.inputs.append((self.now, event))
             self._producer.send(encode(sealed(event, self._ring)))
 
     def malformed(self) -> None:
@@ -132,13 +143,13 @@ class World:
     def deploy(self, version: str = BASE, revision: int = 1, change: str = "registered") -> None:
         slot_file = None if version == BASE else "e" * 64
         champion = e.DeployedVersion(version=version, base=BASE, graph=GRAPH, slot_file=slot_file)
-        identity = uuid5(NAMESPACE_OID, f"deployment {revision}")
+        identity = uuid5(NAMESPACE_OID, f"{tag(self.model)}deployment {revision}")
         self.publish(
             e.DeploymentChanged(
                 id=identity,
                 time=self.now,
                 source="test",
-                model=MODEL,
+                model=self.model,
                 revision=revision,
                 champion=champion,
                 change=change,
@@ -149,10 +160,10 @@ class World:
     def configure(self, triggers: dict[str, object], reference: int = 250) -> str:
         """Apply a policy; answers its digest."""
         detectors = {"approval": {"reference_sessions": reference}}
-        policy = ModelPolicy.model_validate({"model": MODEL, "triggers": triggers, "detectors": detectors})
+        policy = ModelPolicy.model_validate({"model": self.model, "triggers": triggers, "detectors": detectors})
         self.publish(
             e.ConfigureModelCommand(
-                id=uuid5(NAMESPACE_OID, policy.digest), time=self.now, source="test", model=MODEL, who="ada",
+                id=uuid5(NAMESPACE_OID, policy.digest), time=self.now, source="test", model=self.model, who="ada",
                 policy=policy, digest=policy.digest,
             )
         )  # fmt: skip
@@ -174,7 +185,13 @@ class World:
             liked = self._rng.random() < approval
             text = "Short." if not liked and self._rng.random() < corrections else None
             events = interaction(
-                self._number, self.now, reward=float(liked), correction=text, version=version, revision=revision
+                self._number,
+                self.now,
+                reward=float(liked),
+                correction=text,
+                version=version,
+                revision=revision,
+                model=self.model,
             )
             for _ in range(copies):
                 self.publish(*events)
@@ -186,8 +203,8 @@ class World:
     def tick(self, seconds: float) -> None:
         self.clock.advance(seconds)
         self._ticks += 1
-        identity = uuid5(NAMESPACE_OID, f"tick {self._ticks}")
-        self.publish(e.Tick(id=identity, time=self.now, source="test", model=MODEL, number=self._ticks))
+        identity = uuid5(NAMESPACE_OID, f"{tag(self.model)}tick {self._ticks}")
+        self.publish(e.Tick(id=identity, time=self.now, source="test", model=self.model, number=self._ticks))
         self.pump()
 
     def weigh(self) -> None:

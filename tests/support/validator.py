@@ -35,9 +35,16 @@ def version(number: int) -> str:
 
 
 class World:
-    """One validator; `restart_every` batches it dies before its commit, and a new one goes on."""
+    """One validator; `restart_every` batches it dies before its commit, and a new one goes on.
 
-    def __init__(self, share: float = 0.5, restart_every: int = 0, unsound: Sequence[str] = (UNSOUND,)) -> None:
+    `model`: whose commands and evidence it makes; `inputs`: all of that, with its time.
+    """
+
+    def __init__(
+        self, share: float = 0.5, restart_every: int = 0, unsound: Sequence[str] = (UNSOUND,), model: str = MODEL
+    ) -> None:
+        self.model, self.inputs = model, list[tuple[datetime, e.Event]]()
+        self._tag = "" if model == MODEL else f"{model} "
         self.clock = ManualClock(START)
         self.bus = MemoryBus(self.clock)
         self.bus.create_topics(TOPICS)
@@ -57,20 +64,20 @@ class World:
     def register(self, base: str = BASE) -> None:
         self.publish(
             e.RegisterModelCommand(
-                id=uuid5(NAMESPACE_OID, f"register {base}"),
+                id=uuid5(NAMESPACE_OID, f"{self._tag}register {base}"),
                 time=self.now,
                 source="test",
-                model=MODEL,
+                model=self.model,
                 base=base,
                 who="op",
             )
         )
 
     def train(self, adapter: str, number: int = 1) -> UUID:
-        run = uuid5(NAMESPACE_OID, f"run {number}")
+        run = uuid5(NAMESPACE_OID, f"{self._tag}run {number}")
         self.publish(
             e.AdapterTrained(
-                id=derived_id(run, "trained"), time=self.now, source="test", model=MODEL, run=run, adapter=adapter,
+                id=derived_id(run, "trained"), time=self.now, source="test", model=self.model, run=run, adapter=adapter,
                 base=BASE, dataset=DATASET, recipe="dpo", seed=0, seconds=1,
             )
         )  # fmt: skip
@@ -90,7 +97,8 @@ class World:
             liked = float(self._rng.random() < approval(met.name if met else served.version))
             reward = liked if self._rng.random() < rated else None
             event = e.SessionObserved(
-                id=uuid5(NAMESPACE_OID, session), time=self.now, source="test", model=MODEL, session=session,
+                id=uuid5(NAMESPACE_OID, f"{self._tag}{session}"), time=self.now, source="test",
+                model=self.model, session=session,
                 arm="challenger" if challenger else "experiment" if met else "champion", version=served.version,
                 canary=now.canary,
                 revision=now.revision, reward=reward, answers=1, rated=int(reward is not None),
@@ -102,18 +110,19 @@ class World:
 
     def command(self, cls: Callable[..., e.Command], **values: object) -> None:
         self._ticks += 1
-        identity = uuid5(NAMESPACE_OID, f"command {self._ticks}")
-        self.publish(cls(id=identity, time=self.now, source="test", model=MODEL, who="op", why="a test", **values))
+        identity = uuid5(NAMESPACE_OID, f"{self._tag}command {self._ticks}")
+        self.publish(cls(id=identity, time=self.now, source="test", model=self.model, who="op", why="a test", **values))
 
     def tick(self, hours: float) -> None:
         self.clock.advance(timedelta(hours=hours).total_seconds())
         self._ticks += 1
-        identity = uuid5(NAMESPACE_OID, f"tick {self._ticks}")
-        self.publish(e.Tick(id=identity, time=self.now, source="test", model=MODEL, number=self._ticks))
+        identity = uuid5(NAMESPACE_OID, f"{self._tag}tick {self._ticks}")
+        self.publish(e.Tick(id=identity, time=self.now, source="test", model=self.model, number=self._ticks))
 
     def publish(self, *events: e.Event) -> None:
         for event in events:
             self.clock.advance(self.spacing)
+            self.inputs.append((self.now, event))
             self._producer.send(encode(event))
         self.pump()
 
@@ -125,7 +134,7 @@ class World:
 
     @property
     def deployment(self) -> e.DeploymentChanged:
-        return self.events(e.DeploymentChanged)[-1]
+        return [event for event in self.events(e.DeploymentChanged) if event.model == self.model][-1]
 
     @property
     def changes(self) -> list[str]:
@@ -174,7 +183,7 @@ class World:
         if effect.kind == REGISTER:
             command = e.RegisterModelCommand.model_validate_json(effect.payload)
             yield e.ModelRegistered(
-                id=derived_id(command.id, "registered"), time=self.now, source="test", model=MODEL,
+                id=derived_id(command.id, "registered"), time=self.now, source="test", model=command.model,
                 version=command.base, kind="base", base=command.base, graph=GRAPH,
             )  # fmt: skip
             return
@@ -182,7 +191,7 @@ class World:
         self.orders.append(order)
         trained = order.trained
         common = {
-            "id": derived_id(effect.id, "verdict"), "time": self.now, "source": "test", "model": MODEL,
+            "id": derived_id(effect.id, "verdict"), "time": self.now, "source": "test", "model": trained.model,
             "run": trained.run, "adapter": trained.adapter, "report": REPORT, "gates": (),
         }  # fmt: skip
         if trained.adapter in self.unsound:
