@@ -43,7 +43,7 @@ def lines(answer: Facts) -> list[str]:
     """The account in sentences, from the answer back to what people said."""
     told = [
         f"Asked: “{_prompt(answer['messages'])}”",
-        f"Answered by version {short(answer['version'])} as {answer['arm']}: “{_cut(answer['answer'])}”",
+        f"Answered by version {short(answer['version'])} as {_role(answer)}: “{_cut(answer['answer'])}”",
         *[said for event in answer["feedback_events"] if (said := _said(event))],
     ]
     lineage = answer["lineage"]
@@ -98,6 +98,14 @@ def _said(event: Facts) -> str:
 
 def _quoted(text: str) -> str:
     return f"“{_cut(text, 80)}” ({len(text.split())} words)"
+
+
+def _role(answer: Facts) -> str:
+    arm = answer.get("experiment_arm")
+    if not arm:
+        return str(answer["arm"])
+    prompted = ", with the arm's own system prompt" if answer.get("prompt_version") else ""
+    return f"the arm {arm} of an experiment{prompted}"
 
 
 def _prompt(messages: list[Facts]) -> str:

@@ -200,10 +200,10 @@ class Reader:
         self, model: str, types: tuple[str, ...] = (), limit: int = 500, without: Collection[str] = ()
     ) -> list[Fact]:
         """The latest control events (of these types, or of all but some), newest first; `value` is the event's JSON as
-        a dictionary."""
+        a dictionary. Many reports may follow from one batch, and have one time: then the later one on its topic."""
         among = f" AND type IN ({', '.join('?' * len(types))})" if types else ""
         among += f" AND type NOT IN ({', '.join('?' * len(without))})" if without else ""
-        sql = f"SELECT * FROM records WHERE model = ?{among} ORDER BY time DESC, event_id LIMIT ?"  # noqa: S608
+        sql = f"SELECT * FROM records WHERE model = ?{among} ORDER BY time DESC, position DESC, event_id LIMIT ?"  # noqa: S608
         found = self._facts(sql, [model, *types, *without, limit])
         return [{**row, "value": json.loads(row["value"])} for row in found]
 

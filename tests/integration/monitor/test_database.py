@@ -8,14 +8,16 @@ from uuid import UUID
 
 import pytest
 from support.monitor import BASE, MODEL, START, interaction
+from support.samples import SAMPLES
 
 from pawl_monitor import datasets, rows
 from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
+from pawl_monitor.reader import Cursors, Reader
 from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Message
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.events import FeedbackReceived, InteractionScored
+from pawl_shared.events import ExperimentObserved, FeedbackReceived, InteractionScored
 from pawl_shared.sealed_events import all_sealed
 from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
@@ -54,6 +56,15 @@ def test_what_an_older_version_had_still_to_send_is_sent() -> None:
         store = DuckDbStore(connection)
         store.open()
         assert store.outgoing(10) == expected
+
+
+def test_of_reports_of_one_time_the_later_one_on_its_topic_comes_first() -> None:
+    report = next(event for event in SAMPLES if isinstance(event, ExperimentObserved))
+    store = stored([])
+    reports = [report.model_copy(update={"id": UUID(int=n), "sessions": n}) for n in range(9)]
+    store.commit(Commit(rows=[rows.record_row(each, (0, each.sessions)) for each in reports]))
+    found = Reader(Cursors(store._con)).records(report.model, (ExperimentObserved.TYPE,), 3)
+    assert [record["value"]["sessions"] for record in found] == [8, 7, 6]
 
 
 def test_a_newer_database_is_refused() -> None:

@@ -90,3 +90,8 @@ def test_an_answer_is_explained_down_to_the_feedback_it_learnt_from() -> None:
 
 def test_a_base_answer_has_learnt_nothing() -> None:
     assert "smollm2" in lineage.lines(answer("base"))[-1]
+
+
+def test_an_answer_of_an_experiments_arm_says_so() -> None:
+    told = lineage.lines(answer("adapter") | {"experiment_arm": "kind", "prompt_version": "ab" * 32})
+    assert "as the arm kind of an experiment, with the arm's own system prompt" in "\n".join(told)
