@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from random import Random, SystemRandom
 
 from pawl_inference import metrics, routes
+from pawl_inference.answer_log import AnswerLog
 from pawl_inference.chat import ChatHandler, ChatPolicy
 from pawl_inference.deployments import Artifacts, Deployments, EngineFactory
 from pawl_inference.engine.onnx_engine import OnnxEngine
@@ -21,15 +21,13 @@ from pawl_inference.reports import SERVICE, Reports
 from pawl_inference.routing import RouteTable
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
-from pawl_shared import codec, master_keys, secret_files
+from pawl_shared import master_keys, secret_files
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus, Message
+from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.key_topic import Keep, KeyFollower, TopicKeys
 from pawl_shared.metrics import Lags
-from pawl_shared.packed import pack
-from pawl_shared.sealed_events import sealed
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health
 from pawl_shared.tokens import key_ring
@@ -69,23 +67,15 @@ def build(
         bus, masters, unreadable=reports.unreadable, revived=reports.erase_again, behind=lags.of("keys")
     )
     posts = Publisher(bus, f"{source}-feedback", timeout)
-    # Answers wait for no broker: their keys go through the journal, in front of them. Feedback waits for it anyway, and
-    # may overtake the journal: so it has its own ring, whose new keys the broker acknowledges first.
-    answer_ring, feedback_ring = (
-        TextRing(TopicKeys(key_follower, masters, keep, source=source, clock=clock))
-        for keep in (_into(journal), posts.publish)
-    )
+
+    def ring(keep: Keep) -> TextRing:
+        return TextRing(TopicKeys(key_follower, masters, keep, source=source, clock=clock))
+
     sender = FeedbackSender(posts, timeout)
     metrics.FEEDBACK_WAITING.set_function(lambda: sender.waiting)
-    feedback = FeedbackHandler(tokens, feedback_ring, sender, source=source, clock=clock, rng=rng)
-    chat = ChatHandler(
-        ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime),
-        table,
-        journal_full=lambda: journal.full,
-        append=lambda event: journal.append(pack(codec.encode(sealed(event, answer_ring)))),
-        clock=clock,
-        rng=rng,
-    )
+    feedback = FeedbackHandler(tokens, ring(posts.publish), sender, source=source, clock=clock, rng=rng)
+    chat_policy = ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime)
+    chat = ChatHandler(chat_policy, table, AnswerLog(journal, ring), clock=clock, rng=rng)
     asgi = routes.create(
         chat=chat,
         feedback=feedback,
@@ -111,14 +101,6 @@ def build(
         feedback=feedback,
         reports=reports,
     )
-
-
-def _into(journal: Journal) -> Keep:
-    def keep(messages: Sequence[Message]) -> None:
-        for message in messages:
-            journal.append(pack(message))
-
-    return keep
 
 
 def _onnx(settings: InferenceSettings) -> EngineFactory:

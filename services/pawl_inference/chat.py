@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from pawl_inference import errors, metrics
+from pawl_inference.answer_log import AnswerLog
 from pawl_inference.domain import arm as experiment_arm
 from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError, resolve_caller
 from pawl_inference.engine.port import (
@@ -131,22 +132,20 @@ class ChatHandler:
         self,
         policy: ChatPolicy,
         routes: RouteTable,
+        answers: AnswerLog,
         *,
-        journal_full: Callable[[], bool],
-        append: Callable[[events.Event], int],
         clock: Clock,
         rng: Random,
     ) -> None:
         self._policy = policy
         self._routes = routes
-        self._journal_full = journal_full
-        self._append = append
+        self._answers = answers
         self.clock = clock
         self._rng = rng
 
     def begin(self, request: ChatRequest) -> Answer:
         """Assign a version and queue the request. Raises ApiError when it cannot be answered."""
-        if self._journal_full():
+        if self._answers.full:
             raise errors.unavailable(
                 "The journal is full, because the broker is away: no answer could be logged.", "journal_full"
             )
@@ -186,7 +185,7 @@ class ChatHandler:
         """Append InferenceLogged to the journal. Raises JournalFullError."""
         total = self.clock.monotonic() - answer.started
         first = total if answer.first_token_seconds is None else answer.first_token_seconds
-        self._append(_logged(answer, ending, first, total, self._policy.source))
+        self._answers.append(_logged(answer, ending, first, total, self._policy.source))
         metrics.ANSWERS.labels(answer.assignment.model, answer.assignment.arm, ending).inc()
         metrics.TOKENS.labels(answer.assignment.model).inc(answer.usage.completion_tokens)
         metrics.FIRST_TOKEN_SECONDS.observe(first)
