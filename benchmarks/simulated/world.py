@@ -8,7 +8,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from benchmarks.simulated import actors
+from benchmarks.simulated import actors, work
 from benchmarks.simulated.faults import AtOnce, Crash, Faults, FaultyBus, FaultyStore, VirtualClock, Work
 
 from pawl_monitor.domain.approval import ApprovalPolicy
@@ -116,7 +116,7 @@ class World:
         self.bus = FaultyBus(self.clock, self.faults)
         self.bus.create_topics(TOPICS)
         self.database = MemoryDatabase()
-        self.feedback = actors.MemoryFeedback(self.database)
+        self.feedback = work.MemoryFeedback(self.database)
         self._taste = {actors.BASE: 0.95}
         self._steps, self._change = steps, steps // 3
         self._blueprints = self._plans()
@@ -139,12 +139,12 @@ class World:
             "trainer": Blueprint(
                 lambda: (QueueFold("trainer", "cpu"),),
                 lambda: KafkaStore(self.bus, "trainer", TRAINER_STATE, QueueFold.topics, clock=self.clock),
-                lambda: {TRAIN: actors.Train(self.faults, self._taste)},
+                lambda: {TRAIN: work.Train(self.faults, self._taste)},
             ),
             "validator": Blueprint(
                 validator_folds,
                 lambda: KafkaStore(self.bus, "validator", VALIDATOR_STATE, DeploymentFold.topics, clock=self.clock),
-                lambda: {REGISTER: actors.Register(), EVALUATE: actors.Evaluate(self.faults)},
+                lambda: {REGISTER: work.Register(), EVALUATE: work.Evaluate(self.faults)},
             ),
         }
 

@@ -10,8 +10,9 @@ from random import Random
 from uuid import NAMESPACE_OID, uuid5
 
 import pytest
-from benchmarks.simulated.actors import BASE, MODEL, Evaluate, Register
+from benchmarks.simulated.actors import BASE, MODEL
 from benchmarks.simulated.faults import Faults
+from benchmarks.simulated.work import Evaluate, Register
 from support.samples import SAMPLES
 from typer.testing import CliRunner
 
