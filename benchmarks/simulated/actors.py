@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from random import Random
+from typing import Any
 from uuid import UUID
 
 from benchmarks.simulated.faults import Faults
@@ -17,9 +18,8 @@ from pawl_shared.bus import Bus, Consumer, Message, Partition, Producer, Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import BusError
 from pawl_shared.ids import derived_id, is_challenger, uuid7
-from pawl_shared.reward_policy import RewardPolicy
 from pawl_shared.topics import FEEDBACK, INFERENCES
-from pawl_streams.feedback_join import Answer, answer_key, join
+from pawl_streams.fold import JoinFold
 
 MODEL = "default/assistant"
 BASE, GRAPH = "ba" * 32, "9a" * 32
@@ -142,16 +142,17 @@ class Edge:
 class StreamsDatabase:
     """What survives a worker of the streams: the table's changelog and the committed offsets."""
 
-    changelog: dict[str, Answer] = field(default_factory=dict)
+    changelog: dict[str, dict[str, Any]] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
 
 
 class Streams:
-    """The join under the rules of its Faust agent: at least once; the table behind a log; offsets last, and lazily."""
+    """The joins' own fold as its agent runs it: at least once; the table behind a log; offsets last, and lazily."""
 
     def __init__(self, bus: Bus, database: StreamsDatabase, faults: Faults) -> None:
         self._database, self._faults = database, faults
         self._table = dict(database.changelog)
+        self._fold = JoinFold("streams", lambda _: None)
         self._done: dict[Partition, int] = {}
         self._producer = bus.producer("streams")
         topics = (INFERENCES.name, FEEDBACK.name)
@@ -178,12 +179,13 @@ class Streams:
     def _handle(self, record: Record) -> None:
         event = decode(record)
         assert isinstance(event, e.InferenceLogged | e.FeedbackReceived), "nothing else is on these topics"
-        key = answer_key(event)
-        self._table[key], revision = join(self._table.get(key, Answer()), event, RewardPolicy(), "streams")
+        folded = self._fold.step(self._table.get, event, record.appended)
+        self._table |= folded.states
         self._faults.crash("streams before its table is kept")
-        self._database.changelog[key] = self._table[key]
+        self._database.changelog |= folded.states
         self._faults.crash("streams after its table is kept, before publishing")
-        self._producer.send(encode(revision)).result()
+        for revision in folded.revisions:
+            self._producer.send(encode(revision)).result()
         self._done[Partition(record.topic, record.partition)] = record.offset + 1
 
     def at_end(self) -> bool:

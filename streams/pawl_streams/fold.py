@@ -1,4 +1,4 @@
-"""One arrival: what it changes, and what is published. Pure."""
+"""One arrival: what it changes, and what is published. Pure; the agents and the simulation run the same."""
 
 from __future__ import annotations
 
