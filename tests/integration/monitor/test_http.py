@@ -128,6 +128,14 @@ def test_every_view_answers(running: Running, path: str) -> None:
     assert running.get(f"/api/{path}", model=MODEL).status_code == 200
 
 
+def test_what_is_proven_of_each_detector_is_told(running: Running) -> None:
+    told = running.get("/api/trigger", model=MODEL).json()["detectors"]
+    assert told.keys() == {"approval", "traffic", "output"}
+    assert all("false alarm" in sentence for sentence in told.values())
+    page = running.get("/").text
+    assert all(f"Detector {name}: " in page for name in told)
+
+
 def test_a_review_is_judged_at_the_console_and_told_apart_from_users(running: Running) -> None:
     asked = [interaction(number, SystemClock().now())[0] for number in range(5000, 5014)]
     running.publish(*asked)
