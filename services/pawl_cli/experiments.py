@@ -12,6 +12,9 @@ from pawl_cli.story import short
 from pawl_shared.events import ArmCompared, DeploymentChanged, Event, Experiment, ExperimentObserved, Interval
 from pawl_shared.experiment_spec import ExperimentSpec
 
+# Plain means that fit on a line; all of them are in --json.
+SHOWN, METRIC = ("seconds", "words"), "metric/"
+
 EXAMPLE = """\
 # What is compared. `pawl experiment start FILE` begins it, `pawl experiment status` shows what is seen,
 # `pawl experiment stop` ends it. Nothing is promoted by an experiment. docs/experiments.md tells more.
@@ -75,7 +78,7 @@ def table_of(standing: Standing) -> Table:
     report = standing.report
     seen = {arm.arm: arm for arm in report.arms} if report else {}
     gaps = {gap.arm: gap for gap in report.compared} if report else {}
-    means = sorted({name for arm in seen.values() for name in arm.means})
+    means = sorted({name for arm in seen.values() for name in arm.means if name in SHOWN or name.startswith(METRIC)})
     for name in means:
         table.add_column(name, justify="right")
     for arm in standing.experiment.arms:

@@ -12,7 +12,7 @@ an arm that is rated more often gets no other weight, and rates that move for al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import lgamma, log
+from math import isfinite, lgamma, log
 from typing import NamedTuple
 
 from pawl_validator.domain.blocks import LAG
@@ -23,6 +23,7 @@ MOST = 20
 # Sessions that the shares are worth as a prior of how they may be off [LM], and the level at which that is told.
 PRIOR = 100.0
 MISMATCH = 0.001
+NAMES = 40  # numbers of a session that are summed, the first that come
 
 
 class Seen(NamedTuple):
@@ -147,7 +148,9 @@ def _add(arm: ArmState, reward: float | None, statistics: Mapping[str, float]) -
     sums = dict(arm.statistics)
     for name, value in statistics.items():
         n, total = sums.get(name, Sum())
-        sums[name] = Sum(n + 1, total + value)
+        # An app's metrics have any name and any value: what cannot be told would end every report that follows.
+        if (n or len(sums) < NAMES) and isfinite(total + value):
+            sums[name] = Sum(n + 1, total + value)
     return ArmState(arm.rated.add(float(reward is not None)), approval, sums)
 
 

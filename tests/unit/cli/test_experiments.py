@@ -65,7 +65,15 @@ def deployed(number: int, change: str, experiment: e.Experiment | None, *reasons
 def report(**changes: object) -> e.ExperimentObserved:
     rate = e.Interval(point=0.5, low=0.4, high=0.6, n=300)
     arms = [
-        e.ArmObserved(arm=name, version=BASE, share=0.5, sessions=300, rated=rate, approval=rate, means={"words": 9})
+        e.ArmObserved(
+            arm=name,
+            version=BASE,
+            share=0.5,
+            sessions=300,
+            rated=rate,
+            approval=rate,
+            means={"words": 9, "metric/sold": 0.25, "cut": 0},
+        )
         for name in ("plain", "kind")
     ]
     gap = e.ArmCompared(arm="kind", control="plain", blocks=140, difference=0.1, low=0.02, high=0.18)
@@ -92,6 +100,8 @@ def test_what_stands_on_the_log_is_found_and_told() -> None:
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "50.0% (40.0% .. 60.0%)" in printed
     assert "+2.0 .. +18.0" in printed
+    assert "metric/sold" in printed
+    assert "cut" not in printed
     assert experiments.standings([begun], "another/model") == []
 
 

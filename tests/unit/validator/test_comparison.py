@@ -80,3 +80,12 @@ def test_before_the_first_session_nothing_is_known() -> None:
     assert [(one.low, one.high) for one in found.approval] == [(0.0, 1.0)] * 2
     assert [(one.low, one.high) for one in found.differences] == [(-1.0, 1.0)]
     assert found.warnings == ()
+
+
+def test_an_apps_metrics_of_any_name_and_value_end_no_report() -> None:
+    state = begin(2)
+    for number in range(100):
+        state = take((0.5, 0.5), state, Seen(0, None, {f"metric/{number}": 1.0, "metric/0": 1.7e308}))
+    (means, _) = report(NAMES[:2], (0.5, 0.5), state, 0.05).means
+    assert len(means) == 40
+    assert means["metric/0"] == 1.7e308
