@@ -200,11 +200,10 @@ def measure(by_command: int, by_force: int) -> tuple[dict[str, list[float]], int
                 for number in range(by_command):
                     killed = "b" if number == by_command // 2 else ""
                     values[COMMAND].append(ordeal.by_command(killed))
-                    print(f"\r{number + 1} of {by_command} by command", end="", flush=True)
+                    print(f"{number + 1} of {by_command} by command: {values[COMMAND][-1]:.3f} s", flush=True)
                 for number in range(by_force):
                     values[FORCE].append(ordeal.by_force())
-                    print(f"\r{number + 1} of {by_force} by force     ", end="", flush=True)
-            print()
+                    print(f"{number + 1} of {by_force} by force: {values[FORCE][-1]:.3f} s", flush=True)
             return values, ordeal.stale, load.answers
         finally:
             serving.close()

@@ -34,7 +34,7 @@ from pawl_shared.folding import seen_as
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, StateKey, StoredState
-from pawl_shared.topics import COMMANDS, VALIDATOR_STATE
+from pawl_shared.topics import BY_NAME, COMMANDS, VALIDATOR_STATE
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.domain.deployment import RefusedError
 from pawl_validator.handlers.folds import DeploymentFold
@@ -55,7 +55,8 @@ def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Se
     store = KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics, settings.kept_seen)
     try:
         store.open()
-        came_to = bus.committed(f"pawl-{SERVICE}", DeploymentFold.topics)
+        read = [Partition(name, number) for name in DeploymentFold.topics for number in range(BY_NAME[name].partitions)]
+        came_to = store.positions(read)
         places = {f"{part.topic}/{part.number}": at for part, at in came_to.items()}
         forced = command.model_copy(
             update={"forced": places, "overtakes": tuple(unhandled(bus, command.model, came_to))}
