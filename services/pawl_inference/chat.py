@@ -73,6 +73,7 @@ class Answer:
     started: float
     text: list[str] = field(default_factory=list)
     first_token_seconds: float | None = None
+    failed: bool = False
     _logged: bool = False
 
     @property
@@ -94,6 +95,7 @@ class Answer:
             async for chunk in self.submitted.generation:
                 self._note(chunk)
                 if chunk.finish_reason == "error":
+                    self.failed = True
                     log.error("answer failed", inference_id=str(self.id), error=chunk.error)
                     raise errors.internal()
                 if chunk.finish_reason is not None:
@@ -244,6 +246,7 @@ def _logged(answer: Answer, ending: Ending, first: float, total: float, source: 
         messages=_turns(request),
         answer="".join(answer.text),
         finish_reason=ending,
+        failed=answer.failed,
         arm=assignment.arm,
         version=assignment.served.version,
         canary=assignment.canary,

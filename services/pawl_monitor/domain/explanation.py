@@ -22,6 +22,7 @@ NOUNS = {
     "empty": "The share of empty answers",
     "cut": "The share of answers that were cut off",
     "repetition": "The share of repeated text in answers",
+    "failed": "The share of answers that failed",
 }
 
 

@@ -48,6 +48,7 @@ MEASURES = (
     Measure("empty"),
     Measure("cut"),
     Measure("repetition"),
+    Measure("failed"),
 )
 
 

@@ -158,6 +158,8 @@ def statistics_of(inference: InferenceLogged) -> dict[str, float]:
         "first_token_seconds": inference.first_token_seconds,
         "cut": float(inference.finish_reason == "length"),
         "empty": float(not words),
+        "failed": float(inference.failed),
+        "cancelled": float(inference.finish_reason == "cancelled" and not inference.failed),
     }
 
 

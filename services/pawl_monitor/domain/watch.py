@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState
 from pawl_monitor.domain.assessment import Pending, assess, awaiting, counted
+from pawl_monitor.domain.busy import Span, meets
 from pawl_monitor.domain.clusters import Recent, keep_recent
 from pawl_monitor.domain.detection import Known, alarm, detectors_of
 from pawl_monitor.domain.detectors import Budget, Change, Decision, Observation
@@ -56,6 +57,7 @@ class Watched(BaseModel):
     ratings: Ratings = Ratings()
     recent: tuple[Recent, ...] = ()
     pending: tuple[Pending, ...] = ()
+    busy: tuple[Span, ...] = ()
     deployments: tuple[Deployed, ...] = ()
     recovery: Recovery | None = None
     trigger: TriggerState = TriggerState()
@@ -145,8 +147,11 @@ class WatchPolicy:
             if event.revision < state.revision:  # a late session of an earlier champion
                 return Observed(state)
             state = self._new_version(state, event.version)
+        told = event.statistics
+        if state.busy and meets(state.busy, event):
+            told = {name: value for name, value in told.items() if name != "seconds"}
         seen = Observation(
-            event.session, event.reward, event.ended, event.statistics, event.prompt_sketch, str(event.cause or ""),
+            event.session, event.reward, event.ended, told, event.prompt_sketch, str(event.cause or ""),
             event.tags, event.language,
         )  # fmt: skip
         ratings = state.ratings.add(event.reward is not None, event.ended)

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from pawl_monitor import rows
+from pawl_monitor.domain.busy import follow
 from pawl_monitor.domain.sessions import Session, SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy, TriggerState
 from pawl_monitor.domain.watch import Watched, WatchPolicy
@@ -91,7 +92,8 @@ class WatchFold:
                 return Step(policy.asked(state, event, delivery.at))
             case _:
                 trigger = _progress(policy.trigger, state.trigger, delivery.event, delivery.at)
-                return Step(state.model_copy(update={"trigger": trigger}))
+                busy = follow(state.busy, delivery.event)
+                return Step(state.model_copy(update={"trigger": trigger, "busy": busy}))
 
     def _observed(
         self, policy: WatchPolicy, state: Watched, event: e.SessionObserved, place: rows.Place

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from pawl_monitor.domain.intervals import estimate
-from pawl_monitor.reader import Reader
+from pawl_monitor.reader import TRACES, Reader
 from pawl_monitor.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
 from pawl_monitor.views.charts import Chart, Mark, trace_of
@@ -111,7 +111,8 @@ class AlarmGather:
     def _chart(self, model: str, alarm: Alarm) -> Chart:
         kind = alarm.detector.partition("/")[0]
         name = f"approval {alarm.direction}" if kind == "approval" else kind
-        evidence = trace_of(self._reader.trace(model, alarm.version, name, alarm.time))
+        known = self._reader.trace(model, alarm.version, name, alarm.time) if name in TRACES else []
+        evidence = trace_of(known)
         mark = Mark(time=alarm.since.timestamp(), kind="drift", label="likely start")
         return Chart(evidence=evidence, marks=[mark])
 

@@ -16,13 +16,14 @@ from pawl_validator.domain.blocks import Pair, Side, Sides, evidence, take
 
 SLOW = 0.9  # sessions slower than this quantile of the champion's first ones are slow
 LEARNT = 50  # of the champion's sessions, before `slow` is judged
-BAD = ("empty", "cut", "repetition", "slow")
+BAD = ("empty", "cut", "repetition", "slow", "failed")
 DISLIKED = "disliked"
 WORDS = {
     "empty": "empty answers",
     "cut": "answers that were cut off",
     "repetition": "repeated text",
     "slow": "slow sessions",
+    "failed": "answers that failed",
     DISLIKED: "dislikes",
 }
 

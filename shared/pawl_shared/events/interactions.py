@@ -42,6 +42,7 @@ class InferenceLogged(Event):
     answer: SealedText
     answer_words: int | None = Field(default=None, ge=0, le=MAX_INT, description="counted before the answer was sealed")
     finish_reason: Literal["stop", "length", "cancelled"]
+    failed: bool = Field(default=False, description="the engine failed at it; its finish_reason is `cancelled`")
     arm: Arm
     version: Digest = Field(description="base or adapter digest that answered")
     canary: UUID | None = None

@@ -264,6 +264,7 @@ def test_an_engine_that_fails(client: TestClient, world: World) -> None:
     assert "server_error" in streamed
     assert "[DONE]" not in streamed
     assert [event.finish_reason for event in logged(world, 2)] == ["cancelled", "cancelled"]
+    assert all(event.failed for event in logged(world, 2))
 
 
 # ---------------------------------------------------------------- the journal

@@ -99,7 +99,7 @@ def test_the_detectors_of_a_model_share_one_budget() -> None:
     assert (approval.delta, approval.n0, output.n0) == (0.2, 300, 300)
     halves = [1 / approval.threshold(side, half) for side in ("drop", "rise") for half in ("bound", "conformal")]
     assert sum(halves) == pytest.approx(approval.alpha)
-    assert 6 / output.threshold == pytest.approx(output.alpha)
+    assert 7 / output.threshold == pytest.approx(output.alpha)
     assert 3 / traffic.threshold == pytest.approx(traffic.alpha)
     unwatched = Detectors.model_validate({"traffic": {"watch": False}, "output": {"watch": False}})
     assert detectors_of(unwatched)[1:] == (None, None, ())
