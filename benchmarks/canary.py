@@ -34,7 +34,7 @@ RAMP = CanaryPolicy(share=0.1, steps=(0.25, 0.5), step_sessions=500)
 FAR = 60_000  # sessions in which a real difference is always found
 CANARIES, QUICK = 2_000, 200
 EQUAL, QUICK_EQUAL = 4_000, 1_000  # rated sessions of a canary of equal arms
-POWER, QUICK_POWER = 1_000, 120  # canaries of a row of sizes
+POWER, QUICK_POWER = 1_000, 400  # canaries of a row of sizes: standard errors of 2 and 3 % of a mean
 
 
 @dataclass(frozen=True)
