@@ -230,6 +230,13 @@ def _add_lineage(app: FastAPI, gather: Gather, lineage: Lineage) -> None:
             raise HTTPException(404, "no such answer (yet): it is known a few seconds after it was given")
         return found
 
+    @app.get("/api/versions/{version}/card", summary="A version's model card with its live figures, as Markdown")
+    def card(version: str, model: Model = "") -> PlainTextResponse:
+        found = lineage.card(_chosen(gather, model), version)
+        if found is None:
+            raise HTTPException(404, "no such version, or it has no card: base models have none")
+        return PlainTextResponse(found)
+
     @app.get("/api/dead-letters", summary="What could not be read or handled, the latest first")
     def dead_letters() -> list[Fact]:
         return gather.reader.dead_letters()

@@ -46,14 +46,14 @@ class Gather:
         trigger, usable = self.trigger(model, now, state)
         reference = o.reference_of(state, self._governing(state))
         canary = o.canary_of(deployment, observations)
-        paused = state.trigger.paused if state else ""
+        paused, versions = state.trigger.paused if state else "", self.versions(model)
         run = runs[0] if runs else None
         served = o.served_of(deployment)
         return o.Overview(
             model=model,
             policy=(state.digest if state else None) or "",
             now=now,
-            headline=o.headline_of(counts, reference, alarms, trigger, paused, run, canary),
+            headline=o.headline_of(counts, reference, alarms, trigger, paused, run, canary, versions),
             counts=counts,
             served=served,
             approval=rate_of(self.approval(model, served.champion, "champion")),
@@ -65,7 +65,7 @@ class Gather:
             run=run,
             canary=canary,
             replicas=o.replicas_of(self.reader.replicas(), model),
-            versions=self.versions(model),
+            versions=versions,
             experiment=experiment_of(deployments, self.reader.records(model, (e.ExperimentObserved.TYPE,), 1)),
             story=story_of(self.reader.records(model, limit=200, without=UNTOLD)),
             chart=self.chart(model, alarms),

@@ -11,7 +11,7 @@ from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, alarms_of
 from pawl_monitor.views.runs import RUN_TYPES, runs_of
-from pawl_monitor.views.versions import VERSION_TYPES, Version, versions_of
+from pawl_monitor.views.versions import VERSION_TYPES, Version, since_then, versions_of
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.errors import ArtifactError
@@ -37,8 +37,7 @@ class Lineage:
         """A version's history. A base model has none but its registration."""
         runs = runs_of(self._reader.records(model, RUN_TYPES, 5000))
         run = next((run for run in runs if run.adapter == version), None)
-        seen = versions_of(self._reader.records(model, VERSION_TYPES, 5000), self._reader.live(model))
-        here = next((each for each in seen if each.version == version), Version(version=version))
+        here = self._version(model, version)
         known: Fact = {
             "version": version,
             "kind": "base" if run is None else "adapter",
@@ -56,6 +55,18 @@ class Lineage:
             "dataset": self.dataset(run.dataset),
             "deployments": self._deployments(model, version),
         }
+
+    def card(self, model: str, version: str) -> str | None:
+        """A version's model card as Markdown, with what became of it since; None when it has none."""
+        here = self._version(model, version)
+        digest = (here.registered or {}).get("card")
+        if digest is None:
+            return None
+        try:
+            card = (self._artifacts.fetch_folder(digest) / "README.md").read_text(encoding="utf-8")
+        except (ArtifactError, OSError) as error:
+            card = f"The card {digest} cannot be read: {error}\n"
+        return f"{card.rstrip()}\n\n{since_then(here)}"
 
     def dataset(self, digest: str) -> Fact:
         """A snapshot's manifest, the ids of the feedback in it, and a few of its rows."""
@@ -83,6 +94,10 @@ class Lineage:
             "feedback_ids": [identity for line in train for identity in line["feedback_ids"]],
             "examples": [{name: line[name] for name in names} for line in train[:EXAMPLES]],
         }
+
+    def _version(self, model: str, version: str) -> Version:
+        seen = versions_of(self._reader.records(model, VERSION_TYPES, 5000), self._reader.live(model))
+        return next((each for each in seen if each.version == version), Version(version=version))
 
     def _deployments(self, model: str, version: str) -> list[Fact]:
         found = self._reader.records(model, (e.DeploymentChanged.TYPE,))

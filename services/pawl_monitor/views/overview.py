@@ -181,12 +181,18 @@ def headline_of(
     paused: str,
     run: Run | None,
     canary: Canary | None,
+    versions: list[Version],
 ) -> Headline:
     """What matters most right now. The order is what a person would want to know first."""
     if not counts.answers:
         return Headline(phase="empty", title="Waiting for the first answer", detail="Ask the model something.")
     if paused:
         return Headline(phase="paused", title="The loop is paused", detail=f"{paused}.")
+    if (waiting := next((each for each in versions if each.waits), None)) is not None:
+        name = short(waiting.version)
+        detail = f"{name}, for its {waiting.waits}: `pawl approve {name} --why …` or `pawl reject {name} --why …`."
+        phase: Phase = "canary" if canary else "validating"
+        return Headline(phase=phase, title="A version waits for a person's approval", detail=detail)
     if canary is not None:
         detail = f"{short(canary.challenger)} answers {canary.share:.0%} of the sessions; live evidence decides."
         return Headline(phase="canary", title="A candidate is on trial", detail=detail)

@@ -51,6 +51,11 @@ class Version(BaseModel):
         """Whether it is a base model; of those nothing was trained here."""
         return self.registered is not None and self.registered["kind"] == "base"
 
+    @property
+    def has_card(self) -> bool:
+        """Whether a model card was written of it."""
+        return self.registered is not None and self.registered["card"] is not None
+
 
 def versions_of(records: Sequence[Fact], figures: Sequence[Fact]) -> list[Version]:
     """All versions in `records` (registrations, stages, approvals), the latest that moved first.
@@ -68,6 +73,25 @@ def versions_of(records: Sequence[Fact], figures: Sequence[Fact]) -> list[Versio
         known = found.get(name, Version(version=name))
         found[name] = known.model_copy(update={"live": _live(record)})
     return list(reversed(found.values()))
+
+
+def since_then(version: Version) -> str:
+    """The part of a model card that goes on after it was written, as Markdown."""
+    lines = ["## Since then", ""]
+    lines += [
+        f"- {move.time:%Y-%m-%d %H:%M:%S} UTC: {move.stage}, by {move.who}: {'; '.join(move.reasons) or 'no reason'}"
+        for move in version.history
+    ]
+    if version.waits:
+        lines.append(f"- It waits for a person's approval of its {version.waits}.")
+    if (live := version.live) is not None:
+        rate, share = live.approval, live.rated_share
+        approval = f"approval {rate.point:.1%} ({rate.low:.1%} to {rate.high:.1%})" if rate.n else "nobody rated"
+        rated = f", {share.point:.1%} rated" if share else ""
+        times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in sorted(live.seconds.items()))
+        lines += ["", f"Live, in {live.sessions:,} sessions up to {live.until or live.time:%Y-%m-%d %H:%M} UTC:"]
+        lines.append(f"{approval}{rated}" + (f"; {times}." if times else "."))
+    return "\n".join(lines) + "\n"
 
 
 def _update(known: Version, record: Fact) -> Fact:

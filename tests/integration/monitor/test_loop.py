@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import pyarrow.parquet as pq
 import pytest
 from support.monitor import BASE, MODEL, World
 
+from pawl_monitor.views.lineage import Lineage
 from pawl_shared import events as e
 
 
@@ -60,6 +61,25 @@ def test_a_restart_in_the_middle_changes_nothing(world: World, tmp_path: Path) -
     assert live["value"]["sessions"] == 100
     assert len(other.events(e.RetrainRequested)) == 1
     other.close()
+
+
+def test_a_model_card_goes_on_with_who_approved_it_and_how_it_does(world: World, tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "README.md").write_text("# The card\n")
+    card = world.artifacts.put_folder(tmp_path / "card")
+    common = {"time": world.now, "source": "test", "model": MODEL, "version": BASE}
+    registered = e.ModelRegistered(id=UUID(int=1), kind="adapter", base=BASE, graph="d" * 64, card=card, **common)
+    moved = e.StageChanged(id=UUID(int=2), stage="canary", who="ada", reasons=("approved by ada: read it",), **common)
+    world.publish(registered, moved)
+    world.deploy()
+    world.sessions(10, approval=1.0)
+    lineage = Lineage(world.reader, world.artifacts, world.texts)
+    found = lineage.card(MODEL, BASE)
+    assert found is not None
+    assert found.startswith("# The card\n")
+    assert "canary, by ada: approved by ada: read it" in found
+    assert "approval 100.0%" in found
+    assert lineage.card(MODEL, "f" * 64) is None
 
 
 def test_duplicates_and_malformed_records_change_nothing_and_stop_nothing(world: World) -> None:
