@@ -151,7 +151,7 @@ def test_a_base_that_cannot_be_registered_makes_the_service_say_so(tmp_path: Pat
     command = e.RegisterModelCommand(id=IDENTITY, time=START, source="test", model=MODEL, base="nonsense", who="op")
     assert handler(Effect(IDENTITY, REGISTER, command.model_dump_json()), Context()) == ()
     assert not health.ready
-    assert "is no base model" in health.obstacles["base"]
+    assert "is no base model" in health.obstacles[f"base of {MODEL}"], "of each model its own"
 
 
 def test_a_registered_base_is_announced(tmp_path: Path, store: ArtifactStore) -> None:
