@@ -1,34 +1,26 @@
 """What is the likelier cure of what an alarm tells: training, or something that it cannot do. Rules, with reasons.
 
 Training teaches a model what people say of its answers. It does not help where they said nothing yet, where what they
-ask is new and the answers please all the same, where a deployment did the harm, or where answers are slow.
+ask is new and the answers please all the same, or where answers are slow. Going back is never the advice: another
+champion begins the reference anew, so what an alarm compares was answered by one version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 from pawl_monitor.domain.clusters import Cluster
 from pawl_monitor.domain.detectors import Direction
-from pawl_monitor.domain.explanation import Deployed, percent
+from pawl_monitor.domain.explanation import percent
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_shared.events import Advice
 
 ENOUGH = 20  # rated sessions in the groups that grew; from fewer nobody can say whether the answers please
 NEW = 0.05  # share of the reference up to which prompts are taken to be new to the model
-SOON = timedelta(hours=1)  # after a deployment
-SERVING = ("registered", "promoted", "rolled-back")
 
 
-def advise(
-    detector: str,
-    direction: Direction,
-    since: datetime,
-    clusters: Sequence[Cluster],
-    deployments: Sequence[Deployed],
-) -> Advice:
-    """The advice that goes with an alarm that began at `since`. `deployments`: those near that."""
+def advise(detector: str, direction: Direction, clusters: Sequence[Cluster]) -> Advice:
+    """The advice that goes with an alarm."""
     if direction == "rise" and detector.startswith("approval"):
         return Advice(cure="none", sentence="Nothing is to be mended: people like the answers more than before.")
     if detector == "output/seconds":
@@ -39,7 +31,7 @@ def advise(
     if detector == "output/failed":
         return Advice(cure="infrastructure", sentence="Answers fail in the engine: its log and the replicas say why.")
     if detector.startswith("approval"):
-        return _approval(since, clusters, deployments)
+        return _approval(clusters)
     if detector == "output/cut":
         return Advice(
             cure="prompt",
@@ -49,18 +41,10 @@ def advise(
     return _unlabelled(clusters)
 
 
-def _approval(since: datetime, clusters: Sequence[Cluster], deployments: Sequence[Deployed]) -> Advice:
+def _approval(clusters: Sequence[Cluster]) -> Advice:
     judged = [c for c in clusters if c.approval_before and c.approval_after]
     below = [c for c in judged if _point(c.approval_after) < _point(c.approval_before)]
     everywhere = bool(judged) and len(below) == len(judged)
-    soon = [d for d in deployments if d.change in SERVING and timedelta() <= since - d.time <= SOON]
-    if soon and everywhere:
-        latest = soon[-1]
-        return Advice(
-            cure="rollback",
-            sentence=f"Approval fell in every group of prompts, soon after deployment {latest.revision} "
-            f"({latest.change}): going back (`pawl rollback`) is the likelier cure than training on what it spoiled.",
-        )
     grown = [c for c in clusters if c.grew]
     if grown and judged and not any(c.fell for c in judged):
         share = sum(c.before.point for c in grown)

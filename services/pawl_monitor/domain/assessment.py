@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pawl_monitor.domain.advice import advise
 from pawl_monitor.domain.clusters import Cluster, Recent, clusters_of, since
-from pawl_monitor.domain.explanation import Deployed, interval, near
+from pawl_monitor.domain.explanation import interval
 from pawl_monitor.domain.review import review_of
 from pawl_shared.events import DriftAssessed, DriftDetected, Event, PromptCluster
 from pawl_shared.ids import derived_id
@@ -48,9 +48,7 @@ def counted(pending: tuple[Pending, ...]) -> tuple[Pending, ...]:
     return tuple(each.model_copy(update={"sessions": each.sessions + 1}) for each in pending)
 
 
-def assess(
-    pending: Pending, recent: Sequence[Recent], known: Sequence[Deployed], cause: Event, source: str
-) -> tuple[Event, ...]:
+def assess(pending: Pending, recent: Sequence[Recent], cause: Event, source: str) -> tuple[Event, ...]:
     """What the alarm was, by all that has come since, and the review that it opens."""
     alarm = pending.alarm
     clusters = clusters_of(alarm.id, pending.usual, recent, alarm.since)
@@ -63,7 +61,7 @@ def assess(
         alarm=alarm.id,
         sessions=len(since(recent, alarm.since)),
         clusters=told(clusters),
-        advice=advise(alarm.about, alarm.direction, alarm.since, clusters, near(known, alarm.since)),
+        advice=advise(alarm.about, alarm.direction, clusters),
         policy=alarm.policy,
     )
     review = review_of(alarm, assessed, clusters, recent)

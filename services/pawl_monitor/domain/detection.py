@@ -81,6 +81,6 @@ def alarm(event: SessionObserved, change: Change, source: str, known: Known) -> 
         deployments=tuple(deployed.id for deployed in deployments),
         examples=tuple(UUID(example) for example in change.examples),
         clusters=told(clusters),
-        advice=advise(about, change.direction, change.since, clusters, deployments),
+        advice=advise(about, change.direction, clusters),
         policy=known.digest,
     )

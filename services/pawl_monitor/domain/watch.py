@@ -137,7 +137,7 @@ class WatchPolicy:
         if not due:
             return state, ()
         rest = tuple(each for each in state.pending if each not in due)
-        told = [event for each in due for event in assess(each, state.recent, state.deployments, now, source)]
+        told = [event for each in due for event in assess(each, state.recent, now, source)]
         return state.model_copy(update={"pending": rest}), tuple(told)
 
     def _observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:

@@ -77,7 +77,7 @@ class PromptCluster(Value):
 class Advice(Value):
     """What is the likelier cure of what an alarm tells, and why."""
 
-    cure: Literal["train", "prompt", "rollback", "infrastructure", "review", "none"]
+    cure: Literal["train", "prompt", "infrastructure", "review", "none"]
     sentence: str
 
 

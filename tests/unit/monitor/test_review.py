@@ -14,7 +14,6 @@ from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.assessment import ENOUGH
 from pawl_monitor.domain.clusters import KEPT, Cluster, Recent, clusters_of
 from pawl_monitor.domain.detectors import Direction
-from pawl_monitor.domain.explanation import Deployed
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.review import SAMPLE
@@ -126,36 +125,33 @@ def cluster(before: int, after: int, liked: tuple[int, int], n: tuple[int, int] 
     return Cluster(shares[0], shares[1], rate(liked[0], n[0]), rate(liked[1], n[1]), ())
 
 
-DEPLOYED = (Deployed(UUID(int=4), START - timedelta(minutes=10), 7, "promoted"),)
 SAME = (cluster(50, 52, (80, 50)), cluster(50, 48, (80, 40)))
 
 
 @pytest.mark.parametrize(
-    ("detector", "direction", "clusters", "deployments", "cure", "word"),
+    ("detector", "direction", "clusters", "cure", "word"),
     [
-        ("approval", "drop", SAME, (), "train", "every group"),
-        ("approval", "drop", SAME, DEPLOYED, "rollback", "deployment 7"),
-        ("approval", "drop", (cluster(50, 52, (80, 50)), cluster(50, 48, (80, 85))), DEPLOYED, "train", "prompts"),
-        ("approval", "drop", (cluster(2, 60, (60, 62)), cluster(98, 40, (80, 82))), (), "prompt", "retrieval"),
-        ("approval", "rise", SAME, DEPLOYED, "none", "more than before"),
-        ("output/seconds", "rise", SAME, (), "infrastructure", "load"),
-        ("output/cut", "rise", SAME, (), "prompt", "max_tokens"),
-        ("output/words", "drop", (cluster(50, 50, (80, 2), (100, 3)),), (), "review", "3 rated"),
-        ("traffic/latest", "drift", (cluster(1, 60, (80, 81)),), (), "prompt", "retrieval"),
-        ("traffic/latest", "drift", (cluster(1, 60, (80, 40)),), (), "train", "less there"),
-        ("traffic/latest", "drift", (cluster(20, 60, (80, 81)),), (), "none", "as before"),
-        ("traffic/latest", "drift", (), (), "review", "0 rated"),
+        ("approval", "drop", SAME, "train", "every group"),
+        ("approval", "drop", (cluster(50, 52, (80, 50)), cluster(50, 48, (80, 85))), "train", "prompts"),
+        ("approval", "drop", (cluster(2, 60, (60, 62)), cluster(98, 40, (80, 82))), "prompt", "retrieval"),
+        ("approval", "rise", SAME, "none", "more than before"),
+        ("output/seconds", "rise", SAME, "infrastructure", "load"),
+        ("output/cut", "rise", SAME, "prompt", "max_tokens"),
+        ("output/words", "drop", (cluster(50, 50, (80, 2), (100, 3)),), "review", "3 rated"),
+        ("traffic/latest", "drift", (cluster(1, 60, (80, 81)),), "prompt", "retrieval"),
+        ("traffic/latest", "drift", (cluster(1, 60, (80, 40)),), "train", "less there"),
+        ("traffic/latest", "drift", (cluster(20, 60, (80, 81)),), "none", "as before"),
+        ("traffic/latest", "drift", (), "review", "0 rated"),
     ],
 )
 def test_the_advice_follows_from_groups_deployments_and_ratings(
     detector: str,
     direction: Direction,
     clusters: tuple[Cluster, ...],
-    deployments: tuple[Deployed, ...],
     cure: str,
     word: str,
 ) -> None:
-    advice = advise(detector, direction, START, clusters, deployments)
+    advice = advise(detector, direction, clusters)
     assert (advice.cure, word in advice.sentence) == (cure, True), advice.sentence
 
 
