@@ -26,13 +26,13 @@ from pawl_shared.events import (
     Event,
     RetrainRequested,
     ReviewRequested,
+    VersionObserved,
 )
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.replay import Comparison, Difference, Plan, Progress, logged, main, replay
 from pawl_shared.stores.port import Effect
 
-# VersionObserved decides nothing, and logs of before it had none.
-DECIDED = (DriftDetected, DriftAssessed, DriftResolved, ReviewRequested)
+DECIDED = (DriftDetected, DriftAssessed, DriftResolved, ReviewRequested, VersionObserved)
 # What only the data set can tell.
 COUNTED = ("counts", "reasons")
 

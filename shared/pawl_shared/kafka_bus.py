@@ -22,6 +22,7 @@ from pawl_shared.kafka_clients import (
     SILENT,
     Lines,
     broker_asked,
+    coordinated,
     ends,
     error_of,
     listed,
@@ -112,7 +113,8 @@ class KafkaBus(Bus):
         consumer = confluent_kafka.Consumer(READING | self._settings | SILENT | {"group.id": group})
         with contextlib.closing(consumer), broker_asked():
             parts = partitions(consumer, topics)
-            found = consumer.committed([TopicPartition(*part) for part in parts], ANSWER_SECONDS)
+            asked = [TopicPartition(*part) for part in parts]
+            found = coordinated(lambda: consumer.committed(asked, ANSWER_SECONDS))
             return {Partition(part.topic, part.partition): part.offset for part in found if part.offset >= 0}
 
     def members(self, group: str) -> set[str]:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -16,6 +16,7 @@ from pawl_shared.bus import Partition
 from pawl_shared.errors import BusError, FencedError
 
 Settings = dict[str, Any]
+T = TypeVar("T")
 
 # A consumer that belongs to no group must still name one; it never joins it.
 NO_GROUP = "pawl-reader"
@@ -30,6 +31,11 @@ _FENCED = {
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.FENCED_INSTANCE_ID,
+}
+_COORDINATOR = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
 # Each attempt of each connection, and options that are for other clients of the bus; what follows from a broker that is
 # away is in the lines of those who wait for it.
@@ -80,6 +86,18 @@ def broker_asked(what: str = "the broker no longer answers") -> Iterator[None]:
         if is_fenced(error):
             raise FencedError(f"another instance has taken over: this one stops ({error.str()})") from exception
         raise BusError(f"{what}: {error.str()}") from exception
+
+
+def coordinated(ask: Callable[[], T]) -> T:
+    """The answer of a group's coordinator, which for a moment may be unknown, loading or another one: asked again."""
+    give_up = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return ask()
+        except KafkaException as exception:
+            if error_of(exception).code() not in _COORDINATOR or time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
 
 
 def listed(client: Any, *topic: str) -> dict[str, Any]:

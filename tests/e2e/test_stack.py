@@ -118,7 +118,7 @@ def test_a_policy_is_applied_to_what_runs_and_tried_on_its_log(stack: Stack, tmp
     pawl("pause", "--why", "to see it")
 
     def reasons() -> dict[str, str]:
-        found = json.loads(pawl("status", "--json"))
+        (found,) = json.loads(pawl("status", "--json"))
         assert found["policy"]["why"] == "a test"
         return {reason["name"]: reason["sentence"] for reason in found["trigger"]["reasons"]}
 

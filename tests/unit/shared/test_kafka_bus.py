@@ -186,3 +186,25 @@ def test_lines_about_connections_are_for_debugging_only(caplog: pytest.LogCaptur
         ("DEBUG", "client FAIL: Connection refused"),
         ("WARNING", "client SESSTMOUT: session timed out"),
     ]
+
+
+def test_a_coordinator_that_moves_is_asked_again_and_other_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_clients.time, "sleep", lambda _: None)
+    moving = [
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    ]
+
+    def ask() -> str:
+        if len(moving) > 1:
+            raise KafkaException(KafkaError(moving.pop(0)))
+        return "answer"
+
+    assert kafka_clients.coordinated(ask) == "answer"
+
+    def refused() -> str:
+        raise KafkaException(KafkaError(moving[0]))
+
+    with pytest.raises(KafkaException):
+        kafka_clients.coordinated(refused)
