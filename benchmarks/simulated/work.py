@@ -8,7 +8,7 @@ from benchmarks.simulated.actors import BASE, GRAPH, digest
 from benchmarks.simulated.faults import Faults
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import Usable
+from pawl_monitor.domain.trigger_state import Usable
 from pawl_shared import events as e
 from pawl_shared.effects import EffectContext
 from pawl_shared.ids import derived_id

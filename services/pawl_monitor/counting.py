@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import Usable
+from pawl_monitor.domain.trigger_state import Usable
 from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
 

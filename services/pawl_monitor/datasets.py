@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pawl_monitor.domain.triggers import Usable
+from pawl_monitor.domain.trigger_state import Usable
 from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.ids import uniform

@@ -17,7 +17,7 @@ import duckdb
 
 from pawl_monitor import as_of, rollups
 from pawl_monitor.as_of import Moment
-from pawl_monitor.domain.watch import Watched
+from pawl_monitor.domain.watched import Watched
 from pawl_shared.events import DeploymentChanged, VersionObserved
 from pawl_shared.topics import EVIDENCE, INTERACTIONS
 

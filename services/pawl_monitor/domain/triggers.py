@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from pawl_monitor.domain.trigger_state import Frozen, Occasion, PastRun, TriggerState, Usable
+from pawl_shared.events import DeploymentChanged
 from pawl_shared.model_policy import Triggers
-
-Kind = Literal["drift", "person", "schedule", "pairs"]
 
 WEEK = timedelta(days=7)
 # Counting feedback since the last run reads more of it than counting it since an alarm, and nothing is urgent.
 PAIRS_WEIGHED_EVERY = timedelta(minutes=1)
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Usable(Frozen):
-    """Feedback since the alarm's estimated start that a training run could use, by kind and split."""
-
-    pairs: int = Field(default=0, ge=0, description="corrections and comparisons to train on")
-    up: int = Field(default=0, ge=0, description="liked answers to train on")
-    down: int = Field(default=0, ge=0, description="disliked answers to train on")
-    heldout_pairs: int = Field(default=0, ge=0, description="corrections and comparisons to measure the candidate on")
-    heldout_up: int = Field(default=0, ge=0, description="liked answers to measure the candidate on")
-    heldout_down: int = Field(default=0, ge=0, description="disliked answers to measure the candidate on")
-
-    @property
-    def rows(self) -> int:
-        """Everything that would be trained on."""
-        return self.pairs + self.up + self.down
-
-
-class Occasion(Frozen):
-    """What asks for a run: an open alarm, or without one a person, the schedule, or new feedback."""
-
-    kind: Kind = "drift"
-    alarm: UUID | None
-    since: datetime = Field(description="older feedback is left out of the snapshot")
-    sentence: str
-    cause: UUID | None = Field(default=None, description="the alarm, the person's command, or the tick")
-    time: datetime | None = Field(default=None, description="of that event")
-
-
-class PastRun(Frozen):
-    """One run, as far as the budget is concerned."""
-
-    run: UUID
-    requested: datetime
-    started: datetime | None = None
-    device: str = ""
-    seconds: float = 0.0
-
-
-class TriggerState(Frozen):
-    """What the policy remembers of a model's loop."""
-
-    occasion: Occasion | None = None
-    run: UUID | None = Field(default=None, description="the run in progress")
-    candidate: str | None = Field(default=None, description="the version on trial as a canary")
-    ended: datetime | None = Field(default=None, description="when the last run ended")
-    attempts: int = Field(default=0, description="runs asked for so far")
-    rejections: int = Field(default=0, description="candidates refused or rolled back in a row")
-    rejected_rows: int = Field(default=0, description="rows the last run was trained on")
-    began: datetime | None = Field(default=None, description="when the schedule began to count: the first tick")
-    requested: datetime | None = Field(default=None, description="when the last run was asked for")
-    runs: tuple[PastRun, ...] = Field(default=(), description="those of the last seven days")
-    paused: str = Field(default="", description="who paused the loop and why; empty: it is not paused")
 
 
 class Reason(Frozen):
@@ -181,6 +121,26 @@ class TriggerPolicy(Triggers):
     def failed(self, state: TriggerState, now: datetime) -> TriggerState:
         """Training ended without a candidate: the cooldown runs, more data is not asked for."""
         return state.model_copy(update={"run": None, "ended": now, "rejected_rows": 0, "occasion": _lasting(state)})
+
+    def deployed(self, state: TriggerState, event: DeploymentChanged, now: datetime) -> TriggerState:
+        """A deployment changed: how far the candidate has come, and whether the loop is paused."""
+        match event.change:
+            case "canary" | "step" if event.challenger is not None:
+                return self.validated(state, event.challenger.version)
+            case "promoted":
+                return self.promoted(state, now)
+            case "pinned" if state.candidate == event.champion.version:
+                return self.promoted(state, now)
+            case "pinned" | "registered" if state.candidate is not None:
+                return self.withdrawn(state, now)
+            case "rolled-back" if state.candidate is not None:
+                return self.rejected(state, now)
+            case "paused":
+                return self.paused(state, "; ".join(event.reasons) or f"{event.who} paused the loop")
+            case "resumed":
+                return self.paused(state, "")
+            case _:
+                return state
 
     def validated(self, state: TriggerState, candidate: str) -> TriggerState:
         """The candidate passed the gates and goes on trial."""

@@ -6,80 +6,34 @@ answers the new state with what follows from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict
-
-from pawl_monitor.domain.approval import ApprovalPolicy, ApprovalState
-from pawl_monitor.domain.assessment import Pending, assess, awaiting, counted
-from pawl_monitor.domain.busy import Span, meets
+from pawl_monitor.domain.approval import ApprovalPolicy
+from pawl_monitor.domain.assessment import assess, awaiting, counted
+from pawl_monitor.domain.busy import meets
 from pawl_monitor.domain.clusters import Recent, keep_recent
 from pawl_monitor.domain.detection import Known, alarm, detectors_of
-from pawl_monitor.domain.detectors import Budget, Change, Decision, Observation
-from pawl_monitor.domain.explanation import Deployed, Ratings, interval, percent, remember
+from pawl_monitor.domain.detectors import Budget, Change, Observation
+from pawl_monitor.domain.explanation import Ratings, remember
 from pawl_monitor.domain.further import Further, FurtherState
 from pawl_monitor.domain.output import OutputPolicy, OutputState
 from pawl_monitor.domain.recovery import Recovery
 from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState, usual_of
-from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
+from pawl_monitor.domain.trigger_state import Occasion
+from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.watched import Observed, Watched
 from pawl_shared.events import (
     ConfigureModelCommand,
-    DeployedVersion,
     DeploymentChanged,
     DriftDetected,
-    DriftResolved,
     Event,
     RetrainCommand,
     SessionObserved,
     Tick,
 )
-from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Detectors, Governing, ModelPolicy, Triggers
-
-
-class Watched(BaseModel):
-    """State of one model."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    champion: DeployedVersion | None = None
-    version: str | None = None
-    revision: int = 0
-    references: int = 0
-    approval: ApprovalState = ApprovalState()
-    traffic: TrafficState = TrafficState()
-    output: OutputState = OutputState()
-    further: dict[str, FurtherState] = {}
-    ratings: Ratings = Ratings()
-    recent: tuple[Recent, ...] = ()
-    pending: tuple[Pending, ...] = ()
-    busy: tuple[Span, ...] = ()
-    deployments: tuple[Deployed, ...] = ()
-    recovery: Recovery | None = None
-    trigger: TriggerState = TriggerState()
-    weighed: datetime | None = None
-    configured: Governing | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """Of the policy that is valid now."""
-        return self.configured.digest if self.configured else None
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What one session led to; no decision: it says nothing of the champion's approval. `others`: the highest evidence
-    of the other detectors, in units of their thresholds."""
-
-    state: Watched
-    events: tuple[Event, ...] = ()
-    detector: ApprovalState | None = None
-    decision: Decision | None = None
-    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,7 +163,7 @@ class WatchPolicy:
         The detector's reference does not: it changes with the evidence itself, in the order of its log, since sessions
         of the old champion may still be on their way here (all of them, when the monitor was down).
         """
-        trigger = self._progress(state.trigger, event, at)
+        trigger = self.trigger.deployed(state.trigger, event, at)
         deployments = remember(state.deployments, event)
         return state.model_copy(update={"champion": event.champion, "trigger": trigger, "deployments": deployments})
 
@@ -227,25 +181,6 @@ class WatchPolicy:
             time=command.time,
         )
         return state.model_copy(update={"trigger": state.trigger.model_copy(update={"occasion": occasion})})
-
-    def _progress(self, trigger: TriggerState, event: DeploymentChanged, at: datetime) -> TriggerState:
-        match event.change:
-            case "canary" | "step" if event.challenger is not None:
-                return self.trigger.validated(trigger, event.challenger.version)
-            case "promoted":
-                return self.trigger.promoted(trigger, at)
-            case "pinned" if trigger.candidate == event.champion.version:
-                return self.trigger.promoted(trigger, at)
-            case "pinned" | "registered" if trigger.candidate is not None:
-                return self.trigger.withdrawn(trigger, at)
-            case "rolled-back" if trigger.candidate is not None:
-                return self.trigger.rejected(trigger, at)
-            case "paused":
-                return self.trigger.paused(trigger, "; ".join(event.reasons) or f"{event.who} paused the loop")
-            case "resumed":
-                return self.trigger.paused(trigger, "")
-            case _:
-                return trigger
 
     def delta_spent(self, state: Watched) -> float:
         """The part of the error budget that all references so far have used."""
@@ -283,7 +218,8 @@ class WatchPolicy:
         new = self._new_reference(state)
         if change.direction == "rise":
             return new, (detected,)
-        superseded = self._supersede(state, detected, source)
+        older = state.recovery
+        superseded = (older.superseded(state.model, detected, source, state.digest),) if older else ()
         new = new.model_copy(update={"recovery": Recovery(alarm=detected.id, fallen=change.after.high)})
         if state.champion is not None and state.champion.version != event.version:
             return new, (*superseded, detected)  # it was replaced already: nothing to train for
@@ -301,24 +237,6 @@ class WatchPolicy:
         known = Known(state.deployments, state.ratings, state.recent, usual_of(state.traffic), state.digest)
         return alarm(event, change, source, known)
 
-    @staticmethod
-    def _supersede(state: Watched, by: DriftDetected, source: str) -> tuple[Event, ...]:
-        if state.recovery is None:
-            return ()
-        return (
-            DriftResolved(
-                id=derived_id(by.id, DriftResolved.TYPE),
-                time=by.time,
-                source=source,
-                cause=by.id,
-                model=state.model,
-                alarm=state.recovery.alarm,
-                now=by.after,
-                sentence="Approval fell further; a newer alarm stands for both.",
-                policy=state.digest,
-            ),
-        )
-
     def _recover(
         self, state: Watched, event: SessionObserved, reward: float, source: str
     ) -> tuple[Watched, tuple[Event, ...]]:
@@ -327,19 +245,7 @@ class WatchPolicy:
         recovery = state.recovery.bet(reward)
         if recovery.evidence < 1 / self.resolve_level:
             return state.model_copy(update={"recovery": recovery}), ()
-        now = recovery.now
-        assert now is not None
-        resolved = DriftResolved(
-            id=derived_id(event.id, DriftResolved.TYPE),
-            time=event.time,
-            source=source,
-            cause=event.id,
-            model=state.model,
-            alarm=recovery.alarm,
-            now=interval(now),
-            sentence=f"Approval is {percent(now)}, above the {recovery.fallen:.0%} that it had fallen to at most.",
-            policy=state.digest,
-        )
+        resolved = recovery.resolved(state.model, event, source, state.digest)
         trigger = state.trigger.model_copy(update={"occasion": None})
         return state.model_copy(update={"recovery": None, "trigger": trigger}), (resolved,)
 

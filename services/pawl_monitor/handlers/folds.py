@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from pawl_monitor import rows
 from pawl_monitor.domain.busy import follow
 from pawl_monitor.domain.sessions import Session, SessionPolicy
-from pawl_monitor.domain.triggers import TriggerPolicy, TriggerState
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.trigger_state import TriggerState
+from pawl_monitor.domain.triggers import TriggerPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
 from pawl_shared import topics
 from pawl_shared.fold import Delivery, Step

@@ -9,7 +9,8 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pawl_monitor import datasets
 from pawl_monitor.counting import Counting
-from pawl_monitor.domain.triggers import Reason, Usable
+from pawl_monitor.domain.trigger_state import Usable
+from pawl_monitor.domain.triggers import Reason
 from pawl_monitor.handlers.folds import Weighing
 from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts

@@ -15,8 +15,10 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from pawl_monitor.domain.triggers import PastRun, TriggerDecision, TriggerState, Usable
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.trigger_state import PastRun, TriggerState, Usable
+from pawl_monitor.domain.triggers import TriggerDecision
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_monitor.handlers.folds import WatchFold
 from pawl_shared import events as e
 from pawl_shared.fold import Delivery, Step

@@ -9,8 +9,10 @@ from typing import Any
 from pawl_monitor import datasets, metrics
 from pawl_monitor.counting import Counting
 from pawl_monitor.domain.intervals import Estimate, estimate
-from pawl_monitor.domain.triggers import Reason, TriggerDecision, TriggerState, Usable
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.trigger_state import TriggerState, Usable
+from pawl_monitor.domain.triggers import Reason, TriggerDecision
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_monitor.reader import HOUR_SECONDS, Reader
 from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of, rate_of

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pawl_monitor.domain.triggers import TriggerDecision, Usable
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.trigger_state import Usable
+from pawl_monitor.domain.triggers import TriggerDecision
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_monitor.views.alarms import Alarm, Rate
 from pawl_monitor.views.charts import Chart
 from pawl_monitor.views.experiments import Experiment

@@ -12,7 +12,8 @@ from pawl_monitor.domain.detection import detectors_of
 from pawl_monitor.domain.detectors import SHARES
 from pawl_monitor.domain.explanation import MARKS, Ratings
 from pawl_monitor.domain.output import OutputPolicy
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
 from pawl_shared.model_policy import Detectors
 

@@ -15,7 +15,8 @@ from pawl_monitor.domain.detectors import Observation
 from pawl_monitor.domain.further import Further, further_of
 from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.river_detectors import LIMITS, RiverPolicy, RiverState, likeliest
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
 from pawl_shared.model_policy import Detectors, ModelPolicy
 from pawl_shared.watch_policy import Watch

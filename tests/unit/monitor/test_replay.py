@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState
+from pawl_monitor.domain.trigger_state import Occasion, TriggerState
+from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import WEIGH, Weighing
 from pawl_monitor.handlers.retrain import retrain_request
 from pawl_monitor.replay import Requests, StoredSnapshots

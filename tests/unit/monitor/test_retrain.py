@@ -6,7 +6,8 @@ from typing import cast
 from uuid import UUID
 
 from pawl_monitor import datasets
-from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState, Usable
+from pawl_monitor.domain.trigger_state import Occasion, TriggerState, Usable
+from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import WEIGH, Weighing
 from pawl_monitor.handlers.retrain import WeighFeedback
 from pawl_shared.effects import EffectContext

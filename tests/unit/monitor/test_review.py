@@ -18,7 +18,8 @@ from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.review import SAMPLE
 from pawl_monitor.domain.traffic import TrafficPolicy
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
 
 POLICY = WatchPolicy(

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from pawl_monitor.domain.triggers import Occasion, TriggerPolicy, TriggerState, Usable
+from pawl_monitor.domain.trigger_state import Occasion, TriggerState, Usable
+from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_shared.model_policy import Budget
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

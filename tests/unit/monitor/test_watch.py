@@ -8,7 +8,8 @@ import pytest
 from support.monitor import BASE, GRAPH, MODEL, START
 
 from pawl_monitor.domain.approval import ApprovalPolicy
-from pawl_monitor.domain.watch import Watched, WatchPolicy
+from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
 from pawl_shared.model_policy import ModelPolicy
 
