@@ -10,17 +10,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from pawl_validator.domain.canary import Decision
-from pawl_validator.domain.deployment import (
-    NO_REASON,
-    Approval,
-    Change,
-    Deployment,
-    Earned,
-    RefusedError,
-    decision_numbers,
-    promote_earned,
-    withdraw,
-)
+from pawl_validator.domain.deployment import NO_REASON, Approval, Change, Deployment, Earned, RefusedError, withdraw
+from pawl_validator.domain.verdict import decision_numbers, promote_earned
 
 Step = Literal["canary", "promotion"]
 Rule = Literal["none", "canary", "promotion", "both"]

@@ -13,7 +13,6 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from pawl_shared.events import DeployedVersion, Experiment, Stage
-from pawl_validator.domain.canary import Decision
 
 Kind = Literal[
     "registered", "canary", "step", "promoted", "rolled-back", "paused", "resumed", "pinned", "unpinned",
@@ -124,45 +123,13 @@ def register(model: str, now: Deployment | None, base: DeployedVersion, who: str
     return Change(deployment=changed, kind="registered", who=who, reasons=(reason,), stages=tuple(stages))
 
 
-def conclude(now: Deployment, decision: Decision, approval: bool = False) -> Change | None:
-    """What the evidence decided; None when it says go on, or when a paused model should be promoted.
-
-    Args:
-        approval: whether a person has to agree to a promotion. What was earned meanwhile counts once nobody has to.
-    """
-    numbers = decision_numbers(decision)
-    if now.challenger is None:
-        return None
-    if now.earned is not None and decision.action != "rollback":
-        if not approval and not now.paused:
-            return promote_earned(now, None)
-        if decision.action != "step":
-            return None
-    if decision.action == "continue" or (decision.action == "promote" and (now.paused or approval)):
-        return None
-    if decision.action == "step":
-        changed = revise(now, share=decision.share)
-        return Change(deployment=changed, kind="step", reasons=decision.reasons, numbers=numbers)
-    if decision.action == "promote":
-        return _promote(now, now.challenger, decision.reasons, "pawl", numbers)
-    rejected: Stage = "rejected" if decision.action == "rollback" else "retired"
-    return withdraw(now, now.challenger, decision.reasons, "pawl", rejected, numbers)
-
-
-def promote_earned(now: Deployment, approval: Approval | None) -> Change:
-    """The promotion that the evidence has earned; none: nobody had to approve it."""
-    assert now.challenger is not None and now.earned is not None, "only a challenger earns a promotion"  # noqa: PT018
-    reasons = (*now.earned.reasons, *((approval.sentence,) if approval else ()))
-    return _promote(now, now.challenger, reasons, approval.who if approval else "pawl", now.earned.numbers)
-
-
 def promote(now: Deployment, version: str, who: str, why: str) -> Change:
     """A person's promotion of the challenger, of a candidate that passed the gates, or of an earlier champion."""
     if version == now.champion.version:
         raise RefusedError(f"{version[:12]} already is the champion")
     if now.pinned is not None:
         raise RefusedError(f"{now.model} is pinned to {now.pinned[:12]}: `pawl unpin` first, or pin {version[:12]}")
-    return _promote(now, find(now, version), (f"promoted by {who}: {why or NO_REASON}",), who, {})
+    return take_over(now, find(now, version), (f"promoted by {who}: {why or NO_REASON}",), who, {})
 
 
 def rollback(now: Deployment, who: str, why: str) -> Change:
@@ -197,7 +164,7 @@ def pin(now: Deployment, version: str | None, who: str, why: str) -> Change:
         raise RefusedError(f"{now.model} is pinned to {version[:12]} already")
     reasons = (f"pinned by {who}: {why or NO_REASON}",)
     if version != now.champion.version:
-        change = _promote(now, find(now, version), reasons, who, {})
+        change = take_over(now, find(now, version), reasons, who, {})
         return change.model_copy(
             update={"kind": "pinned", "deployment": change.deployment.model_copy(update={"pinned": version})}
         )
@@ -213,27 +180,6 @@ def pause(now: Deployment, paused: bool, who: str, why: str) -> Change | None:
     kind: Kind = "paused" if paused else "resumed"
     reason = f"{kind} by {who}: {why or NO_REASON}"
     return Change(deployment=revise(now, paused=paused), kind=kind, who=who, reasons=(reason,))
-
-
-def decision_numbers(decision: Decision) -> dict[str, float]:
-    """The decision's figures, flat, for events."""
-    numbers = {
-        "evidence_better": decision.evidence_better,
-        "threshold_better": decision.threshold_better,
-        "evidence_worse": decision.evidence_worse,
-        "threshold_worse": decision.threshold_worse,
-        "blocks": float(decision.blocks),
-        "share": decision.share,
-    }
-    if decision.guard is not None:
-        numbers |= {"guard_evidence": decision.guard.evidence, "guard_threshold": decision.guard.threshold}
-    for name, arm in (("champion", decision.champion), ("challenger", decision.challenger)):
-        numbers |= {f"{name}_sessions": float(arm.sessions), f"{name}_rated": float(arm.rated)}
-        if arm.rate is not None:
-            numbers[f"{name}_approval"] = arm.rate
-        if arm.rated_share is not None:
-            numbers[f"{name}_rated_share"] = arm.rated_share
-    return numbers
 
 
 # Another champion also ends an experiment: its arms were compared beside the old one.
@@ -266,9 +212,10 @@ def _remember(now: Deployment) -> tuple[DeployedVersion, ...]:
     return (*now.history, now.champion)[-HISTORY:]
 
 
-def _promote(
+def take_over(
     now: Deployment, served: DeployedVersion, reasons: tuple[str, ...], who: str, numbers: dict[str, float]
 ) -> Change:
+    """Another champion. Raises RefusedError: it was made for another base."""
     if (served.base, served.graph) != (now.champion.base, now.champion.graph) and served.slot_file is not None:
         raise RefusedError(f"{served.version[:12]} was made for another base than the one that serves now")
     stages: list[tuple[str, Stage]] = [(now.champion.version, "retired"), (served.version, "champion")]

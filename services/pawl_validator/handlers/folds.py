@@ -12,7 +12,7 @@ from pawl_shared.ids import derived_id
 from pawl_shared.model_policy import Governing
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import names
-from pawl_validator.domain import approval, canary, deployment, experiment, queue
+from pawl_validator.domain import approval, canary, deployment, experiment, queue, verdict
 from pawl_validator.domain import statistics as st
 from pawl_validator.handlers import approvals, candidates, commands, experiments
 from pawl_validator.handlers.commands import DeploymentCommand
@@ -166,7 +166,7 @@ class DeploymentFold:
         now = draft.state.deployment
         assert now is not None, "a canary belongs to a deployment"
         approval_needed = approval.needs(self._current(draft.state).approval, "promotion")
-        change = deployment.conclude(now, decision, approval_needed)
+        change = verdict.conclude(now, decision, approval_needed)
         if change is not None:
             self._apply(draft, change)
         elif approval_needed:

@@ -16,7 +16,6 @@ from pawl_validator.domain.deployment import (
     Deployment,
     RefusedError,
     Waiting,
-    conclude,
     pause,
     pin,
     promote,
@@ -24,6 +23,7 @@ from pawl_validator.domain.deployment import (
     rollback,
 )
 from pawl_validator.domain.queue import enqueue, next_up, start
+from pawl_validator.domain.verdict import conclude
 
 CANARY = UUID(int=7)
 
