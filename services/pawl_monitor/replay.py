@@ -18,6 +18,7 @@ from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
+from pawl_shared.comparison import Comparison, Difference
 from pawl_shared.errors import ArtifactError
 from pawl_shared.events import (
     DriftAssessed,
@@ -29,7 +30,8 @@ from pawl_shared.events import (
     VersionObserved,
 )
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.replay import Comparison, Difference, Plan, Progress, logged, main, replay
+from pawl_shared.rebuild import Plan, Progress, logged
+from pawl_shared.replay import main, replay
 from pawl_shared.stores.port import Effect
 
 DECIDED = (DriftDetected, DriftAssessed, DriftResolved, ReviewRequested, VersionObserved)

@@ -17,7 +17,8 @@ from pawl_shared.bus import Bus
 from pawl_shared.events import DriftDetected, RetrainRequested
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.model_policy import ModelPolicy
-from pawl_shared.replay import Plan, Progress, logged, rebuild, tell
+from pawl_shared.rebuild import Plan, Progress, logged, rebuild
+from pawl_shared.replay import tell
 
 
 class Simulation(BaseModel):

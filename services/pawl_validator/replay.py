@@ -19,7 +19,8 @@ from pawl_shared.events import (
     StageChanged,
 )
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.replay import Moved, Plan, Progress, main, replay
+from pawl_shared.rebuild import Moved, Plan, Progress
+from pawl_shared.replay import main, replay
 from pawl_shared.topics import COMMANDS
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold

@@ -13,8 +13,8 @@ from pawl_monitor.handlers.folds import WEIGH, Weighing
 from pawl_monitor.handlers.retrain import retrain_request
 from pawl_monitor.replay import Requests, StoredSnapshots
 from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.comparison import Comparison
 from pawl_shared.events import RetrainRequested
-from pawl_shared.replay import Comparison
 from pawl_shared.stores.port import Effect
 
 ALARM = UUID(int=1)

@@ -9,11 +9,13 @@ from pydantic import BaseModel
 
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import encode
+from pawl_shared.comparison import MISSING, compare
 from pawl_shared.events import DriftResolved, Event, Interval, PauseCommand
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.replay import MISSING, Plan, compare, logged, rebuild, replay
+from pawl_shared.rebuild import Plan, logged, rebuild
+from pawl_shared.replay import replay
 from pawl_shared.runner import Pace
 from pawl_shared.stores import seen_hours
 from pawl_shared.stores.port import Effect
