@@ -7,6 +7,7 @@ import duckdb
 from pawl_monitor import routes
 from pawl_monitor.console.pages import Pages
 from pawl_monitor.counting import Counting
+from pawl_monitor.cursors import Cursors
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
@@ -15,7 +16,7 @@ from pawl_monitor.handlers.alerts import ALERT, AlertFold, SendAlert
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.handlers.versions import VersionFold
-from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.reader import Reader
 from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings

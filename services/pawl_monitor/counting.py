@@ -41,12 +41,12 @@ class Counting:
 
     def times(self, request: datasets.Request) -> list[tuple[datetime, str]]:
         """When each piece was given, and the field of Usable in which it counts. Raises KeysUnreadableError."""
-        with self._reader.snapshot() as cursor:
+        with self._reader.cursors.snapshot() as cursor:
             lines = datasets.collect(cursor, request, self._texts)
         return [(line["time"], name) for line in lines if (name := datasets.counted_as(line))]
 
     def _up_to_date(self, request: datasets.Request, before: dict[UUID, _Line | None]) -> dict[UUID, _Line | None]:
-        with self._reader.snapshot() as cursor:
+        with self._reader.cursors.snapshot() as cursor:
             ids = datasets.wanted(cursor, request)
             new = [identity for identity in ids if identity not in before]
             lines = datasets.collect_some(cursor, request, self._texts, new) if new else []

@@ -1,27 +1,20 @@
-"""What the console and the API read: SQL on cursors of the monitor's own database, one a call.
-
-No other process can open the file while the monitor has it, and a connection must not be shared between threads.
-"""
+"""What the console and the API read: SQL on the monitor's own database, on one cursor a call."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import duckdb
-
 from pawl_monitor import as_of, rollups
 from pawl_monitor.as_of import Moment
+from pawl_monitor.cursors import Cursors, Fact, facts
 from pawl_monitor.domain.watched import Watched
 from pawl_shared.events import DeploymentChanged, VersionObserved
 from pawl_shared.topics import EVIDENCE, INTERACTIONS
 
-Fact = dict[str, Any]
 HOUR_SECONDS = 3600.0
 
 SERIES_SQL = """
@@ -112,27 +105,11 @@ QUALIFY row_number() OVER (PARTITION BY value ->> '$.version' ORDER BY position 
 """
 
 
-class Cursors:
-    """Hands out cursors of one database; each belongs to the thread that asked for it until it is closed."""
-
-    def __init__(self, root: duckdb.DuckDBPyConnection) -> None:
-        self._root, self._lock = root, threading.Lock()
-
-    def __call__(self) -> duckdb.DuckDBPyConnection:
-        with self._lock:
-            return self._root.cursor()
-
-    def close(self) -> None:
-        """Close the database; cursors must be closed before."""
-        with self._lock:
-            self._root.close()
-
-
 class Reader:
     """Questions about a model; answers are plain values."""
 
     def __init__(self, cursors: Cursors) -> None:
-        self._cursors = cursors
+        self.cursors = cursors
 
     def models(self) -> list[str]:
         """Models that were ever deployed or asked."""
@@ -145,10 +122,10 @@ class Reader:
 
     def counts(self, model: str, recent: datetime) -> Fact:
         """Answers, feedback and sessions: in all, and since `recent`. Feedback: as long as it is kept."""
-        with self.snapshot() as cursor:
+        with self.cursors.snapshot() as cursor:
             answers, sessions = (rollups.beyond(rollups.marks(cursor, topic)) for topic in (INTERACTIONS, EVIDENCE))
             sql = COUNTS_SQL.format(new_answers=answers, new_sessions=sessions)
-            return _rows(cursor, sql, {"model": model, "recent": recent})[0]
+            return facts(cursor, sql, {"model": model, "recent": recent})[0]
 
     def recent_rewards(self, model: str, version: str, arm: str, since: datetime, limit: int) -> list[float]:
         """Rewards of the latest rated sessions of a version."""
@@ -173,9 +150,9 @@ class Reader:
     def usage(self, model: str, since: datetime) -> list[Fact]:
         """Answers by hour, version and arm; latencies as counts by bucket floor(8 log2(seconds))."""
         values: dict[str, Any] = {"model": model, "since": since}
-        with self.snapshot() as cursor:
+        with self.cursors.snapshot() as cursor:
             sources = ("rollup_answers", f"({rollups.changes(cursor, 'rollup_answers')})")
-            found = [row for source in sources for row in _rows(cursor, USAGE_SQL.format(source=source), values)]
+            found = [row for source in sources for row in facts(cursor, USAGE_SQL.format(source=source), values)]
         rows: dict[tuple[Any, ...], Fact] = {}
         for row in found:
             key = tuple(row[name] for name in USAGE_KEY)
@@ -266,34 +243,15 @@ class Reader:
         answer = {**found[0], "messages": json.loads(found[0]["messages"])}
         return answer | {"feedback_events": self._facts(as_of.FEEDBACK_SQL.format(known=known), values)}
 
-    @contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor of this thread's own."""
-        cursor = self._cursors()
-        try:
-            yield cursor
-        finally:
-            cursor.close()
-
-    @contextmanager
-    def snapshot(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor that sees one state of the database, whatever is committed meanwhile."""
-        with self.cursor() as cursor:
-            cursor.execute("BEGIN")
-            try:
-                yield cursor
-            finally:
-                cursor.execute("ROLLBACK")
-
     def _all_time(self, sql: str, values: Fact) -> list[Fact]:
         """A question to ALL_TIME_SQL's facts."""
-        with self.snapshot() as cursor:
+        with self.cursors.snapshot() as cursor:
             beyond = rollups.beyond(rollups.marks(cursor, EVIDENCE))
-            return _rows(cursor, ALL_TIME_SQL.format(beyond=beyond) + sql, values)
+            return facts(cursor, ALL_TIME_SQL.format(beyond=beyond) + sql, values)
 
     def _facts(self, sql: str, values: object = None) -> list[Fact]:
-        with self.cursor() as cursor:
-            return _rows(cursor, sql, values)
+        with self.cursors.one() as cursor:
+            return facts(cursor, sql, values)
 
 
 def _sum(one: Fact, other: Fact) -> Fact:
@@ -303,9 +261,3 @@ def _sum(one: Fact, other: Fact) -> Fact:
         return {k: a.get(k, 0) + b.get(k, 0) for k in a.keys() | b.keys()} if isinstance(a, dict) else a + b
 
     return {name: one[name] if name in USAGE_KEY else total(one[name], other[name]) for name in one}
-
-
-def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[Fact]:
-    result = cursor.execute(sql, values)
-    names = [column[0] for column in result.description]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

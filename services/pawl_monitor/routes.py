@@ -160,7 +160,7 @@ def _add_state(app: FastAPI, gather: Gather, clock: Clock) -> None:
 
     @app.get("/api/offsets", summary="By topic and partition: the next offset to read")
     def offsets() -> Fact:
-        with gather.reader.cursor() as cursor:
+        with gather.reader.cursors.one() as cursor:
             return backup.offsets_of(cursor)
 
 
@@ -248,7 +248,7 @@ def _add_backup(app: FastAPI, gather: Gather, folder: Path) -> None:
         if x_pawl_backup != "1":
             raise HTTPException(403, "send the header X-Pawl-Backup: 1, as `pawl backup` does")
         resources = ExitStack()
-        cursor = resources.enter_context(gather.reader.cursor())
+        cursor = resources.enter_context(gather.reader.cursors.one())
         path, offsets = resources.enter_context(backup.copied(cursor, folder))
         file = resources.enter_context(path.open("rb"))
 

@@ -6,8 +6,9 @@ import threading
 
 from fastapi import FastAPI
 
+from pawl_monitor.cursors import Cursors
 from pawl_monitor.housekeeping import Housekeeping
-from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.reader import Reader
 from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.ticker import Ticker
 from pawl_shared.bus import Bus

@@ -11,6 +11,7 @@ from uuid import NAMESPACE_OID, uuid5
 from support.nobody import Nobody
 
 from pawl_monitor.counting import Counting
+from pawl_monitor.cursors import Cursors
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy
@@ -20,7 +21,7 @@ from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.handlers.versions import VersionFold
-from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore

@@ -45,7 +45,7 @@ class StoredFeedback:
         return self._counting.usable(request)
 
     def collect(self, request: datasets.Request) -> list[datasets.Line]:
-        with self._reader.cursor() as cursor:
+        with self._reader.cursors.one() as cursor:
             return datasets.collect(cursor, request, self._texts)
 
     def freeze(self, lines: datasets.Lines, request: datasets.Request) -> str:

@@ -10,8 +10,9 @@ from support.monitor import BASE, MODEL, START, interaction
 
 from pawl_monitor import datasets, rows
 from pawl_monitor.counting import Counting
+from pawl_monitor.cursors import Cursors
 from pawl_monitor.duckdb_store import open_database
-from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
 from pawl_shared.events import FeedbackReceived, InteractionScored
 from pawl_shared.sealed_events import all_sealed
@@ -47,7 +48,7 @@ class Place:
         self.store.commit(Commit(rows=[row for event in sealed for row in rows.interaction_rows(event, (0, 0))]))
 
     def at_once(self, request: datasets.Request) -> object:
-        with self.reader.cursor() as cursor:
+        with self.reader.cursors.one() as cursor:
             return datasets.usable(datasets.collect(cursor, request, Texts(Opener(self.ring._found))))
 
 

@@ -11,8 +11,9 @@ from support.monitor import BASE, MODEL, START, interaction
 from support.samples import SAMPLES
 
 from pawl_monitor import datasets, rows
+from pawl_monitor.cursors import Cursors
 from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
-from pawl_monitor.reader import Cursors, Reader
+from pawl_monitor.reader import Reader
 from pawl_monitor.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Message

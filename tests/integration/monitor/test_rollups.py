@@ -84,7 +84,7 @@ def test_they_equal_a_recomputation_whenever_they_are_asked(world: World, seed: 
         del events[:25]
         world.clock.advance(7)
         world.tick(3)
-        with world.reader.cursor() as cursor:
+        with world.reader.cursors.one() as cursor:
             if rng.random() < 0.5:
                 rollups.roll(cursor)
             raw = facts(cursor, RAW_SQL)
@@ -121,7 +121,7 @@ def check_sessions(world: World, rated: int) -> None:
 def test_a_second_pass_finds_nothing_to_do(world: World) -> None:
     world.publish(*history(Random(1), 30))
     world.tick(1)
-    with world.reader.cursor() as cursor:
+    with world.reader.cursors.one() as cursor:
         assert rollups.roll(cursor) > 0
         assert rollups.roll(cursor) == 0
         world.publish(*interaction(99, START, reward=1.0))
@@ -136,7 +136,7 @@ def test_what_is_deleted_stays_in_the_rollups_and_evidence_is_not_deleted(world:
     before = world.reader.usage(MODEL, START - timedelta(days=1))
     span = world.reader.span(MODEL)
     kept = {"interactions": timedelta(hours=10), "replicas": None, "dead_letters": None, "seen": None}
-    with world.reader.cursor() as cursor:
+    with world.reader.cursors.one() as cursor:
         now = START + timedelta(hours=40)
         assert retention.expire(cursor, now, kept, steps=5) == 5 * 4
         while retention.expire(cursor, now, kept, steps=5):
@@ -149,7 +149,7 @@ def test_what_is_deleted_stays_in_the_rollups_and_evidence_is_not_deleted(world:
     assert world.reader.span(MODEL) == span
     world.publish(*interaction(100, START, reward=0.0))  # too late to count
     world.tick(1)
-    with world.reader.cursor() as cursor:
+    with world.reader.cursors.one() as cursor:
         rollups.roll(cursor)
     assert world.reader.usage(MODEL, START - timedelta(days=1)) == before
 
