@@ -170,7 +170,7 @@ class Folding:
 
     def _deliver(self, reading: Reading, delivery: Delivery, fresh: set[Seen], batch: Batch) -> None:
         record, seen, event = reading.record, reading.seen, delivery.event
-        if self._is_old(event, batch) if isinstance(event, Tick) else seen not in fresh:
+        if self._is_old(event, record, batch) if isinstance(event, Tick) else seen not in fresh:
             batch.outcomes[record.topic, "duplicate"] += 1
             return
         mark = batch.mark()
@@ -188,13 +188,13 @@ class Folding:
             return
         batch.outcomes[record.topic, "handled"] += 1
         if isinstance(event, Tick):
-            batch.states[StateKey(TICKS, event.model)] = Known(LatestTick.of(event))
+            batch.states[StateKey(TICKS, event.model)] = Known(LatestTick.of(event, record.appended))
         elif seen is not None:
             batch.seen.append(seen)
             fresh.discard(seen)  # of two copies in one batch the second is a duplicate
 
-    def _is_old(self, tick: Tick, batch: Batch) -> bool:
-        return is_copy(tick, self._current(StateKey(TICKS, tick.model), batch).state)
+    def _is_old(self, tick: Tick, record: Record, batch: Batch) -> bool:
+        return is_copy(tick, record.appended, self._current(StateKey(TICKS, tick.model), batch).state)
 
     def _load(self, readings: Sequence[Reading]) -> None:
         """The states that a batch concerns, in one query."""

@@ -10,7 +10,10 @@ from pawl_shared.events import Tick
 
 # The name under which the latest Tick of a model is kept beside the states of folds.
 TICKS = "ticks"
-# A Tick that is older than this is taken, so that one with a time far ahead does not stop all that come after it.
+# What clocks of two monitors, or of a monitor and the broker, may differ by while both are right; also how late a
+# record may be appended before it counts as written again.
+SKEW = timedelta(minutes=1)
+# Of Ticks that were written again, those older than this are taken: a clock that was ahead must not stop all others.
 BELIEVED = timedelta(days=1)
 
 
@@ -21,15 +24,21 @@ class LatestTick(BaseModel, frozen=True):
     time: datetime
 
     @classmethod
-    def of(cls, tick: Tick) -> LatestTick:
-        return cls(number=tick.number, time=tick.time)
+    def of(cls, tick: Tick, appended: datetime) -> LatestTick:
+        """What is remembered; of a clock that is ahead no more than the broker's, so that it counts for a minute."""
+        return cls(number=tick.number, time=min(tick.time, appended + SKEW))
 
 
-def is_copy(tick: Tick, latest: LatestTick | None) -> bool:
+def is_copy(tick: Tick, appended: datetime, latest: LatestTick | None) -> bool:
     """Whether it was handled: two monitors write the same interval once each, and a topic may be written again.
 
-    Not by the number alone, which goes back when intervals are made longer.
+    Not by the number alone, which goes back when intervals are made longer. And not by the time alone, which goes back
+    when a clock that was ahead is put right: a Tick that is fresh where the broker appended it is no copy.
     """
     if latest is None:
         return False
-    return tick.number == latest.number or latest.time - BELIEVED <= tick.time < latest.time
+    if tick.number == latest.number:
+        return True
+    behind = latest.time - tick.time
+    written_again = appended - tick.time > SKEW
+    return timedelta(0) < behind <= (BELIEVED if written_again else SKEW)

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.events import Event, Tick
 from pawl_shared.fold import Delivery, Step
@@ -26,20 +27,32 @@ def tick(number: int, model: str = "m", seconds: float | None = None) -> Tick:
 
 
 @pytest.mark.parametrize(
-    ("again", "copy"),
+    ("again", "late", "copy"),
     [
-        (tick(100), True),  # the same
-        (tick(100, seconds=201.5), True),  # of the same interval, by another monitor
-        (tick(99), True),
-        (tick(101), False),
-        (tick(51, seconds=204), False),  # intervals are twice as long now
-        (tick(7, seconds=200 - 86_390), True),  # an old topic, written again
-        (tick(7, seconds=200 - 86_410), False),  # or the latest had a time far ahead
+        (tick(100), 0, True),  # the same
+        (tick(100, seconds=201.5), 0, True),  # of the same interval, by another monitor
+        (tick(99), 0, True),
+        (tick(101), 0, False),
+        (tick(51, seconds=204), 0, False),  # intervals are twice as long now
+        (tick(7, seconds=200 - 86_390), 61, True),  # an old topic, written again
+        (tick(7, seconds=200 - 86_410), 61, False),  # or the latest had a time far ahead
+        (tick(71, seconds=200 - 58), 0, True),  # another monitor, whose clock is behind
+        (tick(7, seconds=200 - 43_200), 0, False),  # fresh: monitor and broker were ahead, and are put right
     ],
 )
-def test_copies(again: Tick, copy: bool) -> None:
-    assert is_copy(again, LatestTick.of(tick(100))) is copy
-    assert not is_copy(again, None)
+def test_copies(again: Tick, late: float, copy: bool) -> None:
+    appended = again.time + timedelta(seconds=late)
+    assert is_copy(again, appended, LatestTick.of(tick(100), tick(100).time)) is copy
+    assert not is_copy(again, appended, None)
+
+
+def test_a_monitors_clock_that_was_ahead_once_counts_for_a_minute_even_if_it_is_behind_later() -> None:
+    now = START + timedelta(hours=12)
+    ahead = LatestTick.of(tick(100_000, seconds=86_400), now)
+    assert is_copy(tick(100_000, seconds=86_400), now, ahead)
+    later = now + timedelta(minutes=10)
+    behind = tick(21_600 + 150, seconds=(later - START).total_seconds() - 300)
+    assert not is_copy(behind, later, ahead)
 
 
 class Heard(BaseModel):
@@ -89,3 +102,26 @@ def test_a_copy_is_dropped_in_the_same_batch_in_a_later_one_and_after_a_restart(
     handle(tick(2), tick(1), tick(3))
     assert (heard("m"), heard("other")) == ([1, 2, 3], [1])
     assert store.seen_ids == 0
+
+
+class Set(SystemClock):
+    time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+
+def test_time_goes_on_as_soon_as_a_clock_that_was_ahead_is_put_right() -> None:
+    bus, store = MemoryBus(clock := Set()), MemoryStore()
+    bus.create_topics(TOPICS)
+    producer = bus.producer("test")
+    for number in (21_600, 21_601, 1, 2, 2):  # twelve hours ahead, then right; the last is a copy
+        clock.time = START + timedelta(seconds=2 * number)
+        producer.send(encode(tick(number))).result()
+    runner = Runner("test", "test/0", "0", bus, store, [Hearing()], pace=Pace(poll=0, sleep=lambda _: None))
+    runner.start()
+    while runner.turn() or not runner.at_end():
+        pass
+    runner.close()
+    place = StateKey("hearing", "m")
+    assert Heard.model_validate_json(store.load([place])[place].value).numbers == [21_600, 21_601, 1, 2]
