@@ -20,7 +20,7 @@ from benchmarks.harness import Benchmark, Run, Target, main, rate
 from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import adapter_format, base_models
+from pawl_shared import base_models, slot_format, tensor_file
 from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, read_spec
 from pawl_validator import onnx_export
 
@@ -50,12 +50,12 @@ def filled_slots(spec: GraphSpec, count: int) -> SlotPool:
     slots = SlotPool(spec, GRAPH, count)
     for seed in range(count):
         random = np.random.default_rng(seed)
-        arrays: adapter_format.Tensors = {}
+        arrays: tensor_file.Tensors = {}
         for site in spec.sites:
             for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
                 arrays[name] = random.normal(0, 0.02, (site.blocks * spec.rank, width)).astype(np.float32)
         path = CACHE / f"{seed}.slots"
-        adapter_format.write_slots(path, arrays, adapter=str(seed), base=BASE, graph=GRAPH, rank=spec.rank)
+        slot_format.write_slots(path, arrays, adapter=str(seed), base=BASE, graph=GRAPH, rank=spec.rank)
         slots.activate(str(seed), slots.load(str(seed), path))
     return slots
 

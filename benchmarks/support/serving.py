@@ -25,8 +25,8 @@ from pawl_cli import ports
 from pawl_cli.embedded_kafka import EmbeddedKafka
 from pawl_cli.outcome import Following, carried_out, followed
 from pawl_cli.process import Program
-from pawl_shared import adapter_format
 from pawl_shared import events as e
+from pawl_shared import slot_format, tensor_file
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Record
 from pawl_shared.clock import SystemClock
@@ -158,12 +158,12 @@ class Serving:
         slots = {}
         for number in range(self._versions):
             random = np.random.default_rng(number)
-            arrays: adapter_format.Tensors = {}
+            arrays: tensor_file.Tensors = {}
             for site in spec.sites:
                 for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
                     arrays[name] = random.normal(0, 0.02, (site.blocks * spec.rank, width)).astype(np.float32)
             path = self._folder / "slots"
-            adapter_format.write_slots(path, arrays, adapter=version(number), base=BASE, graph=graph, rank=spec.rank)
+            slot_format.write_slots(path, arrays, adapter=version(number), base=BASE, graph=graph, rank=spec.rank)
             slots[version(number)] = store.put_file(path)
         catalogue = self._folder / "catalogue.json"
         catalogue.write_text(json.dumps({"graph": graph, "slots": slots}))

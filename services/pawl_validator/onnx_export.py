@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pawl_shared import adapter_format
+from pawl_shared import lora_format, slot_format, tensor_file
 from pawl_shared.errors import BaseModelError
 from pawl_shared.graph_spec import GRAPH_FILE, TEMPLATE_FILE, TOKENIZER_FILE, GraphSpec, Site, read_spec, write_spec
 from pawl_validator import onnx_graph
@@ -92,11 +92,11 @@ def pack_adapter(adapter_file: Path, graph_folder: Path, graph: str, out_path: P
         AdapterInvalidError: the adapter is damaged or does not fit; nothing is written.
     """
     spec = read_spec(graph_folder)
-    adapter = adapter_format.read_adapter(adapter_file, base=spec.base)
-    arrays = adapter_format.pack(adapter, spec)
+    adapter = lora_format.read_adapter(adapter_file, base=spec.base)
+    arrays = slot_format.pack(adapter, spec)
     out_path.parent.mkdir(parents=True, exist_ok=True)
-    version = adapter_format.file_digest(adapter_file)
-    return adapter_format.write_slots(out_path, arrays, adapter=version, base=spec.base, graph=graph, rank=spec.rank)
+    version = tensor_file.file_digest(adapter_file)
+    return slot_format.write_slots(out_path, arrays, adapter=version, base=spec.base, graph=graph, rank=spec.rank)
 
 
 def _silent(_fraction: float, _message: str) -> None:

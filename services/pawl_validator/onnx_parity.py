@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pawl_shared import adapter_format
-from pawl_shared.adapter_format import Tensors
+from pawl_shared import lora_format, slot_format, tensor_file
 from pawl_shared.graph_spec import GRAPH_FILE, TOKENIZER_FILE, GraphSpec, read_spec
+from pawl_shared.tensor_file import Tensors
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def check_parity(
     spec = read_spec(graph_folder)
     arrays: Tensors = {}
     if slot_file is not None and adapter_file is not None:
-        version = adapter_format.file_digest(adapter_file)
-        arrays = adapter_format.read_slots(slot_file, spec, graph=graph, adapter=version).arrays
+        version = tensor_file.file_digest(adapter_file)
+        arrays = slot_format.read_slots(slot_file, spec, graph=graph, adapter=version).arrays
     tokenizer = Tokenizer.from_file(str(graph_folder / TOKENIZER_FILE))
     model = load_merged(hf_folder, adapter_file)
     session = _session(graph_folder, threads)
@@ -70,7 +70,7 @@ def load_merged(hf_folder: Path, adapter_file: Path | None) -> Any:
 
     model = AutoModelForCausalLM.from_pretrained(str(hf_folder), dtype=torch.float32).eval()
     if adapter_file is not None:
-        adapter = adapter_format.read_adapter(adapter_file)
+        adapter = lora_format.read_adapter(adapter_file)
         with torch.no_grad():
             for module in adapter.modules():
                 a, b = adapter.pair(module) or (None, None)

@@ -15,7 +15,7 @@ from benchmarks.support.tiny_model import write_random_tiny
 from numpy.typing import NDArray
 from support.tiny_engine import random_tensors, write_tensors
 
-from pawl_shared import adapter_format
+from pawl_shared import lora_format, tensor_file
 from pawl_shared.artifacts import digest_of_file
 from pawl_shared.child import Reporter
 from pawl_shared.graph_spec import GraphSpec
@@ -125,12 +125,12 @@ def collapsed(bench: Bench) -> Tensors:
 def write_raw(path: Path, tensors: Tensors) -> Path:
     """An adapter file that the writer would refuse."""
     metadata = {"format": "pawl.lora.v1", "base": BASE, "rank": "4", "alpha": "32", "rslora": "false", "run": "bad"}
-    adapter_format._save(path, tensors, metadata)
+    tensor_file.save(path, tensors, metadata)
     return path
 
 
 def _modules(bench: Bench) -> list[str]:
-    return adapter_format.read_adapter(bench.good).modules()
+    return lora_format.read_adapter(bench.good).modules()
 
 
 def _margins(bench: Bench) -> list[tuple[tuple[str, str], float]]:
@@ -139,7 +139,7 @@ def _margins(bench: Bench) -> list[tuple[tuple[str, str], float]]:
     model = EvaluationModel(bench.folder / "hf", threads=1)
     scored = [Scored((("user", f"Question {i // 2}?"),), text, True) for i, text in enumerate(texts)]
     base = model.answer_scores(scored, lambda _done, _total: None)
-    with model.wearing(adapter_format.read_adapter(bench.good)):
+    with model.wearing(lora_format.read_adapter(bench.good)):
         new = model.answer_scores(scored, lambda _done, _total: None)
     gains = [n - o for n, o in zip(new, base, strict=True)]
     return [((texts[i], texts[i + 1]), gains[i] - gains[i + 1]) for i in range(0, len(texts), 2)]

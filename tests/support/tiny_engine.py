@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pawl_shared import adapter_format
+from pawl_shared import lora_format
 from pawl_shared.graph_spec import GraphSpec, Site
 
 BASE = "b" * 64
@@ -55,7 +55,7 @@ def write_random_adapter(path: Path, spec: GraphSpec, seed: int, rank: int = 16,
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.float32]], rank: int, base: str = BASE) -> str:
     """Write tensors as a trained adapter with alpha 32; returns its version."""
-    return adapter_format.write_adapter(path, tensors, base=base, rank=rank, alpha=32, rslora=False, run="test")
+    return lora_format.write_adapter(path, tensors, base=base, rank=rank, alpha=32, rslora=False, run="test")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from pawl_inference.engine.sequence import Sequence
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.slots import SlotPool
 from pawl_inference.engine.text import TextCodec
-from pawl_shared.adapter_format import AdapterInvalidError, Fault
+from pawl_shared.tensor_file import AdapterInvalidError, Fault
 
 _WARM_TOKENS = 8
 

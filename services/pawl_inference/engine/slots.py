@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
-from pawl_shared import adapter_format
+from pawl_shared import slot_format
 from pawl_shared.graph_spec import GraphSpec
 
 
@@ -41,7 +41,7 @@ class SlotPool:
         Raises:
             AdapterInvalidError, NoFreeSlotError: nothing has changed.
         """
-        arrays = adapter_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
+        arrays = slot_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
         slot = self._reserve()
         for name, array in arrays.items():
             self.view(name, slot, slot)[:] = array

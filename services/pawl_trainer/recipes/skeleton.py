@@ -15,8 +15,8 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from pawl_shared.adapter_format import read_adapter
 from pawl_shared.errors import AdapterRejectedError
+from pawl_shared.lora_format import read_adapter
 from pawl_trainer.device import Device
 from pawl_trainer.errors import (
     BaseUnusableError,

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from pawl_shared import adapter_format
-from pawl_shared.adapter_format import AdapterInvalidError, TrainedAdapter
+from pawl_shared import lora_format
 from pawl_shared.artifacts import digest_of_file
+from pawl_shared.lora_format import TrainedAdapter
+from pawl_shared.tensor_file import AdapterInvalidError
 from pawl_validator.domain.gates import Integrity
 
 
@@ -26,7 +27,7 @@ def inspect(
     if (found := digest_of_file(path)) != version:
         return Integrity(problems=(f"the file has digest {found[:12]}, not {version[:12]}",)), None
     try:
-        adapter = adapter_format.read_adapter(path, base=base)
+        adapter = lora_format.read_adapter(path, base=base)
     except AdapterInvalidError as error:
         return Integrity(problems=(str(error),)), None
     problems = tuple(_misfits(adapter, base_dir))
@@ -71,7 +72,7 @@ def _change(adapter: TrainedAdapter) -> float:
 
 def _difference(adapter: TrainedAdapter, parent: Path) -> float:
     """Largest absolute difference between two updates, module by module."""
-    other = adapter_format.read_adapter(parent)
+    other = lora_format.read_adapter(parent)
     largest = 0.0
     for module in set(adapter.modules()) | set(other.modules()):
         updates = [a.scale * (pair[1] @ pair[0]) for a in (adapter, other) if (pair := a.pair(module)) is not None]

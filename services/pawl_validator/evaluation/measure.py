@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pawl_shared import adapter_format
-from pawl_shared.adapter_format import TrainedAdapter
+from pawl_shared import lora_format
 from pawl_shared.child import Progress
 from pawl_shared.errors import PawlError
+from pawl_shared.lora_format import TrainedAdapter
 from pawl_validator import onnx_export, onnx_parity
 from pawl_validator.domain import gates
 from pawl_validator.evaluation import answers as rules
@@ -89,7 +89,7 @@ class Evaluation:
         spec = self._spec
         model = EvaluationModel(spec.base_dir, spec.threads)
         self._device = f"{model.device}, {str(model.dtype).removeprefix('torch.')}"
-        champion = adapter_format.read_adapter(spec.champion_file) if spec.champion_file else None
+        champion = lora_format.read_adapter(spec.champion_file) if spec.champion_file else None
         return [
             self._guarded("learned", lambda: self._learned(model, champion, candidate)),
             self._guarded("retention", lambda: self._retention(model, champion, candidate)),

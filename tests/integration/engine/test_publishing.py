@@ -13,9 +13,9 @@ from support.tiny_engine import BASE, GRAPH, TinyServing
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
 from pawl_inference.engine.settings import EngineSettings
-from pawl_shared import adapter_format
-from pawl_shared.adapter_format import AdapterInvalidError, Fault
+from pawl_shared import slot_format
 from pawl_shared.graph_spec import read_spec
+from pawl_shared.tensor_file import AdapterInvalidError, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,7 @@ def damaged(folder: Path, tiny: TinyServing, fault: Fault) -> Path:
     """The first version's slot file with one thing wrong."""
     version = tiny.versions[0]
     spec = read_spec(tiny.graph_folder)
-    arrays = adapter_format.read_slots(tiny.slot_files[version], spec, graph=GRAPH, adapter=version).arrays
+    arrays = slot_format.read_slots(tiny.slot_files[version], spec, graph=GRAPH, adapter=version).arrays
     marks = {"adapter": version, "base": BASE, "graph": GRAPH}
     name = spec.sites[0].a
     path = folder / "bad.slots"
@@ -93,7 +93,7 @@ def damaged(folder: Path, tiny: TinyServing, fault: Fault) -> Path:
         arrays["surprise"] = np.zeros(1, np.float32)
     else:
         marks[{Fault.WRONG_BASE: "base", Fault.WRONG_GRAPH: "graph", Fault.WRONG_VERSION: "adapter"}[fault]] = "0" * 64
-    adapter_format.write_slots(path, arrays, rank=spec.rank, **marks)
+    slot_format.write_slots(path, arrays, rank=spec.rank, **marks)
     return path
 
 

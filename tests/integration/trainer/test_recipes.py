@@ -15,8 +15,8 @@ from support.training import BASE, correction, job, thumb
 from transformers import AutoModelForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from pawl_shared.adapter_format import read_adapter
 from pawl_shared.child import Progress, Reporter
+from pawl_shared.lora_format import read_adapter
 from pawl_trainer import run
 from pawl_trainer.device import Device, choose
 from pawl_trainer.errors import (

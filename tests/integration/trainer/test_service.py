@@ -13,7 +13,6 @@ import pytest
 from benchmarks.support.tiny_model import write_random_tiny
 from support.training import correction, thumb, write_snapshot
 
-from pawl_shared.adapter_format import read_adapter
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.codec import decode, encode
 from pawl_shared.events import (
@@ -24,6 +23,7 @@ from pawl_shared.events import (
     TrainingProgressed,
     TrainingStarted,
 )
+from pawl_shared.lora_format import read_adapter
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.topics import CANDIDATES, TOPICS, TRAINING

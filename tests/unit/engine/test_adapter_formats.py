@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from support.tiny_engine import BASE, GRAPH, random_tensors, toy_spec, write_tensors
 
-from pawl_shared import adapter_format
-from pawl_shared.adapter_format import AdapterInvalidError, Fault
+from pawl_shared import lora_format, slot_format, tensor_file
+from pawl_shared.tensor_file import AdapterInvalidError, Fault
 
 SPEC = toy_spec()
 Tensors = dict[str, NDArray[np.float32]]
@@ -19,7 +19,7 @@ Q = "base_model.model.model.q"
 
 def refused(path: Path, base: str | None = BASE) -> Fault:
     with pytest.raises(AdapterInvalidError) as caught:
-        adapter_format.pack(adapter_format.read_adapter(path, base), SPEC)
+        slot_format.pack(lora_format.read_adapter(path, base), SPEC)
     return caught.value.fault
 
 
@@ -33,8 +33,8 @@ def write_raw(path: Path, tensors: Tensors, **metadata: str) -> Path:
 def test_a_trained_adapter_comes_back_as_written(tmp_path: Path) -> None:
     tensors = random_tensors(SPEC, seed=1, rank=4)
     version = write_tensors(tmp_path / "a", tensors, rank=4)
-    adapter = adapter_format.read_adapter(tmp_path / "a", BASE)
-    assert version == adapter_format.file_digest(tmp_path / "a")
+    adapter = lora_format.read_adapter(tmp_path / "a", BASE)
+    assert version == tensor_file.file_digest(tmp_path / "a")
     assert (adapter.rank, adapter.scale, adapter.run) == (4, 8.0, "test")
     assert adapter.modules() == ["model.k", "model.o", "model.q"]
     assert all((adapter.tensors[name] == tensors[name]).all() for name in tensors)
@@ -50,8 +50,8 @@ def test_the_same_adapter_gives_the_same_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rank", [1, 3, 4])
 def test_packing_keeps_the_product(tmp_path: Path, rank: int) -> None:
     write_tensors(tmp_path / "a", random_tensors(SPEC, seed=2, rank=rank), rank=rank)
-    adapter = adapter_format.read_adapter(tmp_path / "a")
-    arrays = adapter_format.pack(adapter, SPEC)
+    adapter = lora_format.read_adapter(tmp_path / "a")
+    arrays = slot_format.pack(adapter, SPEC)
     x = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
     for site in SPEC.sites:
         found = (x @ (0.5 * arrays[site.a]).T) @ arrays[site.b]
@@ -61,7 +61,7 @@ def test_packing_keeps_the_product(tmp_path: Path, rank: int) -> None:
 
 
 def test_rank_stabilised_scale() -> None:
-    adapter = adapter_format.TrainedAdapter(BASE, 16, 32.0, True, "r", {})
+    adapter = lora_format.TrainedAdapter(BASE, 16, 32.0, True, "r", {})
     assert adapter.scale == 8.0
 
 
@@ -156,15 +156,15 @@ def test_the_writer_refuses_what_a_reader_would(tmp_path: Path) -> None:
 
 def test_a_slot_file_serves_one_version_of_one_graph(tmp_path: Path) -> None:
     version = write_tensors(tmp_path / "a", random_tensors(SPEC, seed=4, rank=4), rank=4)
-    arrays = adapter_format.pack(adapter_format.read_adapter(tmp_path / "a"), SPEC)
+    arrays = slot_format.pack(lora_format.read_adapter(tmp_path / "a"), SPEC)
     path = tmp_path / "slots"
-    adapter_format.write_slots(path, arrays, adapter=version, base=BASE, graph=GRAPH, rank=SPEC.rank)
-    read = adapter_format.read_slots(path, SPEC, graph=GRAPH, adapter=version)
+    slot_format.write_slots(path, arrays, adapter=version, base=BASE, graph=GRAPH, rank=SPEC.rank)
+    read = slot_format.read_slots(path, SPEC, graph=GRAPH, adapter=version)
     assert all((read.arrays[name] == arrays[name]).all() for name in arrays)
 
     def fault(spec_rank: int = 4, graph: str = GRAPH, adapter: str = version) -> Fault:
         with pytest.raises(AdapterInvalidError) as caught:
-            adapter_format.read_slots(path, toy_spec(spec_rank), graph=graph, adapter=adapter)
+            slot_format.read_slots(path, toy_spec(spec_rank), graph=graph, adapter=adapter)
         return caught.value.fault
 
     assert fault(graph="8" * 64) is Fault.WRONG_GRAPH
