@@ -57,7 +57,8 @@ class TriggerState(Frozen):
 
     occasion: Occasion | None = None
     run: UUID | None = Field(default=None, description="the run in progress")
-    candidate: str | None = Field(default=None, description="the version on trial as a canary")
+    candidate: str | None = Field(default=None, description="the version that passed the gates")
+    waits: bool = Field(default=False, description="the candidate's canary is still to begin")
     ended: datetime | None = Field(default=None, description="when the last run ended")
     attempts: int = Field(default=0, description="runs asked for so far")
     rejections: int = Field(default=0, description="candidates refused or rolled back in a row")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from pawl_monitor.domain.trigger_state import Frozen, Occasion, PastRun, TriggerState, Usable
-from pawl_shared.events import DeploymentChanged
+from pawl_shared.events import CandidateValidated, DeploymentChanged
 from pawl_shared.model_policy import Triggers
 
 WEEK = timedelta(days=7)
@@ -126,14 +126,15 @@ class TriggerPolicy(Triggers):
         """A deployment changed: how far the candidate has come, and whether the loop is paused."""
         match event.change:
             case "canary" | "step" if event.challenger is not None:
-                return self.validated(state, event.challenger.version)
-            case "promoted":
-                return self.promoted(state, now)
-            case "pinned" if state.candidate == event.champion.version:
+                return self.validated(state, event.challenger.version, waits=False)
+            case "promoted" | "pinned" if state.candidate == event.champion.version:
                 return self.promoted(state, now)
             case "pinned" | "registered" if state.candidate is not None:
                 return self.withdrawn(state, now)
-            case "rolled-back" if state.candidate is not None:
+            # A person changed the champion: what waits in the queue is measured beside the new one, and waits on.
+            case "promoted" if state.candidate is not None and not state.waits:
+                return self.withdrawn(state, now)
+            case "rolled-back" if state.candidate is not None and not state.waits:
                 return self.rejected(state, now)
             case "paused":
                 return self.paused(state, "; ".join(event.reasons) or f"{event.who} paused the loop")
@@ -142,9 +143,14 @@ class TriggerPolicy(Triggers):
             case _:
                 return state
 
-    def validated(self, state: TriggerState, candidate: str) -> TriggerState:
-        """The candidate passed the gates and goes on trial."""
-        return state.model_copy(update={"run": None, "candidate": candidate})
+    def validated(self, state: TriggerState, candidate: str, *, waits: bool) -> TriggerState:
+        """The candidate passed the gates: it waits for its canary, or is on trial."""
+        return state.model_copy(update={"run": None, "candidate": candidate, "waits": waits})
+
+    def measured(self, state: TriggerState, event: CandidateValidated) -> TriggerState:
+        """The gates let a candidate pass: that of the run in progress, or again one that a pin took from sight."""
+        lost = state.run is None and state.candidate is None and any(past.run == event.run for past in state.runs)
+        return self.validated(state, event.adapter, waits=True) if state.run == event.run or lost else state
 
     def rejected(self, state: TriggerState, now: datetime) -> TriggerState:
         """A gate or live evidence refused the candidate. After `max_rejections` in a row the loop pauses itself."""
@@ -232,9 +238,8 @@ class TriggerPolicy(Triggers):
         if state.run is not None:
             return Reason(name="idle", holds=False, sentence="a training run is in progress")
         if state.candidate is not None:
-            return Reason(
-                name="idle", holds=False, sentence=f"candidate {state.candidate[:12]} is on trial as a canary"
-            )
+            where = "waits for its canary" if state.waits else "is on trial as a canary"
+            return Reason(name="idle", holds=False, sentence=f"candidate {state.candidate[:12]} {where}")
         return Reason(name="idle", holds=True, sentence="nothing is in progress")
 
     def _cool(self, state: TriggerState, now: datetime) -> Reason:

@@ -166,8 +166,8 @@ def _progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: 
             return policy.trained(trigger, event.run, at)
         case e.TrainingFailed() if _current(trigger, event.run):
             return policy.failed(policy.trained(trigger, event.run, at), at)
-        case e.CandidateValidated() if _current(trigger, event.run):
-            return policy.validated(trigger, event.adapter)
+        case e.CandidateValidated():
+            return policy.measured(trigger, event)
         case e.CandidateRejected() if _current(trigger, event.run) or trigger.candidate == event.adapter:
             return policy.rejected(trigger, at)
         case e.PauseCommand():

@@ -69,7 +69,7 @@ def test_after_a_refused_candidate_it_wants_more_data_and_pauses_in_the_end() ->
 
 
 def test_a_promotion_answers_the_alarm() -> None:
-    state = POLICY.promoted(POLICY.validated(POLICY.requested(OPEN, RUN, 20, NOW), "c" * 64), NOW)
+    state = POLICY.promoted(POLICY.validated(POLICY.requested(OPEN, RUN, 20, NOW), "c" * 64, waits=False), NOW)
     assert (state.occasion, state.run, state.candidate, state.rejections) == (None, None, None, 0)
 
 

@@ -14,7 +14,7 @@ from pawl_shared import events as e
 from pawl_shared.model_policy import ModelPolicy
 
 POLICY = WatchPolicy(ApprovalPolicy(n0=60))
-NEW = "c" * 64
+NEW, OTHER, RUN = "c" * 64, "d" * 64, UUID(int=3)
 
 
 def session(number: int, reward: float | None, **changes: object) -> e.SessionObserved:
@@ -133,6 +133,46 @@ def test_a_rollback_counts_as_a_refused_candidate() -> None:
     state = POLICY.deployed(state, deployment(3, BASE, "rolled-back"), START)
     assert (state.trigger.rejections, state.trigger.candidate) == (1, None)
     assert state.trigger.occasion is not None
+
+
+def waiting() -> Watched:
+    """An alarm is open, and its candidate passed the gates."""
+    state, _ = drifted()
+    asked = POLICY.trigger.requested(state.trigger, RUN, 20, START)
+    return state.model_copy(update={"trigger": POLICY.trigger.measured(asked, validated())})
+
+
+def validated() -> e.CandidateValidated:
+    return e.CandidateValidated(
+        id=UUID(int=4), time=START, source="test", model=MODEL, run=RUN, adapter=NEW, slot_file=NEW, graph=GRAPH,
+        report=NEW, gates=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ["rolled-back", "promoted"])
+def test_another_champion_by_hand_is_no_verdict_on_the_candidate_that_waits(change: str) -> None:
+    state = POLICY.deployed(waiting(), deployment(2, OTHER, change), START)
+    assert (state.trigger.candidate, state.trigger.rejections, state.trigger.ended) == (NEW, 0, None)
+    assert state.trigger.occasion is not None  # the alarm is not answered yet
+    state = POLICY.deployed(state, deployment(3, OTHER, "canary", NEW), START)
+    assert POLICY.deployed(state, deployment(4, OTHER, "rolled-back"), START).trigger.rejections == 1
+    assert POLICY.deployed(state, deployment(4, NEW, "promoted"), START).trigger.occasion is None
+
+
+def test_a_promotion_of_another_version_ends_the_trial_and_leaves_the_alarm_open() -> None:
+    state = POLICY.deployed(waiting(), deployment(2, BASE, "canary", NEW), START)
+    state = POLICY.deployed(state, deployment(3, OTHER, "promoted"), START)
+    assert (state.trigger.candidate, state.trigger.rejections) == (None, 0)
+    assert state.trigger.occasion is not None
+
+
+def test_a_candidate_that_a_pin_took_away_is_known_again_once_it_passed_the_gates_again() -> None:
+    trigger = POLICY.deployed(waiting(), deployment(2, OTHER, "pinned"), START).trigger
+    assert trigger.candidate is None
+    again = POLICY.trigger.measured(trigger, validated())
+    assert (again.candidate, again.waits) == (NEW, True)
+    busy = POLICY.trigger.requested(trigger, UUID(int=7), 20, START)
+    assert POLICY.trigger.measured(busy, validated()) == busy  # another run goes on
 
 
 @pytest.mark.parametrize("pinned", [BASE, NEW])
