@@ -68,7 +68,8 @@ class _Registry:
             case e.StageChanged():
                 self.put(event.version, stage=event.stage, since=at, reasons=event.reasons, who=event.who)
             case e.CandidateValidated() | e.CandidateRejected():
-                self.put(event.adapter, gates=event.gates)
+                if event.gates:  # a person's no brings none of its own
+                    self.put(event.adapter, gates=event.gates)
             case e.VersionObserved():
                 self.put(event.version, live=event)
             case e.DeploymentChanged():

@@ -46,6 +46,15 @@ def test_what_is_told_of_a_version() -> None:
     assert at_four[BASE].pinned
 
 
+def test_a_persons_no_leaves_what_the_gates_found() -> None:
+    (passed,) = [event for event in SAMPLES if isinstance(event, e.CandidateValidated)]
+    (refused,) = [event for event in SAMPLES if isinstance(event, e.CandidateRejected)]
+    no = refused.model_copy(update={"adapter": passed.adapter, "gates": ()})
+    (version,) = versions([Seen(WHEN, passed), Seen(WHEN, no)])
+    assert version.gates == passed.gates
+    assert passed.gates
+
+
 def test_a_prefix_is_enough_where_it_is_one() -> None:
     one, two = Version("aa11" * 16, stage="champion"), Version("aa11" * 15 + "bb22", stage="rejected")
     three = Version("cc" * 32)
