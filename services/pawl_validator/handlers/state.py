@@ -124,7 +124,9 @@ class Draft:
             change = change.model_copy(update={"reasons": (*change.reasons, f"the experiment {ended.name} ends by it")})
         self.update(deployment=now)
         if now.canary is None or change.kind == "canary":
-            self.update(canary=CanaryState(), trial=None)
+            # Its hours count from here: a challenger that no replica can load never gets a session.
+            started = self.at if change.kind == "canary" else None
+            self.update(canary=CanaryState(started=started), trial=None)
         self.events.append(
             e.DeploymentChanged(
                 id=self.id(f"{e.DeploymentChanged.TYPE} {now.revision}"),
