@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from pawl_validator.domain import experiment
 from pawl_validator.domain.canary import Decision
 from pawl_validator.domain.deployment import NO_REASON, Approval, Change, Deployment, Earned, RefusedError, withdraw
 from pawl_validator.domain.verdict import decision_numbers, promote_earned
@@ -59,7 +60,9 @@ def approve(now: Deployment, rule: Rule, version: str, who: str, why: str) -> Ch
 
 
 def reject(now: Deployment, version: str, who: str, why: str) -> Change | Deployment:
-    """A person's no, to the challenger or to a candidate in the queue. Raises RefusedError."""
+    """A person's no, to the challenger, or to a candidate in the queue, which ends an experiment with it. Raises
+    RefusedError.
+    """
     if now.challenger is not None and now.challenger.version == version:
         return withdraw(now, now.challenger, (f"rejected by {who}: {why or NO_REASON}",), who, "rejected", {})
     queue = tuple(each for each in now.queue if each.served.version != version)
@@ -67,7 +70,10 @@ def reject(now: Deployment, version: str, who: str, why: str) -> Change | Deploy
         raise RefusedError(
             f"{version[:12]} is neither on trial nor in the queue{_standing(now, version)}: nothing to reject"
         )
-    return now.model_copy(update={"queue": queue})
+    over = experiment.without(now, version, who, why)
+    if over is None:
+        return now.model_copy(update={"queue": queue})
+    return over.model_copy(update={"deployment": over.deployment.model_copy(update={"queue": queue})})
 
 
 def _standing(now: Deployment, version: str) -> str:

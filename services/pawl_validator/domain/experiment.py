@@ -45,7 +45,18 @@ def stop(now: Deployment, who: str, why: str) -> Change:
     """End the experiment that runs. Raises RefusedError."""
     if now.experiment is None:
         raise RefusedError(f"no experiment runs on {now.model}")
-    return _over(now, f"{who} ended the experiment {now.experiment.name}: {why or NO_REASON}", who)
+    return _over(now, (f"{who} ended the experiment {now.experiment.name}: {why or NO_REASON}",), who)
+
+
+def without(now: Deployment, version: str, who: str, why: str) -> Change | None:
+    """The end of an experiment in which a version answers that was rejected; None: it answers in none."""
+    running = now.experiment
+    arm = next((arm for arm in running.arms if arm.served.version == version), None) if running else None
+    if running is None or arm is None:
+        return None
+    end = f"the experiment {running.name} ends by it: its arm {arm.name} was that version"
+    change = _over(now, (f"rejected by {who}: {why or NO_REASON}", end), who)
+    return change.model_copy(update={"stages": ((version, "rejected"),)})
 
 
 def limited(now: Deployment, sessions: int, started: datetime, at: datetime) -> Change | None:
@@ -55,14 +66,16 @@ def limited(now: Deployment, sessions: int, started: datetime, at: datetime) -> 
         return None
     hours = (at - started).total_seconds() / 3600
     if experiment.limit_sessions is not None and sessions >= experiment.limit_sessions:
-        return _over(now, f"the experiment {experiment.name} ended after its {sessions} sessions", "pawl")
+        return _over(now, (f"the experiment {experiment.name} ended after its {sessions} sessions",), "pawl")
     if experiment.limit_hours is not None and hours >= experiment.limit_hours:
-        return _over(now, f"the experiment {experiment.name} ended after its {experiment.limit_hours:g} hours", "pawl")
+        return _over(
+            now, (f"the experiment {experiment.name} ended after its {experiment.limit_hours:g} hours",), "pawl"
+        )
     return None
 
 
-def _over(now: Deployment, reason: str, who: str) -> Change:
-    reasons = (reason, f"{now.champion.version[:12]} alone answers again")
+def _over(now: Deployment, why: tuple[str, ...], who: str) -> Change:
+    reasons = (*why, f"{now.champion.version[:12]} alone answers again")
     return Change(deployment=revise(now, experiment=None), kind="experiment-over", reasons=reasons, who=who)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from pawl_shared import events as e
 from pawl_validator.domain import approval
 from pawl_validator.domain.approval import Awaited, Rule
-from pawl_validator.domain.deployment import NO_REASON, Change, RefusedError
+from pawl_validator.domain.deployment import NO_REASON, Change, Deployment, RefusedError
 from pawl_validator.handlers import candidates
 from pawl_validator.handlers.state import Draft, ModelState
 
@@ -29,16 +29,25 @@ def decided(draft: Draft, rule: Rule, event: e.ApproveCommand) -> Change | None:
         result = approval.approve(now, rule, event.version, event.who, event.why)
     else:
         result = approval.reject(now, event.version, event.who, event.why)
-    if isinstance(result, Change):
-        return result
-    draft.update(deployment=result)
-    if event.verdict == "reject":
-        reasons = (f"rejected by {event.who}: {event.why or NO_REASON}",)
-        known = draft.state.candidates.get(event.version)
+    change = result if isinstance(result, Change) else None
+    if isinstance(result, Deployment):
+        draft.update(deployment=result)
+    if event.verdict == "reject" and (change is None or change.kind == "experiment-over"):
+        _refuse(draft, event, move=change is None)
+    return change
+
+
+def _refuse(draft: Draft, event: e.ApproveCommand, move: bool) -> None:
+    """One from the queue has no future: who counts runs and refusals hears of it as of a gate's no.
+
+    `move`: no change of the deployment does it.
+    """
+    reasons = (f"rejected by {event.who}: {event.why or NO_REASON}",)
+    known = draft.state.candidates.get(event.version)
+    if move:
         draft.move(event.version, "rejected", reasons, event.who)
-        if known is not None:  # who counts runs and refusals hears of it as of a gate's
-            candidates.refuse(draft, known.trained, reasons)
-    return None
+    if known is not None:
+        candidates.refuse(draft, known.trained, reasons)
 
 
 def tell(draft: Draft, before: ModelState, rule_before: Rule, rule: Rule) -> None:

@@ -108,6 +108,28 @@ def test_a_version_that_waits_may_be_an_arm_and_what_cannot_serve_may_not() -> N
     assert world.changes[-1] == "experiment-over"
 
 
+def test_a_rejected_arm_ends_it() -> None:
+    world = registered()
+    world.command(e.PauseCommand)
+    world.train(GOOD, 1)
+    world.train(version(8), 2)
+    start(world, {"old": ArmSpec(share=0.5), "new": ArmSpec(share=0.3, version=GOOD[:8])})
+    world.command(e.ApproveCommand, version=version(8), verdict="reject")
+    assert world.deployment.experiment is not None, "that is none of its arms"
+    world.command(e.ApproveCommand, version=GOOD, verdict="reject")
+    ended = world.deployment
+    assert (ended.change, ended.experiment, ended.who) == ("experiment-over", None, "op")
+    assert ended.reasons[:2] == (
+        "rejected by op: a test",
+        "the experiment tone ends by it: its arm new was that version",
+    )
+    assert world.events(e.ExperimentObserved)[-1].over
+    assert world.stage(GOOD) == "rejected"
+    assert [event.adapter for event in world.events(e.CandidateRejected)] == [version(8), GOOD]
+    world.command(e.PauseCommand, paused=False)
+    assert world.deployment.challenger is None, "neither waits in the queue any more"
+
+
 def test_another_champion_ends_it() -> None:
     world = registered()
     start(world)
