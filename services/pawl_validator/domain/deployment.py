@@ -72,7 +72,8 @@ class Deployment(Frozen):
         pinned: the champion, when the model is to stay on it.
         earned: the challenger's evidence, once it suffices and a person has to agree.
         history: earlier champions, the latest last.
-        withdrawn: candidates that passed the gates and whose canary ended without a verdict against them.
+        withdrawn: candidates that passed the gates and whose canary ended without a verdict against them; and bases
+            that were rolled back.
     """
 
     model: str
@@ -140,17 +141,27 @@ def rollback(now: Deployment, who: str, why: str) -> Change:
     if not now.history:
         raise RefusedError("there is no earlier champion to go back to")
     back = now.history[-1]
-    # What was champion twice is no target any more, once it is rejected.
-    targets = tuple(served for served in now.history[:-1] if served.version != now.champion.version)
+    base = now.champion.slot_file is None
     pinned = now.pinned and back.version
-    changed = revise(now, champion=back, pinned=pinned, history=targets, **_ALONE)
+    changed = revise(now, champion=back, pinned=pinned, history=_targets(now, back, keep=base), **_ALONE)
+    if base:  # never rejected: nothing is trained in its place, so there would be no way back to it
+        shelved = {served.version: served for served in (*changed.withdrawn, now.champion)}
+        changed = changed.model_copy(update={"withdrawn": tuple(shelved.values())[-HISTORY:]})
     return Change(
         deployment=changed,
         kind="rolled-back",
         who=who,
         reasons=(reason, f"{back.version[:12]} is champion again" + (", and pinned" if pinned else "")),
-        stages=((now.champion.version, "rejected"), (back.version, "champion")),
+        stages=((now.champion.version, "retired" if base else "rejected"), (back.version, "champion")),
     )
+
+
+def _targets(now: Deployment, back: DeployedVersion, keep: bool) -> tuple[DeployedVersion, ...]:
+    """The way back from `back`. What was champion twice is no target any more, unless it may be kept."""
+    targets = [served for served in now.history[:-1] if keep or served.version != now.champion.version]
+    while targets and targets[-1].version == back.version:
+        targets.pop()
+    return tuple(targets)
 
 
 def pin(now: Deployment, version: str | None, who: str, why: str) -> Change:

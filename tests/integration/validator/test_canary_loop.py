@@ -80,6 +80,19 @@ def test_an_undecided_canary_ends_by_time_alone() -> None:
     assert world.stage(GOOD) == "retired"
 
 
+def test_a_canary_that_no_session_reaches_ends_and_the_next_one_begins() -> None:
+    world = registered()
+    world.train(GOOD, 1)
+    world.train(version(8), 2)
+    world.tick(hours=23)
+    assert world.changes == ["registered", "canary"]
+    world.tick(hours=2)
+    assert world.changes == ["registered", "canary", "rolled-back", "canary"]
+    assert world.stage(GOOD) == "retired"
+    assert world.deployment.challenger is not None
+    assert world.deployment.challenger.version == version(8)
+
+
 @pytest.mark.parametrize("copies", [1, 3])
 def test_a_restart_in_the_middle_neither_loses_nor_doubles_evidence(copies: int) -> None:
     """A validator that dies before every third commit, with evidence published up to three times, decides the same."""
@@ -134,6 +147,23 @@ def test_a_person_promotes_and_rolls_back() -> None:
     assert world.changes[-1] == "rolled-back"
     assert world.deployment.champion.version == BASE
     assert world.stage(GOOD) == "rejected"
+
+
+def test_a_base_that_was_rolled_back_may_serve_again() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.command(e.PromoteCommand, version=GOOD)
+    world.command(e.PromoteCommand, version=BASE)
+    world.command(e.RollbackCommand)
+    assert (world.deployment.champion.version, world.stage(BASE)) == (GOOD, "retired")
+    world.command(e.RollbackCommand)
+    assert (world.deployment.champion.version, world.stage(BASE)) == (BASE, "champion")
+    assert world.stage(GOOD) == "rejected"
+    world.register(base=version(9))
+    world.command(e.RollbackCommand)
+    world.command(e.PromoteCommand, version=version(9))
+    assert world.deployment.champion.version == version(9)
+    assert world.events(e.DeadLetter) == []
 
 
 def test_a_command_that_cannot_be_followed_ends_in_the_dead_letters_with_its_reason() -> None:

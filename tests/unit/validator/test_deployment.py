@@ -118,6 +118,29 @@ def test_what_was_champion_twice_is_no_target_once_it_is_rejected() -> None:
         rollback(now, "ada", "")
 
 
+def test_the_way_back_never_leads_to_what_serves() -> None:
+    now = begun(ONE, TWO)
+    for version in (ONE, TWO, ONE, TWO):
+        now = promote(now, version.version, "ada", "").deployment
+    now = rollback(now, "ada", "").deployment
+    assert (now.champion, now.history[-1].version) == (ONE, BASE)
+
+
+def test_a_base_is_never_rejected_and_the_way_back_is_no_circle() -> None:
+    now = promote(promote(begun(ONE), ONE.version, "ada", "").deployment, BASE, "ada", "").deployment
+    change = rollback(now, "ada", "")
+    assert dict(change.stages) == {BASE: "retired", ONE.version: "champion"}
+    assert promote(change.deployment, BASE, "ada", "").deployment.champion.version == BASE
+    change = rollback(change.deployment, "ada", "")
+    assert dict(change.stages) == {ONE.version: "rejected", BASE: "champion"}
+    other = DeployedVersion(version=GRAPH, base=GRAPH, graph=BASE)
+    replaced = register(MODEL, change.deployment, other, "op")
+    assert replaced is not None
+    now = rollback(replaced.deployment, "ada", "").deployment
+    assert (now.champion.version, now.history) == (BASE, ())
+    assert promote(now, GRAPH, "ada", "").deployment.champion == other
+
+
 NUMBERS = [0, *range(1, 5)]
 COMMAND = st.one_of(
     st.tuples(st.just("promote"), st.sampled_from(NUMBERS)),
