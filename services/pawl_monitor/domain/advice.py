@@ -18,21 +18,37 @@ from pawl_shared.events import Advice
 ENOUGH = 20  # rated sessions in the groups that grew; from fewer nobody can say whether the answers please
 NEW = 0.05  # share of the reference up to which prompts are taken to be new to the model
 
+TIMES = ("seconds", "first_token_seconds")
+LESS_IS_BETTER = {
+    "seconds": "answers take less time than before",
+    "first_token_seconds": "answers begin sooner than before",
+    "failed": "fewer answers fail than before",
+    "cut": "fewer answers are cut off than before",
+}
 
-def advise(detector: str, direction: Direction, clusters: Sequence[Cluster]) -> Advice:
+
+def about(statistic: str) -> str:
+    """What moved, whichever detector watches it: `seconds` of `seconds above 1.2 where language=de`."""
+    return statistic.partition(" ")[0]
+
+
+def advise(statistic: str, direction: Direction, clusters: Sequence[Cluster]) -> Advice:
     """The advice that goes with an alarm."""
-    if direction == "rise" and detector.startswith("approval"):
+    what = about(statistic)
+    if direction == "rise" and what == "approval":
         return Advice(cure="none", sentence="Nothing is to be mended: people like the answers more than before.")
-    if detector == "output/seconds":
+    if direction == "drop" and what in LESS_IS_BETTER:
+        return Advice(cure="none", sentence=f"Nothing is to be mended: {LESS_IS_BETTER[what]}.")
+    if what in TIMES:
         return Advice(
             cure="infrastructure",
             sentence="Answers take longer, which no training mends: look at load, hardware and the replicas.",
         )
-    if detector == "output/failed":
+    if what == "failed":
         return Advice(cure="infrastructure", sentence="Answers fail in the engine: its log and the replicas say why.")
-    if detector.startswith("approval"):
+    if what == "approval":
         return _approval(clusters)
-    if detector == "output/cut":
+    if what == "cut":
         return Advice(
             cure="prompt",
             sentence="Answers end at their limit: a higher `max_tokens`, or a prompt that asks for short ones, is the "
@@ -44,7 +60,6 @@ def advise(detector: str, direction: Direction, clusters: Sequence[Cluster]) -> 
 def _approval(clusters: Sequence[Cluster]) -> Advice:
     judged = [c for c in clusters if c.approval_before and c.approval_after]
     below = [c for c in judged if _point(c.approval_after) < _point(c.approval_before)]
-    everywhere = bool(judged) and len(below) == len(judged)
     grown = [c for c in clusters if c.grew]
     if grown and judged and not any(c.fell for c in judged):
         share = sum(c.before.point for c in grown)
@@ -54,10 +69,12 @@ def _approval(clusters: Sequence[Cluster]) -> Advice:
             f"the groups that grew had {share:.0%} of the sessions. Prompts or retrieval for them are the likelier "
             "cure; training helps once there is feedback on them.",
         )
-    where = "in every group of prompts" if everywhere else "for prompts as they were before"
-    return Advice(
-        cure="train", sentence=f"Approval fell {where}: training on what people say now is the likelier cure."
-    )
+    fell = "Approval fell; in which prompts is not known yet."
+    if below:
+        as_before = any(not c.grew for c in below)
+        where = "for prompts as they were before" if as_before else "in the groups of prompts that grew"
+        fell = f"Approval fell {'in every group of prompts' if len(below) == len(clusters) else where}."
+    return Advice(cure="train", sentence=f"{fell} Training on what people say now is the likelier cure.")
 
 
 def _unlabelled(clusters: Sequence[Cluster]) -> Advice:

@@ -61,7 +61,7 @@ def assess(pending: Pending, recent: Sequence[Recent], cause: Event, source: str
         alarm=alarm.id,
         sessions=len(since(recent, alarm.since)),
         clusters=told(clusters),
-        advice=advise(alarm.about, alarm.direction, clusters),
+        advice=advise(alarm.statistic, alarm.direction, clusters),
         policy=alarm.policy,
     )
     review = review_of(alarm, assessed, clusters, recent)

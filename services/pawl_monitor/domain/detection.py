@@ -58,7 +58,6 @@ def alarm(event: SessionObserved, change: Change, source: str, known: Known) -> 
     clusters = clusters_of(identity, known.usual, known.recent, change.since)
     deployments = near(known.deployments, change.since)
     before, after = known.ratings.around(change.since)
-    about = "approval" if change.statistic.startswith("approval") else change.detector
     return DriftDetected(
         id=identity,
         time=event.time,
@@ -81,6 +80,6 @@ def alarm(event: SessionObserved, change: Change, source: str, known: Known) -> 
         deployments=tuple(deployed.id for deployed in deployments),
         examples=tuple(UUID(example) for example in change.examples),
         clusters=told(clusters),
-        advice=advise(about, change.direction, clusters),
+        advice=advise(change.statistic, change.direction, clusters),
         policy=known.digest,
     )

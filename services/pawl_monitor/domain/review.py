@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from pawl_monitor.domain.advice import LESS_IS_BETTER, TIMES, about
 from pawl_monitor.domain.clusters import Cluster, Recent, since
 from pawl_shared.events import DriftAssessed, DriftDetected, ReviewItem, ReviewRequested
 from pawl_shared.ids import derived_id, uniform
@@ -22,8 +23,10 @@ TOLD = 12  # judged answers from which on a share of them is shown; its interval
 def review_of(
     alarm: DriftDetected, assessed: DriftAssessed, clusters: Sequence[Cluster], recent: Sequence[Recent]
 ) -> ReviewRequested | None:
-    """The review that an alarm opens; none: it is about approval or time, or as many rated sessions tell already."""
-    if alarm.about == "approval" or alarm.detector == "output/seconds":
+    """The review that an alarm opens; none: it is about approval, time or failures, or good news, or as many rated
+    sessions tell already."""
+    what = about(alarm.statistic)
+    if what in ("approval", "failed", *TIMES) or (alarm.direction == "drop" and what in LESS_IS_BETTER):
         return None
     grown = [(place, cluster) for place, cluster in enumerate(clusters) if cluster.grew]
     strata = {place: cluster.members for place, cluster in grown} or {0: since(recent, alarm.since)}

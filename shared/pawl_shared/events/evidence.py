@@ -113,11 +113,6 @@ class DriftDetected(Event):
         """Whether approval fell: the one alarm that asks for a run and stays open. The others are news."""
         return self.direction == "drop" and self.detector.startswith("approval")
 
-    @property
-    def about(self) -> str:
-        """What its advice follows from: approval, of all sessions or of a slice, or the detector."""
-        return "approval" if self.statistic.startswith("approval") else self.detector
-
 
 class DriftResolved(Event):
     """An alarm closed by what the new champion's evidence says."""

@@ -10,6 +10,7 @@ from support.monitor import MODEL
 from unit.monitor.test_watch import BASE, START, deployment, session
 
 from pawl_monitor.domain import river_detectors
+from pawl_monitor.domain.advice import about
 from pawl_monitor.domain.detection import detectors_of
 from pawl_monitor.domain.detectors import Observation
 from pawl_monitor.domain.further import Further, further_of
@@ -80,7 +81,7 @@ def test_a_slice_is_watched_and_no_other_session_speaks_for_it() -> None:
     assert alarm.statistic == "approval where app is shop and language is de"
     assert alarm.sentence.startswith("Approval where app is shop and language is de fell from 88%")
     assert alarm.before.n + alarm.after.n <= 175
-    assert alarm.about == "approval"
+    assert about(alarm.statistic) == "approval"
     assert not any(isinstance(each, e.ReviewRequested) for each in found)  # it was rated
 
 

@@ -11,7 +11,7 @@ from support.monitor import BASE, GRAPH, MODEL, START
 
 from pawl_monitor.domain.advice import advise
 from pawl_monitor.domain.approval import ApprovalPolicy
-from pawl_monitor.domain.assessment import ENOUGH
+from pawl_monitor.domain.assessment import ENOUGH, Pending, assess
 from pawl_monitor.domain.clusters import KEPT, Cluster, Recent, clusters_of
 from pawl_monitor.domain.detectors import Direction
 from pawl_monitor.domain.intervals import Estimate, estimate
@@ -130,30 +130,75 @@ SAME = (cluster(50, 52, (80, 50)), cluster(50, 48, (80, 40)))
 
 
 @pytest.mark.parametrize(
-    ("detector", "direction", "clusters", "cure", "word"),
+    ("statistic", "direction", "clusters", "cure", "word"),
     [
         ("approval", "drop", SAME, "train", "every group"),
         ("approval", "drop", (cluster(50, 52, (80, 50)), cluster(50, 48, (80, 85))), "train", "prompts"),
         ("approval", "drop", (cluster(2, 60, (60, 62)), cluster(98, 40, (80, 82))), "prompt", "retrieval"),
         ("approval", "rise", SAME, "none", "more than before"),
-        ("output/seconds", "rise", SAME, "infrastructure", "load"),
-        ("output/cut", "rise", SAME, "prompt", "max_tokens"),
-        ("output/words", "drop", (cluster(50, 50, (80, 2), (100, 3)),), "review", "3 rated"),
-        ("traffic/latest", "drift", (cluster(1, 60, (80, 81)),), "prompt", "retrieval"),
-        ("traffic/latest", "drift", (cluster(1, 60, (80, 40)),), "train", "less there"),
-        ("traffic/latest", "drift", (cluster(20, 60, (80, 81)),), "none", "as before"),
-        ("traffic/latest", "drift", (), "review", "0 rated"),
+        ("seconds above 1.2", "rise", SAME, "infrastructure", "load"),
+        ("approval", "drop", (), "train", "not known yet"),
+        ("approval", "drop", (cluster(50, 52, (0, 0), (0, 0)),), "train", "not known yet"),
+        (
+            "approval",
+            "drop",
+            (cluster(2, 60, (60, 20)), cluster(98, 40, (80, 82))),
+            "train",
+            "groups of prompts that grew",
+        ),
+        ("approval", "drop", (cluster(20, 60, (60, 20)), cluster(80, 40, (80, 60))), "train", "every group"),
+        ("approval where language=de", "rise", SAME, "none", "more than before"),
+        ("seconds above 1.2 where language=de", "rise", SAME, "infrastructure", "load"),
+        ("first_token_seconds", "rise", SAME, "infrastructure", "load"),
+        ("seconds above 1.2", "drop", SAME, "none", "less time"),
+        ("failed", "rise", SAME, "infrastructure", "engine"),
+        ("failed", "drop", SAME, "none", "fewer"),
+        ("cut", "drop", SAME, "none", "fewer"),
+        ("cut", "rise", SAME, "prompt", "max_tokens"),
+        ("words above 20", "drop", (cluster(50, 50, (80, 2), (100, 3)),), "review", "3 rated"),
+        ("prompts unlike 90 % of the reference", "drift", (cluster(1, 60, (80, 81)),), "prompt", "retrieval"),
+        ("prompts unlike 90 % of the reference", "drift", (cluster(1, 60, (80, 40)),), "train", "less there"),
+        ("prompts unlike 90 % of the reference", "drift", (cluster(20, 60, (80, 81)),), "none", "as before"),
+        ("prompts unlike 90 % of the reference", "drift", (), "review", "0 rated"),
     ],
 )
 def test_the_advice_follows_from_groups_deployments_and_ratings(
-    detector: str,
+    statistic: str,
     direction: Direction,
     clusters: tuple[Cluster, ...],
     cure: str,
     word: str,
 ) -> None:
-    advice = advise(detector, direction, clusters)
+    advice = advise(statistic, direction, clusters)
     assert (advice.cure, word in advice.sentence) == (cure, True), advice.sentence
+
+
+@pytest.fixture(scope="module")
+def unrated() -> tuple[Watched, e.DriftDetected]:
+    state, (alarm, *_) = history(700, rated=0.0)
+    assert isinstance(alarm, e.DriftDetected)
+    return state, alarm
+
+
+@pytest.mark.parametrize(
+    ("detector", "statistic", "direction", "opens"),
+    [
+        ("output/seconds", "seconds above 1.2", "drop", False),
+        ("slow/seconds", "seconds above 1.2 where language=de", "rise", False),
+        ("slow/adwin", "seconds", "rise", False),
+        ("broken/failed", "failed", "rise", False),
+        ("output/cut", "cut", "drop", False),
+        ("output/cut", "cut", "rise", True),
+        ("long/words", "words", "drop", True),
+    ],
+)
+def test_a_review_is_opened_where_judging_answers_tells_something(
+    unrated: tuple[Watched, e.DriftDetected], detector: str, statistic: str, direction: Direction, opens: bool
+) -> None:
+    state, raised = unrated
+    alarm = raised.model_copy(update={"detector": detector, "statistic": statistic, "direction": direction})
+    told = assess(Pending(alarm=alarm, usual=(), sessions=0), state.recent, alarm, "test")
+    assert [event.TYPE for event in told] == [e.DriftAssessed.TYPE, e.ReviewRequested.TYPE][: 1 + opens]
 
 
 def test_another_version_forgets_the_sessions_of_the_one_before() -> None:
