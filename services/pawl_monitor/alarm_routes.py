@@ -44,7 +44,7 @@ def add(app: FastAPI, gather: AlarmGather, reviewing: Reviewing, pages: Pages) -
         judgement: Judgement,
         x_pawl_review: Annotated[str, Header(description="must be 1")] = "",
     ) -> dict[str, Any]:
-        if x_pawl_review != "1":  # no browser sends it across sites, so no other page can judge
+        if x_pawl_review != "1":  # across sites a browser asks first, and own_hosts refuses names that lead here
             raise HTTPException(403, "send the header X-Pawl-Review: 1, as the page of the review does")
         answer = gather.asked(review, inference_id)
         if answer is None:

@@ -99,6 +99,7 @@ def build(
         health,
         clock,
         settings.database.parent,
+        settings.own_hosts,
     )
     return MonitorService(settings, bus, runner, key_follower, asgi, health, reader, cursors, clock, source)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Set
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from pawl_monitor import alarm_routes, backup
 from pawl_monitor.as_of import MomentError, moment_of
 from pawl_monitor.console.pages import STATIC, Pages
 from pawl_monitor.live import Feed, Frames
+from pawl_monitor.own_hosts import OwnHosts
 from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.views.alarm_gather import AlarmGather
 from pawl_monitor.views.alarms import Alarm
@@ -59,13 +60,15 @@ def create(
     health: Health,
     clock: Clock,
     folder: Path,
+    hosts: Set[str],
 ) -> FastAPI:
     """The application. `app.state.feed` is its live feed, to be closed before the server stops.
 
-    `folder` is where copies of the database lie while they are sent.
+    `folder` is where copies of the database lie while they are sent; `hosts` are the console's names.
     """
     app = FastAPI(title="Pawl monitor", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.feed = Feed(lambda model: render(gather, pages, clock, model))
+    app.add_middleware(OwnHosts, names=hosts)
     app.middleware("http")(_secure)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_probes(app, health, gather)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from pawl_monitor.alert_formats import Format
 from pawl_monitor.domain.alerts import AlertRules
+from pawl_monitor.own_hosts import name_of
 from pawl_shared.settings import Port, RunnerSettings, TokenSettings
 
 
@@ -31,6 +32,11 @@ class MonitorSettings(RunnerSettings, TokenSettings):
         default=30.0, ge=0, description="how long the console lists dead letters; 0: for ever"
     )
 
+    console_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="JSON list of names by which browsers reach the console, such as a proxy's; IP addresses, "
+        "localhost and the host of PAWL_ALERT_CONSOLE need not be named",
+    )
     alert_url: SecretStr | None = Field(
         default=None, description="where alerts are posted (docs/alerts.md); none: nowhere"
     )
@@ -52,6 +58,19 @@ class MonitorSettings(RunnerSettings, TokenSettings):
     alert_quiet_seconds: float = Field(
         default=3600.0, gt=0, description="time without a further dead letter after which that alert is over"
     )
+
+    @field_validator("console_hosts")
+    @classmethod
+    def _names(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name for name in map(name_of, given) if name)
+        if len(names) < len(given):
+            raise ValueError('a name is missing: write it as in ["pawl.example.com"]')
+        return names
+
+    @property
+    def own_hosts(self) -> frozenset[str]:
+        """Names by which the console may be asked for, beside localhost and IP addresses."""
+        return frozenset(name for name in (*self.console_hosts, name_of(self.console)) if name)
 
     @property
     def alert_rules(self) -> AlertRules:

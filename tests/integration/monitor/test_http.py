@@ -26,6 +26,8 @@ from pawl_shared.sealing import is_sealed
 from pawl_shared.tokens import is_marked, key_ring
 from pawl_shared.topics import FEEDBACK, TOPICS
 
+PROXY = ("https://pawl.example.com:443",)
+
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     give_up = time.monotonic() + seconds
@@ -40,7 +42,9 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.bus = MemoryBus()
         self.bus.create_topics(TOPICS)
-        settings = MonitorSettings(data_dir=folder, http_port=0, tick_seconds=0.2, session_gap_seconds=0.3)
+        settings = MonitorSettings(
+            data_dir=folder, http_port=0, tick_seconds=0.2, session_gap_seconds=0.3, console_hosts=PROXY
+        )
         self.ring = key_ring(settings)
         self.service: MonitorService = build(settings, bus=self.bus)
         self.stop = threading.Event()
@@ -207,6 +211,35 @@ def test_pages_allow_nothing_but_their_own_files(running: Running) -> None:
     assert "style=" not in page.text
     assert "<script>" not in page.text
     assert running.get("/static/vendor/uplot.LICENSE").status_code == 200
+
+
+def test_a_name_that_leads_here_reaches_nothing_but_probes(running: Running) -> None:
+    def status(path: str, host: str) -> int:
+        return httpx.get(f"{running.url}{path}", headers={"Host": host}, timeout=30).status_code
+
+    assert {status(path, "evil.example:8003") for path in ("/", "/api/models", "/static/app.css")} == {421}
+    assert status("/", "localhost.evil.example") == 421
+    assert [status(path, "monitor.cluster") for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+    ours = ("localhost:8003", "LOCALHOST", "127.0.0.1", "[::1]:8003", "192.168.1.5:8003", "pawl.example.com")
+    assert [status("/api/models", host) for host in ours] == [200] * 6
+    refused = httpx.get(running.url, headers={"Host": "evil.example"})
+    assert "PAWL_CONSOLE_HOSTS" in refused.json()["detail"]
+    assert "content-security-policy" in refused.headers
+    with pytest.raises(ValueError, match=r"pawl\.example\.com"):
+        MonitorSettings(console_hosts=("",))
+
+
+def test_only_the_consoles_own_page_may_write(running: Running) -> None:
+    url = f"{running.url}/api/reviews/{uuid4()}/answers/{uuid4()}"
+
+    def post(**headers: str) -> int:
+        body = {"post": str(uuid4()), "thumb": "up"}
+        return httpx.post(url, json=body, headers={"X-Pawl-Review": "1"} | headers, timeout=30).status_code
+
+    for foreign in ("http://evil.example", "null", "http://127.0.0.1:1", "http://localhost"):
+        assert post(Origin=foreign) == 403, foreign
+    allowed = (running.url, "https://pawl.example.com")  # the second by a proxy that sends its own Host
+    assert [post(), *(post(Origin=origin) for origin in allowed)] == [404] * 3
 
 
 def test_the_feed_sends_what_changed(running: Running) -> None:
