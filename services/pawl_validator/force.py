@@ -34,9 +34,9 @@ from pawl_shared.folding import seen_as
 from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, StateKey, StoredState
-from pawl_shared.topics import BY_NAME, COMMANDS, VALIDATOR_STATE
+from pawl_shared.topics import BY_NAME, COMMANDS, DEPLOYMENTS, VALIDATOR_STATE
 from pawl_validator.domain.canary import CanaryPolicy
-from pawl_validator.domain.deployment import RefusedError
+from pawl_validator.domain.deployment import NO_WAY_BACK, RefusedError, still_there
 from pawl_validator.handlers.folds import DeploymentFold
 from pawl_validator.handlers.state import ModelState
 from pawl_validator.settings import SERVICE, ValidatorSettings
@@ -48,10 +48,11 @@ def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Se
     """Roll back, and answer what was published: the command itself first.
 
     Raises:
-        RefusedError: there is nothing to go back to.
+        RefusedError: there is nothing to go back to, or it was something else that was to be taken away.
         FencedError: a validator has started meanwhile.
         BusError: the broker does not answer.
     """
+    check(bus, command)
     store = KafkaStore(bus, SERVICE, VALIDATOR_STATE, DeploymentFold.topics, settings.kept_seen)
     try:
         store.open()
@@ -78,6 +79,26 @@ def force(bus: Bus, settings: ValidatorSettings, command: RollbackCommand) -> Se
         return events
     finally:
         store.close()
+
+
+def check(bus: Bus, command: RollbackCommand) -> None:
+    """Refuse by what serves what can be refused by that: opening the store ends a validator that may be healthy.
+
+    Raises RefusedError, BusError.
+    """
+    changes: dict[str, list[DeploymentChanged]] = {}
+    for record in bus.read(DEPLOYMENTS.name):
+        with contextlib.suppress(DecodeError):
+            if record is not None and isinstance(event := decode(record), DeploymentChanged):
+                changes.setdefault(event.model, []).append(event)
+    if command.model not in changes:
+        there = ", ".join(sorted(changes)) or "no model at all"
+        raise RefusedError(f"nothing is deployed as {command.model}: Pawl serves {there}")
+    latest = changes[command.model][-1]
+    if command.version is not None:
+        still_there(command.version, latest.champion, latest.challenger)
+    if latest.challenger is None and len({event.champion.version for event in changes[command.model]}) == 1:
+        raise RefusedError(NO_WAY_BACK)
 
 
 def unhandled(bus: Bus, model: str, came_to: Mapping[Partition, int]) -> Iterator[UUID]:

@@ -118,7 +118,7 @@ SAMPLES: tuple[e.Event, ...] = (
         compared=(e.ArmCompared(arm="kind", control="plain", blocks=200, difference=0.1, low=-0.02, high=0.22),),
         warnings=("people rate the arms at different rates",),
     ),
-    e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints"),
+    e.RollbackCommand(**envelope(23), model=MODEL, who="ada", why="complaints", version=ADAPTER),
     e.RetrainCommand(**envelope(24), model=MODEL, who="ada"),
     e.PauseCommand(**envelope(25), model=MODEL, who="ada", paused=False),
     e.PinCommand(**envelope(31), model=MODEL, who="ada", why="until the fair is over", version=ADAPTER),

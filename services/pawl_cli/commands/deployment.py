@@ -7,7 +7,7 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 
-from pawl_cli import outcome, versions
+from pawl_cli import outcome, undo, versions
 from pawl_cli import replay as children
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
@@ -28,7 +28,7 @@ from pawl_cli.follow import history
 from pawl_cli.outcome import Following, NoAnswerError
 from pawl_cli.policies import SOURCE
 from pawl_cli.stack import DEFAULT_MODEL
-from pawl_cli.story import tell
+from pawl_cli.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.bus import Bus, Record
 from pawl_shared.clock import SystemClock
@@ -67,6 +67,9 @@ def promote(
 
 
 def rollback(
+    version: Annotated[
+        str, typer.Argument(help="What to take away; by default the candidate on trial, without one the champion.")
+    ] = "",
     why: Why = "",
     force: Annotated[
         bool, typer.Option("--force", help="Do without the validator, when it is down or stuck; it is fenced.")
@@ -80,15 +83,18 @@ def rollback(
 ) -> None:
     """Undo the latest change: take the candidate on trial away, or without one bring the previous champion back.
 
-    What is rolled back never serves again. A pin moves along to what serves then. With --force only Kafka and a replica
-    need to live. Exit status: 0 all replicas that live have reported, 1 it was refused or nobody answered, 3 it is
-    decided and not all have.
+    What is rolled back never serves again. A pin moves along to what serves then. It is refused where VERSION is not on
+    trial, or champion without a trial, any more. The champion has to be named while an experiment runs (`pawl
+    experiment stop` ends that and rejects nothing), and right after another rollback. With --force only Kafka and a
+    replica need to live. Exit status: 0 all replicas that live have reported, 1 it was refused or nobody answered, 3 it
+    is decided and not all have.
 
     Example:  pawl rollback --why "complaints about prices"
     """
     with told():
         bus = bus_at(data, kafka)
-        command = e.RollbackCommand(**envelope(model, who, why))
+        away = find(bus, model, version).version if version else undo.taken_away(deployed(bus, model))
+        command = e.RollbackCommand(**envelope(model, who, why), version=away)
         send(bus, command, wait, json, _environment(data, kafka) if force else None)
 
 
@@ -139,13 +145,17 @@ def known(bus: Bus, model: str) -> list[versions.Version]:
     return versions.versions(each for each in seen if getattr(each.event, "model", "") == model)
 
 
+def deployed(bus: Bus, model: str) -> e.DeploymentChanged:
+    """What serves a model. Raises NothingToUndoError, BusError."""
+    return undo.latest((seen.event for seen in history(bus, [DEPLOYMENTS])), model)
+
+
 def find(bus: Bus, model: str, prefix: str) -> versions.Version:
     """The version that begins like that. Raises UnknownVersionError, BusError."""
     return versions.find(known(bus, model), model, prefix)
 
 
 def envelope(model: str, who: str, why: str) -> dict[str, Any]:
-    """What every command of a person says."""
     """What all commands carry."""
     now = SystemClock().now()
     return {"id": uuid4(), "time": now, "source": SOURCE, "model": model, "who": who or user(), "why": why}
@@ -176,14 +186,20 @@ def send(bus: Bus, command: e.Command, wait: float, json: bool, forced: dict[str
         try:
             record = outcome.carried_out(bus, command, wait, by_force if forced else None)
         except NoAnswerError as error:
-            instead = "; `pawl rollback --force` does without it" if isinstance(command, e.RollbackCommand) else ""
-            raise NoAnswerError(f"{error}: {ON_THE_LOG}{instead}") from error
+            raise NoAnswerError(f"{error}: {ON_THE_LOG}{_instead(command)}") from error
         following = outcome.followed(bus, record, wait, lambda words: status.update(f"waiting for {words}"))
     if json:
         print_json(_plain(command, record, following))
     else:
         _show(record, following)
     raise typer.Exit(INCOMPLETE if following.missing else 0)
+
+
+def _instead(command: e.Command) -> str:
+    """What to do when nobody answers. It names the version: by then something else may be on trial."""
+    if isinstance(command, e.RollbackCommand) and command.version is not None:
+        return f"; `pawl rollback --force {short(command.version)}` does without it"
+    return ""
 
 
 def _plain(command: e.Command, record: Record, following: Following) -> dict[str, Any]:

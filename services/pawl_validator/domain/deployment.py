@@ -22,6 +22,7 @@ Kind = Literal[
 HISTORY = 20  # earlier champions that are kept as rollback targets, and candidates that were taken away unharmed
 
 NO_REASON = "no reason given"
+NO_WAY_BACK = "there is no earlier champion to go back to"
 
 
 class Frozen(BaseModel):
@@ -133,13 +134,19 @@ def promote(now: Deployment, version: str, who: str, why: str) -> Change:
     return take_over(now, find(now, version), (f"promoted by {who}: {why or NO_REASON}",), who, {})
 
 
-def rollback(now: Deployment, who: str, why: str) -> Change:
-    """Take the challenger away when a canary runs, else bring the previous champion back. A pin moves along."""
+def rollback(now: Deployment, who: str, why: str, version: str | None = None) -> Change:
+    """Take the challenger away when a canary runs, else bring the previous champion back. A pin moves along.
+
+    Args:
+        version: what is meant to be taken away; none: whatever it is now.
+    """
+    if version is not None:
+        still_there(version, now.champion, now.challenger)
     reason = f"rolled back by {who}: {why or NO_REASON}"
     if now.challenger is not None:
         return withdraw(now, now.challenger, (reason,), who, "rejected", {})
     if not now.history:
-        raise RefusedError("there is no earlier champion to go back to")
+        raise RefusedError(NO_WAY_BACK)
     back = now.history[-1]
     base = now.champion.slot_file is None
     pinned = now.pinned and back.version
@@ -162,6 +169,21 @@ def _targets(now: Deployment, back: DeployedVersion, keep: bool) -> tuple[Deploy
     while targets and targets[-1].version == back.version:
         targets.pop()
     return tuple(targets)
+
+
+def still_there(version: str, champion: DeployedVersion, challenger: DeployedVersion | None) -> None:
+    """Whether a rollback still takes away what it was asked for: a copy of it, or one that something else was quicker
+    than, would reject a version that nobody complained about. Raises RefusedError, which says what serves."""
+    away = challenger or champion
+    if version == away.version:
+        return
+    trial = f", and {away.version[:12]} is on trial" if challenger else ""
+    if version == champion.version:
+        raise RefusedError(f"{version[:12]} is champion{trial}: a rollback takes the trial away first")
+    raise RefusedError(
+        f"{version[:12]} does not serve any more: {champion.version[:12]} is champion{trial}. Nothing was rolled back; "
+        f"`pawl rollback {away.version[:12]}` takes {'that trial' if challenger else 'the champion'} away"
+    )
 
 
 def pin(now: Deployment, version: str | None, who: str, why: str) -> Change:

@@ -30,7 +30,7 @@ def decide(state: ModelState, command: DeploymentCommand) -> Change | None:
             _may_serve(state, command.version)
             return deployment.promote(now, command.version, who, why)
         case e.RollbackCommand():
-            return deployment.rollback(now, who, why)
+            return deployment.rollback(now, who, why, command.version)
         case e.PauseCommand():
             return deployment.pause(now, command.paused, who, why)
         case e.PinCommand():

@@ -60,6 +60,11 @@ class ApproveCommand(Command):
 class RollbackCommand(Command):
     TYPE = "pawl.command.rollback.v1"
 
+    version: Digest | None = Field(
+        default=None,
+        description="to take away: it is refused where that is not on trial any more, or champion without a trial; "
+        "none: whatever is that when it is handled",
+    )
     forced: dict[str, int] | None = Field(
         default=None,
         description="carried out in the validator's place, after all that it had handled: everything before these "

@@ -166,6 +166,20 @@ def test_a_base_that_was_rolled_back_may_serve_again() -> None:
     assert world.events(e.DeadLetter) == []
 
 
+def test_a_rollback_that_is_repeated_rejects_no_healthy_champion() -> None:
+    """Nobody answered for a while, so that it was asked for twice; both are handled then."""
+    world = registered()
+    world.train(GOOD)
+    world.command(e.PromoteCommand, version=GOOD)
+    world.train(HARMFUL, 2)
+    for _ in range(2):
+        world.command(e.RollbackCommand, version=HARMFUL)
+    assert world.changes == ["registered", "canary", "promoted", "canary", "rolled-back"]
+    assert (world.stage(GOOD), world.stage(HARMFUL)) == ("champion", "rejected")
+    (letter,) = world.events(e.DeadLetter)
+    assert f"{GOOD[:12]} is champion" in letter.reason
+
+
 def test_a_command_that_cannot_be_followed_ends_in_the_dead_letters_with_its_reason() -> None:
     world = registered()
     world.command(e.RollbackCommand)

@@ -130,3 +130,34 @@ def test_nothing_is_known_of_the_model() -> None:
     asked = e.RollbackCommand(id=NAMESPACE_OID, time=world.now, source="test", model=MODEL, who="ada")
     with pytest.raises(RefusedError, match="nothing is deployed"):
         force(world.bus, SETTINGS, asked)
+
+
+def test_what_is_refused_fences_nobody() -> None:
+    """A mistyped model, a version that does not serve, no way back: a healthy validator goes on."""
+    world = World()
+    world.spacing = 0.001
+    world.register()
+    for update, reason in (
+        ({"model": "default/asistant"}, f"Pawl serves {MODEL}"),
+        ({"version": GOOD}, "does not serve any more"),
+        ({}, "no earlier champion"),
+    ):
+        with pytest.raises(RefusedError, match=reason):
+            force(world.bus, SETTINGS, command(world).model_copy(update=update))
+    world.train(GOOD)
+    world.sessions(20, better)
+    assert world.changes == ["registered", "canary"]
+
+
+def test_a_forced_rollback_repeated_takes_nothing_else_away() -> None:
+    world = on_trial()
+    world.stuck = True
+    first, again = (command(world, number).model_copy(update={"version": GOOD}) for number in (1, 2))
+    force(world.bus, SETTINGS, first)
+    with pytest.raises(RefusedError, match="does not serve any more"):
+        force(world.bus, SETTINGS, again)
+    world.stuck = False
+    world.start()
+    world.pump()
+    assert world.changes == ["registered", "canary", "rolled-back"]
+    assert same_again(world)

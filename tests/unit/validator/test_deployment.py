@@ -141,6 +141,31 @@ def test_a_base_is_never_rejected_and_the_way_back_is_no_circle() -> None:
     assert promote(now, GRAPH, "ada", "").deployment.champion == other
 
 
+def test_a_rollback_asked_for_twice_takes_one_version_away() -> None:
+    now = promote(begun(ONE, TWO), ONE.version, "ada", "").deployment
+    change = start_next(now)
+    assert change is not None
+    now = rollback(change.deployment, "ada", "harm", TWO.version).deployment
+    with pytest.raises(RefusedError, match=f"does not serve any more: {ONE.version[:12]} is champion. Nothing was"):
+        rollback(now, "ada", "harm", TWO.version)
+    assert rollback(now, "ada", "harm", ONE.version).deployment.champion.version == BASE
+
+
+def test_a_rollback_of_a_version_whose_trial_ended_meanwhile() -> None:
+    now = on_trial(ONE, TWO)
+    promoted = conclude(now, decision("won"))
+    assert promoted is not None
+    assert rollback(promoted.deployment, "ada", "", ONE.version).deployment.champion.version == BASE
+    harmed = conclude(now, decision("harmed"))
+    assert harmed is not None
+    second = start_next(harmed.deployment)
+    assert second is not None
+    with pytest.raises(RefusedError, match=f"and {TWO.version[:12]} is on trial"):
+        rollback(second.deployment, "ada", "", ONE.version)
+    with pytest.raises(RefusedError, match="takes the trial away first"):
+        rollback(second.deployment, "ada", "", BASE)
+
+
 NUMBERS = [0, *range(1, 5)]
 COMMAND = st.one_of(
     st.tuples(st.just("promote"), st.sampled_from(NUMBERS)),
