@@ -40,10 +40,10 @@ def alarm(number: int, detector: str, direction: str, cure: str) -> e.DriftDetec
 def test_the_latest_advice_on_an_open_alarm_is_told_and_news_beside_it() -> None:
     fell, moved = alarm(1, "approval", "drop", "train"), alarm(2, "traffic/latest", "drift", "review")
     later = e.DriftAssessed(id=uid(3), time=WHEN, source="t", model=MODEL, alarm=fell.id, sessions=200,
-                            advice=e.Advice(cure="rollback", sentence="Roll back."))  # fmt: skip
+                            advice=e.Advice(cure="prompt", sentence="Another prompt."))  # fmt: skip
     found = summary([DEPLOYED, fell, moved])
     assert (found["alarm"]["id"], found["advice"]["cure"], found["news"]["id"]) == (str(uid(1)), "train", str(uid(2)))
-    assert summary([DEPLOYED, fell, moved, later])["advice"]["cure"] == "rollback"
+    assert summary([DEPLOYED, fell, moved, later])["advice"]["cure"] == "prompt"
     over = e.DriftResolved(id=uid(4), time=WHEN, source="t", model=MODEL, alarm=fell.id, now=RATE, sentence="Back.")
     found = summary([DEPLOYED, fell, later, over])
     assert (found["alarm"], found["advice"], found["news"]) == (None, None, None)
