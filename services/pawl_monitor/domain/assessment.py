@@ -17,7 +17,8 @@ from pawl_shared.ids import derived_id
 
 ENOUGH = 200  # sessions since the change began
 PATIENCE = timedelta(days=1)  # where these do not come
-MOST = 3  # one alarm of each kind waits
+OWN = ("approval", "traffic", "output")  # one alarm of each waits
+MOST = 3  # and as many of further detectors, of which river's may raise one after the other
 
 
 class Pending(BaseModel):
@@ -37,15 +38,26 @@ class Pending(BaseModel):
 def awaiting(
     pending: tuple[Pending, ...], alarm: DriftDetected, usual: tuple[str, ...], recent: Sequence[Recent]
 ) -> tuple[Pending, ...]:
-    """One more alarm; a newer one of a kind takes the place of the older one."""
+    """One more alarm; a newer one of a kind takes the place of the older one, and of further ones a newer one that of
+    the oldest."""
     others = tuple(each for each in pending if _kind(each.alarm) != _kind(alarm))
     new = Pending(alarm=alarm, usual=usual, sessions=len(since(recent, alarm.since)))
-    return (*others, new)[-MOST:]
+    further = [each for each in (*others, new) if _kind(each.alarm) not in OWN]
+    return tuple(each for each in (*others, new) if each not in further[:-MOST])
 
 
 def counted(pending: tuple[Pending, ...]) -> tuple[Pending, ...]:
     """One more session."""
     return tuple(each.model_copy(update={"sessions": each.sessions + 1}) for each in pending)
+
+
+def displaced(
+    before: tuple[Pending, ...], now: tuple[Pending, ...], recent: Sequence[Recent], cause: Event, source: str
+) -> tuple[Event, ...]:
+    """What alarms were that wait no more, as another took their place or their version ends: by what there is. They
+    open no review: the newer alarm has its own, and a version that is gone is not to be judged."""
+    waiting = {each.alarm.id for each in now}
+    return tuple(assess(each, recent, cause, source)[0] for each in before if each.alarm.id not in waiting)
 
 
 def assess(pending: Pending, recent: Sequence[Recent], cause: Event, source: str) -> tuple[Event, ...]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from pawl_monitor.domain.approval import ApprovalPolicy
-from pawl_monitor.domain.assessment import assess, awaiting, counted
+from pawl_monitor.domain.assessment import assess, awaiting, counted, displaced
 from pawl_monitor.domain.busy import meets
 from pawl_monitor.domain.clusters import Recent, keep_recent
 from pawl_monitor.domain.detection import Known, alarm, detectors_of
@@ -75,15 +75,17 @@ class WatchPolicy:
     def observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
         """One session. Only those of the champion's own arm and version speak for it; of its approval, rated ones."""
         seen = self._observed(state, event, source)
+        ended = displaced(state.pending, seen.state.pending, state.recent, event, source)
         counts = seen.state.recent is not state.recent
         pending = counted(seen.state.pending) if counts else seen.state.pending
         for raised in seen.events:
             if isinstance(raised, DriftDetected):
-                pending = awaiting(pending, raised, usual_of(state.traffic), seen.state.recent)
-        if not pending:
+                before, pending = pending, awaiting(pending, raised, usual_of(state.traffic), seen.state.recent)
+                ended += displaced(before, pending, seen.state.recent, event, source)
+        if not pending and not ended:
             return seen
         new, events = self.assessed(seen.state.model_copy(update={"pending": pending}), event, source)
-        return replace(seen, state=new, events=(*seen.events, *events))
+        return replace(seen, state=new, events=(*seen.events, *ended, *events))
 
     def assessed(self, state: Watched, now: SessionObserved | Tick, source: str) -> tuple[Watched, tuple[Event, ...]]:
         """Alarms of which enough is known by now are told again."""

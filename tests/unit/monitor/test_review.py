@@ -11,7 +11,7 @@ from support.monitor import BASE, GRAPH, MODEL, START
 
 from pawl_monitor.domain.advice import advise
 from pawl_monitor.domain.approval import ApprovalPolicy
-from pawl_monitor.domain.assessment import ENOUGH, Pending, assess
+from pawl_monitor.domain.assessment import ENOUGH, Pending, assess, awaiting, displaced
 from pawl_monitor.domain.clusters import KEPT, Cluster, Recent, clusters_of
 from pawl_monitor.domain.detectors import Direction
 from pawl_monitor.domain.intervals import Estimate, estimate
@@ -206,6 +206,37 @@ def test_another_version_forgets_the_sessions_of_the_one_before() -> None:
     assert 0 < len(state.recent) <= KEPT
     later = session(random.Random(2), 5000, 0, None).model_copy(update={"version": GRAPH, "revision": 2})
     assert len(POLICY.observed(state, later, "test").state.recent) == 1
+
+
+def test_noisy_further_detectors_leave_the_places_of_pawls_own_alone(unrated: tuple[Watched, e.DriftDetected]) -> None:
+    state, raised = unrated
+    pending = awaiting((), raised, (), state.recent)
+    for number in range(5):
+        update = {"id": UUID(int=number), "detector": f"noisy{number}/adwin"}
+        before, pending = pending, awaiting(pending, raised.model_copy(update=update), (), state.recent)
+        told = displaced(before, pending, state.recent, raised, "test")
+        assert [(each.TYPE, each.alarm) for each in told if isinstance(each, e.DriftAssessed)] == (
+            [(e.DriftAssessed.TYPE, UUID(int=number - 3))] if number >= 3 else []
+        )
+        assert len(told) == (number >= 3)
+    assert [each.alarm.id for each in pending] == [raised.id, *(UUID(int=number) for number in (2, 3, 4))]
+
+
+def test_an_alarm_whose_version_ends_is_assessed_by_what_there_is() -> None:
+    state, rng, found = Watched(model=MODEL), random.Random(1), list[e.Event]()
+    for number in range(800):
+        topic = 3 if number >= 700 else rng.randrange(3)
+        seen = POLICY.observed(state, session(rng, number, topic, None), "test")
+        state, found = seen.state, found + list(seen.events)
+        if found:
+            break
+    (waiting,) = state.pending
+    later = session(rng, 5000, 0, None).model_copy(update={"version": GRAPH, "revision": 2})
+    seen = POLICY.observed(state, later, "test")
+    (told,) = seen.events
+    assert isinstance(told, e.DriftAssessed)
+    assert (told.alarm, told.sessions, told.cause) == (found[0].id, waiting.sessions, later.id)
+    assert seen.state.pending == ()
 
 
 def test_where_few_sessions_come_an_alarm_is_assessed_after_a_day() -> None:

@@ -112,7 +112,8 @@ def test_the_new_champion_resolves_the_alarm_when_its_evidence_says_so() -> None
     state, alarm = drifted()
     state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
     state, found = feed(state, 60, 0.9, version=NEW, revision=3)
-    (resolved,) = found
+    assessed, resolved = found  # its version ends, so it is assessed by what there is
+    assert isinstance(assessed, e.DriftAssessed)
     assert isinstance(resolved, e.DriftResolved)
     assert resolved.alarm == alarm.id
     assert resolved.now.point > alarm.after.high
@@ -123,7 +124,7 @@ def test_a_champion_that_is_no_better_does_not_resolve_it() -> None:
     state, _ = drifted()
     state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
     state, found = feed(state, 50, 0.1, version=NEW, revision=3)
-    assert found == []
+    assert [event.TYPE for event in found] == [e.DriftAssessed.TYPE]
     assert state.recovery is not None
 
 
