@@ -198,7 +198,7 @@ def _meaning(section: type[BaseModel], place: Place) -> str:
             section, free = inner, _section(known) is None
     if known is None or free or _section(known):
         return ": write a mapping of keys, indented below it"
-    default = "" if known.is_required() else f"; by default {_scalar(known.default)}"
+    default = "" if known.is_required() else f"; by default {_scalar(known.get_default(call_default_factory=True))}"
     return f": {known.description}{default}"
 
 

@@ -44,6 +44,7 @@ def test_what_is_written_is_read_again(policy: ModelPolicy, explained: bool) -> 
             "detectors.more.a.settings.delta",
             "greater than 0",
         ),
+        ("detectors:\n  more:\n    a:\n      where: x\n", 4, "detectors.more.a.where", "by default {}"),
         ("models: a/b\n", 1, "models", "did you mean `model`?"),
         ("canary:\n  zzz: 1\n", 2, "canary.zzz", "there are: share,"),
         ("canary:\n  # a comment\n  share: 10\n", 3, "canary.share", "less than 1 (it is 10): part of the sessions"),
