@@ -1,6 +1,6 @@
 # Pawl: every task of a clone. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint bench schemas lock clean
+.PHONY: help setup sdks demo up test lint bench schemas lock clean
 
 ARGS ?=
 PYTHON ?=
@@ -12,6 +12,7 @@ UV := $(shell v=$$(uv --version 2>/dev/null | cut -d ' ' -f 2); \
 	test -n "$$v" && printf '%s\n' $(UV_MINIMUM) "$$v" | sort -V -C && echo uv || echo .uv/bin/uv)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SDKS := tests/sdks/.installed
 
 # The first interpreter that runs and has the right version: a shim on the PATH may stand for a version that is absent.
 FIND_PYTHON = python=; for p in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
@@ -33,7 +34,9 @@ demo: setup ## Close the loop once on a real model, with a synthetic crowd (opti
 up: setup ## Run Kafka and all services on this machine until Ctrl-C (options: make up ARGS="--data DIR")
 	@$(BIN)/pawl up $(ARGS)
 
-test: setup ## Run every test (some of them: make test ARGS="tests/unit -k canary")
+sdks: $(SDKS) ## Install the clients that tests drive (OpenAI's for JavaScript, LangChain, litellm, llm), apart from .venv
+
+test: setup sdks ## Run every test (some of them: make test ARGS="tests/unit -k canary")
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 lint: setup ## Check style, types and import directions
@@ -52,9 +55,10 @@ schemas: setup ## Write docs/asyncapi.yaml, docs/openapi.json and docs/settings.
 
 lock: | $(filter .uv/%,$(UV)) ## Resolve all dependencies anew into requirements.lock
 	@$(UV) pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements.lock --quiet
+	@cd tests/sdks && $(UV:.uv/%=../../.uv/%) pip compile requirements.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements.lock --quiet
 
 clean: ## Remove what make made: .venv, .uv, caches, demo-out (data of `pawl up` stays)
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache dist demo-out
+	rm -rf .venv .uv tests/sdks/.venv tests/sdks/.installed tests/sdks/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache dist demo-out
 	find services shared streams tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .uv/bin/uv:
@@ -73,3 +77,12 @@ $(INSTALLED): pyproject.toml requirements.lock | $(filter .uv/%,$(UV))
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock && \
 	$(UV) pip install --python $(BIN)/python --no-deps --build-constraints requirements.lock -e . && \
 	touch $@ && echo "Packages ready in $$(($$(date +%s) - start)) s (downloads included)"
+
+# Clients of apps, in an environment of their own: they must not decide which versions Pawl runs with. Node.js comes from
+# the lock too; npm checks its package against npm-shrinkwrap.json, and runs nothing of it.
+$(SDKS): $(INSTALLED) tests/sdks/requirements.lock tests/sdks/npm-shrinkwrap.json
+	@start=$$(date +%s); cd tests/sdks && uv=$(UV:.uv/%=../../.uv/%) && \
+	{ .venv/bin/python -c '' 2>/dev/null || $$uv venv --quiet --clear --python ../../$(BIN)/python .venv; } && \
+	$$uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r requirements.lock && \
+	PATH="$$PWD/.venv/bin:$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund && \
+	touch .installed && echo "Clients for the tests ready in $$(($$(date +%s) - start)) s (downloads included)"

@@ -1,12 +1,16 @@
 """The lock, the documents and the tree: complete, up to date, and free of any machine's names."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 from support.project import ROOT, declared, locked, pyproject, tracked_files
 
 from pawl_shared.topics import DAY_MS, FOR_EVER, TOPICS
+
+SDKS = ROOT / "tests" / "sdks"
 
 # Joined here, so that this file does not contain what it forbids.
 REGISTRIES = [
@@ -79,19 +83,30 @@ def test_the_lock_has_no_direct_dependency_that_was_dropped() -> None:
     assert direct == names
 
 
-def test_the_lock_names_no_host_and_hashes_everything() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize(("folder", "at_least"), [(ROOT, 100), (SDKS, 50)])
+def test_the_lock_names_no_host_and_hashes_everything(folder: Path, at_least: int) -> None:
+    lock = (folder / "requirements.lock").read_text()
     assert "://" not in lock
     assert not re.search(r"^--(?!hash)", lock, re.MULTILINE)
     entries = re.split(r"\n(?=[a-z0-9])", lock)[1:]
-    assert len(entries) > 100
+    assert len(entries) > at_least
     assert not [entry.partition("\n")[0] for entry in entries if "--hash=sha256:" not in entry]
 
 
-def test_the_lock_says_how_it_was_made() -> None:
-    command = next(line for line in (ROOT / "Makefile").read_text().splitlines() if " pip compile " in line)
-    options = command.partition("pip compile ")[2].removesuffix(" --quiet")
-    assert f"uv pip compile {options}\n" in (ROOT / "requirements.lock").read_text()[:400]
+def test_the_locks_say_how_they_were_made() -> None:
+    commands = [line for line in (ROOT / "Makefile").read_text().splitlines() if " pip compile " in line]
+    for command, folder in zip(commands, (ROOT, SDKS), strict=True):
+        options = command.partition("pip compile ")[2].removesuffix(" --quiet")
+        assert f"uv pip compile {options}\n" in (folder / "requirements.lock").read_text()[:400]
+
+
+def test_the_clients_that_tests_drive_are_locked() -> None:
+    wanted = {line for line in (SDKS / "requirements.in").read_text().splitlines() if not line.startswith("#")}
+    blocks = re.split(r"\n(?=[a-z0-9])", (SDKS / "requirements.lock").read_text())
+    assert wanted == {block.partition("==")[0] for block in blocks if "-r requirements.in" in block}
+    packages = json.loads((SDKS / "npm-shrinkwrap.json").read_text())["packages"]
+    assert packages[""]["dependencies"] == json.loads((SDKS / "package.json").read_text())["dependencies"]
+    assert all("integrity" in each and "resolved" not in each for name, each in packages.items() if name)
 
 
 def test_every_direct_dependency_is_explained() -> None:

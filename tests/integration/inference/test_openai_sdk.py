@@ -1,54 +1,22 @@
 """The official OpenAI SDK against the real HTTP server, the real decoder and a tiny real model."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
-from benchmarks.support.tiny_model import write_random_tiny
-from support.http_service import free_port, serving
-from support.inference import CANARY, MODEL, World, eventually
-from support.tiny_engine import BASE, write_random_adapter
+from support.inference import CANARY, MODEL, eventually
+from support.live_inference import Live, live_inference
+from support.tiny_engine import BASE
 
-from pawl_inference import app
-from pawl_inference.settings import InferenceSettings
-from pawl_shared.events import DeployedVersion
 from pawl_shared.topics import FEEDBACK, INFERENCES, REPLICAS
-from pawl_validator.onnx_export import export_base, pack_adapter
-
-
-@dataclass
-class Live:
-    world: World
-    url: str
-    base: DeployedVersion
-    adapter: DeployedVersion
-    broken: DeployedVersion
-
-    @property
-    def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0)
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    folder = tmp_path_factory.mktemp("live")
-    world = World(folder)
-    spec = export_base(write_random_tiny(folder / "hf"), folder / "graph-tiny", base=BASE, precision="int8")
-    graph = world.store.put_folder(folder / "graph-tiny")
-    version = write_random_adapter(folder / "adapter", spec, seed=1, size=0.5)
-    pack_adapter(folder / "adapter", folder / "graph-tiny", graph, folder / "slots")
-    slot_file = world.store.put_file(folder / "slots")
-    base = DeployedVersion(version=BASE, base=BASE, graph=graph)
-    adapter = DeployedVersion(version=version, base=BASE, graph=graph, slot_file=slot_file)
-    broken = DeployedVersion(version="e" * 64, base=BASE, graph=graph, slot_file=world.store.put_bytes(b"broken"))
-    world.deploy(1, champion=base)
-    port = free_port()
-    settings = InferenceSettings(data_dir=folder / "data", http_port=port)
-    with serving(app.build(settings, bus=world.bus, artifacts=world.store), port) as url:
-        yield Live(world, url, base, adapter, broken)
+    with live_inference(tmp_path_factory.mktemp("live")) as found:
+        yield found
 
 
 QUESTION = [{"role": "user", "content": "What is a good way to learn to cook?"}]
