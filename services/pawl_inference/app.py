@@ -8,13 +8,14 @@ from random import Random, SystemRandom
 from pawl_inference import metrics, routes
 from pawl_inference.answer_log import AnswerLog
 from pawl_inference.chat import ChatHandler, ChatPolicy
-from pawl_inference.deployments import Artifacts, Deployments, EngineFactory
+from pawl_inference.deployments import Deployments
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_sender import FeedbackSender
 from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
+from pawl_inference.hosts import Artifacts, EngineFactory
 from pawl_inference.journal import Journal
 from pawl_inference.publisher import Publisher
 from pawl_inference.reports import SERVICE, Reports

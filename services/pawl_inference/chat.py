@@ -25,8 +25,9 @@ from pawl_inference.engine.port import (
     UnknownVersionError,
     Usage,
 )
+from pawl_inference.hosts import Host
 from pawl_inference.journal import JournalFullError
-from pawl_inference.routing import Route, RouteTable
+from pawl_inference.routing import RouteTable
 from pawl_inference.schemas import ChatRequest
 from pawl_shared import events, logging
 from pawl_shared.clock import Clock
@@ -40,7 +41,7 @@ Ending = Literal["stop", "length", "cancelled"]
 class _Submitted(NamedTuple):
     """A request in the engine's queue, and what was made of it."""
 
-    route: Route
+    host: Host
     assignment: Assignment
     generation: Generation
     prompt_tokens: int
@@ -213,7 +214,8 @@ class ChatHandler:
         if not self._routes.all():
             raise errors.unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
         route, assignment = self._routes.resolve(request.model, caller.session)
-        arm, engine = assignment.experiment_arm, route.engine
+        arm, host = assignment.experiment_arm, route.host(assignment.served)
+        engine = host.engine
         turns, prompted = _turns(request), experiment_arm.prompt_version(arm)
         prompt = _encoded(engine, experiment_arm.conversation(arm, turns))
         if prompted and len(prompt) >= engine.info.context_length:
@@ -229,7 +231,7 @@ class ChatHandler:
                 stop=sampling.stop,
             )
         )
-        return _Submitted(route, assignment, generation, len(prompt), prompted, sampling)
+        return _Submitted(host, assignment, generation, len(prompt), prompted, sampling)
 
 
 def _logged(answer: Answer, ending: Ending, first: float, total: float, source: str) -> events.InferenceLogged:
@@ -251,7 +253,7 @@ def _logged(answer: Answer, ending: Ending, first: float, total: float, source: 
         version=assignment.served.version,
         canary=assignment.canary,
         revision=assignment.revision,
-        template_version=submitted.route.template_version,
+        template_version=submitted.host.template_version,
         experiment=assignment.experiment,
         experiment_arm=assignment.experiment_arm.name if assignment.experiment_arm else "",
         prompt_version=submitted.prompt_version,

@@ -75,8 +75,8 @@ class DeploymentFollower:
                 continue
             self._reached()
             if self._deployments.pending and time.monotonic() >= self._retry_at:
-                self._deployments.apply_pending()
-                self._retry_at = time.monotonic() + RETRY_SECONDS if self._deployments.pending else 0.0
+                well = self._deployments.apply_pending()
+                self._retry_at = 0.0 if well else time.monotonic() + RETRY_SECONDS
             self._deployments.let_go()
             self._report()
 

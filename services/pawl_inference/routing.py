@@ -8,26 +8,33 @@ from types import MappingProxyType
 
 from pawl_inference.domain import assignment
 from pawl_inference.domain.assignment import Assignment, UnknownModelError
-from pawl_inference.engine.port import Engine
+from pawl_inference.hosts import Host
 from pawl_shared.events import DeployedVersion, DeploymentChanged
 
 
 @dataclass(frozen=True)
 class Route:
-    """A deployment that is applied: every version in it is loaded in `engine`."""
+    """A deployment that is applied: `hosts` has the engine of every version in it, by the version's graph."""
 
     deployment: DeploymentChanged
-    engine: Engine
-    template_version: str = ""
+    hosts: Mapping[str, Host]
+
+    def host(self, served: DeployedVersion) -> Host:
+        """Where one of its versions is answered."""
+        return self.hosts[served.graph]
 
     @property
     def versions(self) -> tuple[DeployedVersion, ...]:
-        """What can be asked for: champion, challenger, an experiment's arms and the base, each once."""
-        champion, challenger = self.deployment.champion, self.deployment.challenger
-        base = champion.model_copy(update={"version": champion.base, "slot_file": None})
-        experiment = self.deployment.experiment
-        arms = [arm.served for arm in experiment.arms] if experiment else []
-        return tuple({each.version: each for each in (base, champion, challenger, *arms) if each}.values())
+        """What can be asked for: champion, challenger, an experiment's arms and their bases, each once."""
+        named = deployed(self.deployment)
+        bases = [each.model_copy(update={"version": each.base, "slot_file": None}) for each in named]
+        return tuple({each.version: each for each in (*bases, *named) if each.graph in self.hosts}.values())
+
+
+def deployed(deployment: DeploymentChanged) -> tuple[DeployedVersion, ...]:
+    """The champion, and what answers beside it."""
+    arms = deployment.experiment.arms if deployment.experiment else ()
+    return tuple(each for each in (deployment.champion, deployment.challenger, *(arm.served for arm in arms)) if each)
 
 
 class RouteTable:

@@ -31,7 +31,7 @@ class DecodeLoop:
         self._rows = Rows(self._cache, settings.max_batch)
         self._waiting: deque[Sequence] = deque()
         self._wake = threading.Condition()
-        self._closing = False
+        self.closing = False
         self._steps: OrderedDict[tuple[int, ...], Step] = OrderedDict()
         self.steps_run = 0
         self.tokens_made = 0
@@ -49,7 +49,7 @@ class DecodeLoop:
     def submit(self, sequence: Sequence) -> bool:
         """Queue a request; False when the queue is full."""
         with self._wake:
-            if self._closing or len(self._waiting) >= self._settings.max_waiting + self._rows.free:
+            if self.closing or len(self._waiting) >= self._settings.max_waiting + self._rows.free:
                 return False
             self._waiting.append(sequence)
             self._wake.notify()
@@ -58,7 +58,7 @@ class DecodeLoop:
     def close(self) -> None:
         """Cancel everything and end the thread."""
         with self._wake:
-            self._closing = True
+            self.closing = True
             self._wake.notify()
         self._thread.join()
 
@@ -79,10 +79,10 @@ class DecodeLoop:
     def _admit(self) -> bool:
         """Wait for work and seat waiting requests; False when closing."""
         with self._wake:
-            self._wake.wait_for(lambda: self._closing or self._waiting or self._rows.members)
-            while self._waiting and self._rows.free and not self._closing:
+            self._wake.wait_for(lambda: self.closing or self._waiting or self._rows.members)
+            while self._waiting and self._rows.free and not self.closing:
                 self._rows.add(self._waiting.popleft())
-            return not self._closing
+            return not self.closing
 
     def _read_prompt(self) -> None:
         row = self._rows.next_prompt()

@@ -22,6 +22,7 @@ from pawl_inference.engine.port import (
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
+    UnknownVersionError,
 )
 from pawl_inference.engine.sequence import Sequence
 from pawl_inference.engine.settings import EngineSettings
@@ -59,6 +60,7 @@ class OnnxEngine:
         self._publishing = threading.Lock()
         self._seconds = 1.0  # how long a request takes, smoothed: for Retry-After
         self._started: dict[int, float] = {}
+        self._warm(None)
         self._loop = DecodeLoop(self._graph, self._slots, self._settings)
 
     @property
@@ -116,6 +118,8 @@ class OnnxEngine:
         self._started[id(sequence)] = time.monotonic()
         if not self._loop.submit(sequence):
             self._end(sequence)
+            if self._loop.closing:
+                raise UnknownVersionError(f"base {self._info.name} is not served here any more")
             waiting = self._loop.waiting
             raise QueueFullError(waiting, max(1.0, self._seconds * waiting / self._info.max_batch))
         return handle
@@ -129,13 +133,15 @@ class OnnxEngine:
         seconds = time.monotonic() - self._started.pop(id(sequence))
         self._seconds += 0.1 * (seconds - self._seconds)
 
-    def _warm(self, slot: int) -> None:
-        """Run a few tokens on the new slot, beside the batch, so that its first request finds warm memory."""
+    def _warm(self, slot: int | None) -> None:
+        """Run a few tokens on the base or a new slot, beside the batch, so that the first request finds warm memory."""
         cache = KvCache(self._graph.spec, 1, _WARM_TOKENS)
-        step = Step(self._graph, cache, self._slots, 0, 1, _WARM_TOKENS, (slot, slot))
+        step = Step(self._graph, cache, self._slots, 0, 1, _WARM_TOKENS, (slot or 0, slot or 0))
         ids = np.arange(_WARM_TOKENS, dtype=np.int64)[None] % self._graph.spec.vocab_size
         if not np.isfinite(step.run(ids, [0], [slot])).all():
-            raise AdapterInvalidError(Fault.NOT_FINITE, "the model gives no finite logits with it")
+            raise AdapterInvalidError(
+                Fault.NOT_FINITE, "the model gives no finite logits" + ("" if slot is None else " with it")
+            )
 
 
 class _Handle:

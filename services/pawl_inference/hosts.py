@@ -1,0 +1,119 @@
+"""The engines of this process, one for each serving graph: opened beside those that serve, and ended when drained."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Set
+from concurrent.futures import Future
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from pawl_inference.engine.port import Engine
+from pawl_shared import logging
+from pawl_shared.errors import AdapterRejectedError, PawlError
+from pawl_shared.graph_spec import TEMPLATE_FILE
+
+log = logging.get(__name__)
+
+# Makes an engine of a serving graph's folder and that folder's digest.
+EngineFactory = Callable[[Path, str], Engine]
+
+
+class Artifacts(Protocol):
+    """The part of the artifact store that is needed here."""
+
+    def fetch_file(self, digest: str) -> Path: ...
+
+    def fetch_folder(self, digest: str) -> Path: ...
+
+
+class StillLoadingError(PawlError):
+    """A graph that is being fetched and opened in the background; ask again soon."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """An engine, and the digest of the chat template that it renders conversations by."""
+
+    engine: Engine
+    template_version: str = ""
+
+
+class Hosts:
+    """One thread calls it. A graph takes seconds to open, and gigabytes may have to be fetched before: meanwhile
+    other deployments, a rollback among them, are followed."""
+
+    def __init__(self, artifacts: Artifacts, make_engine: EngineFactory) -> None:
+        self._artifacts = artifacts
+        self._make_engine = make_engine
+        self._open: dict[str, Host] = {}
+        self._opening: dict[str, Future[Host]] = {}
+        self._leaving: list[Host] = []
+
+    def of(self, graph: str) -> Host:
+        """The engine of a graph.
+
+        Raises:
+            StillLoadingError: it is being opened.
+            AdapterRejectedError: what was fetched is no serving graph, or gives no finite numbers.
+            PawlError, OSError: it cannot be fetched; asked again, it is tried again.
+        """
+        if graph not in self._open:
+            self._open[graph] = self._opened(graph)
+        return self._open[graph]
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(list(self._open.values()))
+
+    def keep(self, graphs: Set[str]) -> None:
+        """Let all others go: an engine ends when the requests that it answers have ended, and gives its memory back."""
+        for graph in self._open.keys() - graphs:
+            self._leaving.append(self._open.pop(graph))
+        for graph in [each for each, opening in self._opening.items() if each not in graphs and opening.done()]:
+            opening = self._opening.pop(graph)
+            if opening.exception() is None:
+                self._leaving.append(opening.result())
+        for host in [host for host in self._leaving if _idle(host.engine)]:
+            self._leaving.remove(host)
+            host.engine.close()
+            log.info("engine ended", base=host.engine.info.name)
+
+    def close(self) -> None:
+        """End all engines; what they still answer is cut. To be called once more does nothing."""
+        for host in (*self._open.values(), *self._leaving):
+            host.engine.close()
+
+    def _opened(self, graph: str) -> Host:
+        if graph not in self._opening:
+            self._opening[graph] = opening = Future()
+            work = threading.Thread(target=self._work, args=(graph, opening), name="pawl-open-graph", daemon=True)
+            work.start()
+        if not self._opening[graph].done():
+            raise StillLoadingError(f"the serving graph {graph[:12]} is being loaded")
+        return self._opening.pop(graph).result()
+
+    def _work(self, graph: str, opening: Future[Host]) -> None:
+        started = time.monotonic()
+        try:
+            folder = self._artifacts.fetch_folder(graph)
+            template = folder / TEMPLATE_FILE
+            template_version = sha256(template.read_bytes()).hexdigest() if template.exists() else ""
+            host = Host(self._make_engine(folder, graph), template_version)
+        except (PawlError, OSError) as error:
+            opening.set_exception(error)
+            return
+        except Exception as error:  # of the runtime's many kinds; without one here nobody would be told
+            log.exception("a serving graph cannot be opened")
+            reason = f"the serving graph {graph[:12]} cannot be opened: {error}"
+            opening.set_exception(AdapterRejectedError(reason))
+            return
+        log.info("engine ready", base=host.engine.info.name, seconds=round(time.monotonic() - started, 2))
+        opening.set_result(host)
+
+
+def _idle(engine: Engine) -> bool:
+    stats = engine.stats()
+    return stats.active + stats.waiting == 0
