@@ -88,7 +88,8 @@ class Hosts:
 
     def _opened(self, graph: str) -> Host:
         if graph not in self._opening:
-            self._opening[graph] = opening = Future()
+            opening: Future[Host] = Future()
+            self._opening[graph] = opening
             work = threading.Thread(target=self._work, args=(graph, opening), name="pawl-open-graph", daemon=True)
             work.start()
         if not self._opening[graph].done():
