@@ -7,7 +7,7 @@ from random import Random, SystemRandom
 
 from pawl_inference import metrics, routes
 from pawl_inference.answer_log import AnswerLog
-from pawl_inference.chat import ChatHandler, ChatPolicy
+from pawl_inference.answering import AnswerHandler, AnswerPolicy
 from pawl_inference.deployments import Deployments
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
@@ -75,10 +75,10 @@ def build(
     sender = FeedbackSender(posts, timeout)
     metrics.FEEDBACK_WAITING.set_function(lambda: sender.waiting)
     feedback = FeedbackHandler(tokens, ring(posts.publish), sender, source=source, clock=clock, rng=rng)
-    chat_policy = ChatPolicy(source, _subject_key(settings), tokens, settings.token_lifetime)
-    chat = ChatHandler(chat_policy, table, AnswerLog(journal, ring), clock=clock, rng=rng)
+    policy = AnswerPolicy(source, _subject_key(settings), tokens, settings.token_lifetime)
+    answers = AnswerHandler(policy, table, AnswerLog(journal, ring), clock=clock, rng=rng)
     asgi = routes.create(
-        chat=chat,
+        answers=answers,
         feedback=feedback,
         routes=table,
         health=health,
@@ -92,7 +92,7 @@ def build(
     return InferenceService(
         settings,
         asgi=asgi,
-        chat=chat,
+        answers=answers,
         routes=table,
         health=health,
         journal=journal,

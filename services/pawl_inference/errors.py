@@ -31,12 +31,6 @@ def invalid(param: str | None, message: str, code: str | None = "invalid_value")
     return ApiError(400, message, code, param)
 
 
-def unsupported(param: str, message: str = "") -> ApiError:
-    """400: a parameter that would have to be ignored."""
-    text = message or f"Unsupported parameter: '{param}' is not supported by this server; leave it out."
-    return ApiError(400, text, "unsupported_parameter", param)
-
-
 def unknown_model(model: str, detail: str = "") -> ApiError:
     """404: no such route or version."""
     text = f"The model `{model}` does not exist or is not loaded here; GET /v1/models lists what is. {detail}"
@@ -78,8 +72,9 @@ def from_validation(errors: list[dict[str, Any]]) -> ApiError:
     if first.get("type") == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it is not JSON")
         return ApiError(400, f"We could not parse the JSON body of your request: {reason}.", "invalid_json")
-    if first.get("type") == "unsupported_parameter":
-        return unsupported(first["ctx"]["param"])
+    if first.get("type") == "refused_parameter":
+        refusal = first["ctx"]
+        return ApiError(400, refusal["text"], refusal["code"], refusal["param"])
     # The members of a union complain in turn about one field; the one that came furthest knows best.
     field_of = _path(first)
     first = max(

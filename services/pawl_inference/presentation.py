@@ -1,4 +1,4 @@
-"""Answers as OpenAI's API words them: one body, or server-sent events."""
+"""What answers of both kinds of completions have in common, as OpenAI's API words it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,32 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pawl_inference.chat import Answer
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from pawl_inference.answering import Answer
+from pawl_inference.choice import Choice
 from pawl_inference.errors import ApiError
 
-DONE = b"data: [DONE]\n\n"
+_DONE = b"data: [DONE]\n\n"
+Event = dict[str, Any]
+
+
+class AnswerStream(StreamingResponse):
+    """Server-sent events. However it ends, also before it began, the answer is closed."""
+
+    def __init__(self, answer: Answer, events: AsyncGenerator[Event, None]) -> None:
+        super().__init__(
+            _lines(events), media_type="text/event-stream", headers={"cache-control": "no-cache", **headers(answer)}
+        )
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.close()
 
 
 def headers(answer: Answer) -> dict[str, str]:
@@ -18,59 +40,23 @@ def headers(answer: Answer) -> dict[str, str]:
         "x-request-id": str(answer.id),
         "x-pawl-version": answer.version,
         "x-pawl-arm": answer.assignment.arm,
-        "x-pawl-feedback-token": answer.feedback_token,
+        "x-pawl-feedback-token": answer.choices[0].feedback_token,
     }
 
 
-async def whole(answer: Answer) -> dict[str, Any]:
-    """The body of a plain answer. Raises ApiError."""
-    finish_reason = None
-    async for chunk in answer.chunks():
-        finish_reason = chunk.finish_reason
-    message = {"role": "assistant", "content": "".join(answer.text), "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _public(finish_reason)}
-    return _frame(answer, "chat.completion") | {
-        "choices": [choice],
-        "usage": _usage(answer),
-        "metadata": metadata(answer),
-    }
+def metadata(answer: Answer) -> dict[str, Any]:
+    """Pawl's own part of an answer, for clients that hide headers. With several choices each has its token."""
+    several = {"feedback_tokens": [choice.feedback_token for choice in answer.choices]}
+    return _own(answer, answer.choices[0]) | (several if len(answer.choices) > 1 else {})
 
 
-async def stream(answer: Answer) -> AsyncGenerator[bytes, None]:
-    """The events of a streamed answer; an error in its middle is an event too, as the status is sent already."""
-    frame = _frame(answer, "chat.completion.chunk")
-    wants_usage = bool(answer.request.stream_options and answer.request.stream_options.include_usage)
-    if wants_usage:
-        frame["usage"] = None
-    yield _event(frame | {"choices": [_choice({"role": "assistant", "content": ""})]})
-    chunks = answer.chunks()
-    try:
-        async for chunk in chunks:
-            if chunk.text:
-                yield _event(frame | {"choices": [_choice({"content": chunk.text})]})
-            if chunk.finish_reason:
-                last = {"choices": [_choice({}, _public(chunk.finish_reason))], "metadata": metadata(answer)}
-                yield _event(frame | last)
-        if wants_usage:
-            yield _event(frame | {"choices": [], "usage": _usage(answer), "metadata": metadata(answer)})
-        yield DONE
-    except ApiError as error:
-        yield _event(error.body())
-    finally:
-        await chunks.aclose()
+def last_metadata(answer: Answer, choice: Choice) -> dict[str, Any]:
+    """In a stream: what comes with the end of one choice."""
+    return _own(answer, choice)
 
 
-def metadata(answer: Answer) -> dict[str, str]:
-    """Pawl's own part of an answer, for clients that hide headers."""
-    return {
-        "feedback_token": answer.feedback_token,
-        "inference_id": str(answer.id),
-        "version": answer.version,
-        "arm": answer.assignment.arm,
-    }
-
-
-def _frame(answer: Answer, kind: str) -> dict[str, Any]:
+def frame(answer: Answer, kind: str) -> Event:
+    """What is the same in a body and in every chunk."""
     return {
         "id": str(answer.id),
         "object": kind,
@@ -80,19 +66,37 @@ def _frame(answer: Answer, kind: str) -> dict[str, Any]:
     }
 
 
-def _choice(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-
-
-def _public(finish_reason: str | None) -> str:
+def finish_reason(choice: Choice) -> str:
     """OpenAI knows no `cancelled`; a client that still listens (a shutdown) sees an answer that was cut."""
-    return "stop" if finish_reason == "stop" else "length"
+    return "stop" if choice.finish_reason == "stop" else "length"
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def usage(answer: Answer) -> dict[str, int]:
+    """Token counts of all choices."""
     prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def _event(body: object) -> bytes:
+def _own(answer: Answer, choice: Choice) -> dict[str, Any]:
+    return {
+        "feedback_token": choice.feedback_token,
+        "inference_id": str(answer.id),
+        "version": answer.version,
+        "arm": answer.assignment.arm,
+    }
+
+
+async def _lines(events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+    """An error in the middle is an event too, as the status is sent already."""
+    try:
+        async for event in events:
+            yield _line(event)
+        yield _DONE
+    except ApiError as error:
+        yield _line(error.body())
+    finally:
+        await events.aclose()
+
+
+def _line(body: object) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -9,22 +9,24 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from pawl_inference import errors, presentation
-from pawl_inference.chat import ChatHandler
+from pawl_inference import chat_presentation, errors, presentation
+from pawl_inference.answering import Answer, AnswerHandler
+from pawl_inference.chat_body import ChatRequest
 from pawl_inference.domain.assignment import UnknownModelError, model_id, route_name
 from pawl_inference.edge import Edge, respond
 from pawl_inference.errors import ApiError
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
+from pawl_inference.presentation import AnswerStream
+from pawl_inference.prompts import ChatPrompt
 from pawl_inference.routing import RouteTable
 from pawl_inference.schemas import (
     ChatCompletion,
-    ChatRequest,
     Error,
     FeedbackAccepted,
     Model,
@@ -53,7 +55,7 @@ PREFIX_SHOWN = 12
 
 def create(
     *,
-    chat: ChatHandler,
+    answers: AnswerHandler,
     feedback: FeedbackHandler,
     routes: RouteTable,
     health: Health,
@@ -68,7 +70,7 @@ def create(
         docs_url=None,
         redoc_url=None,
     )
-    _add_chat(app, chat)
+    _add_chat(app, answers)
     _add_models(app, routes)
     _add_feedback(app, feedback)
     _add_health(app, health)
@@ -82,7 +84,7 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _ERRORS[status] for status in statuses}
 
 
-def _add_chat(app: FastAPI, chat: ChatHandler) -> None:
+def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
     @app.post(
         "/v1/chat/completions",
         response_model=ChatCompletion,
@@ -90,13 +92,10 @@ def _add_chat(app: FastAPI, chat: ChatHandler) -> None:
         summary="Answer a conversation, at once or as server-sent events",
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        answer = chat.begin(body)
-        headers = presentation.headers(answer)
+        answer = answers.begin(body, [ChatPrompt(body.messages)])
         if body.stream:
-            headers["cache-control"] = "no-cache"
-            return StreamingResponse(presentation.stream(answer), media_type="text/event-stream", headers=headers)
-        done = await _unless_gone(request, presentation.whole(answer))
-        return Response() if done is None else JSONResponse(done, headers=headers)
+            return AnswerStream(answer, chat_presentation.stream(answer))
+        return await _whole(request, answer, chat_presentation.whole(answer))
 
 
 def _add_models(app: FastAPI, routes: RouteTable) -> None:
@@ -194,6 +193,14 @@ def _describe(app: FastAPI) -> None:
     answer = described["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
     answer["description"] = "The answer; with `stream: true` as chat.completion.chunk events that end with [DONE]"
     answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+
+
+async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any]]) -> Response:
+    try:
+        done = await _unless_gone(request, body)
+        return Response() if done is None else JSONResponse(done, headers=presentation.headers(answer))
+    finally:
+        answer.close()
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:

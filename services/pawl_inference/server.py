@@ -6,7 +6,7 @@ import threading
 
 from fastapi import FastAPI
 
-from pawl_inference.chat import ChatHandler
+from pawl_inference.answering import AnswerHandler
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
@@ -30,7 +30,7 @@ class InferenceService:
         settings: InferenceSettings,
         *,
         asgi: FastAPI,
-        chat: ChatHandler,
+        answers: AnswerHandler,
         routes: RouteTable,
         health: Health,
         journal: Journal,
@@ -42,7 +42,7 @@ class InferenceService:
     ) -> None:
         self._settings = settings
         self.asgi = asgi
-        self.chat = chat
+        self.answers = answers
         self.routes = routes
         self.health = health
         self.journal = journal

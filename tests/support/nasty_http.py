@@ -170,7 +170,14 @@ CASES: tuple[Case, ...] = (
         "the last one counts, as in every JSON parser in use",
         lambda c: c.post(CHAT, b'{"model":"nobody","model":"assistant","messages":[{"role":"user","content":"x"}]}'),
     ),
-    Case("an unknown field", 400, "unsupported_parameter", "nothing is ignored silently", lambda c: c.chat(top_k=5)),
+    Case("an unknown field", 400, UNKNOWN, "nothing is ignored silently", lambda c: c.chat(temprature=1)),
+    Case(
+        "a picture in a message",
+        400,
+        "unsupported_parameter",
+        "models here read text; an answer without the picture would look like one with it",
+        lambda c: c.chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
+    ),
     Case(
         "an unknown field of feedback", 400, UNKNOWN, "a misspelt `thumb` would be lost", lambda c: c.rate(thumbs="up")
     ),
@@ -206,7 +213,7 @@ CASES: tuple[Case, ...] = (
             for n in (b"NaN", b"Infinity", b"-Infinity", b"1e999")
         ],
     ),
-    Case("a million answers at once (n)", 400, VALUE, "one answer a request", lambda c: c.chat(n=1_000_000)),
+    Case("a million answers at once (n)", 400, VALUE, "at most eight a request", lambda c: c.chat(n=1_000_000)),
     Case(
         "negative max_tokens, or zero",
         400,

@@ -1,76 +1,138 @@
-"""Which fields of an OpenAI chat request are honoured. Nothing is silently ignored: a field that would have to be is
-refused, unless its value asks for what happens anyway."""
+"""Every parameter of OpenAI's chat and text completions, and what becomes of it here.
+
+Nothing is silently ignored: what would have to be is refused by name, unless its value asks for what happens anyway.
+Whoever adds a parameter to OpenAI's API adds a line here; a test compares the tables with OpenAI's own SDK.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-HONOURED = frozenset(
-    {
-        "messages",
-        "model",
-        "temperature",
-        "top_p",
-        "seed",
-        "stop",
-        "max_tokens",
-        "max_completion_tokens",
-        "n",
-        "stream",
-        "stream_options",
-        "user",
-        "metadata",
-        "conversation",
-    }
-)
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 
-def _one_of(*values: object) -> Callable[[Any], bool]:
-    # By type too: False == 0 and True == 1 in Python.
-    return lambda given: any(given == value and isinstance(given, bool) == isinstance(value, bool) for value in values)
+@dataclass(frozen=True)
+class Rule:
+    """A parameter is honoured, or refused but for values that ask for nothing. null is harmless in every one."""
+
+    honoured: bool = False
+    harmless: tuple[object, ...] = ()
+    any_text: bool = False  # a hint on which no answer depends
+
+    def allows(self, value: object) -> bool:
+        """Whether the value can be taken."""
+        if self.honoured or value is None or (self.any_text and isinstance(value, str)):
+            return True
+        return any(_same(value, each) for each in self.harmless)
 
 
-# What asks for nothing that would not happen anyway. null is harmless in every field.
-HARMLESS: Mapping[str, Callable[[Any], bool]] = {
-    "frequency_penalty": _one_of(0),
-    "presence_penalty": _one_of(0),
-    "logit_bias": _one_of({}),
-    "logprobs": _one_of(False),
-    "top_logprobs": _one_of(0),
-    "modalities": _one_of(["text"]),
-    "tools": _one_of([]),
-    "tool_choice": _one_of("none", "auto"),
-    "parallel_tool_calls": _one_of(True, False),
-    "functions": _one_of([]),
-    "function_call": _one_of("none", "auto"),
-    "response_format": _one_of({"type": "text"}),
-    "service_tier": _one_of("auto", "default"),
-    "store": _one_of(False),
-    "verbosity": _one_of("medium"),
-    "reasoning_effort": _one_of("none"),
+HONOURED, REFUSED = Rule(honoured=True), Rule()
+
+# What both kinds of completions take. top_k, min_p and repetition_penalty are named as in vLLM; metadata, conversation
+# and safety_identifier belong to OpenAI's chat and responses, and fix session and user of a text completion as well.
+_BOTH: Mapping[str, Rule] = {
+    **dict.fromkeys(
+        ("model", "n", "seed", "stop", "max_tokens", "stream", "stream_options", "user", "metadata", "conversation"),
+        HONOURED,
+    ),
+    "temperature": HONOURED,
+    "top_p": HONOURED,
+    "logit_bias": Rule(harmless=({},)),
 }
 
-MESSAGE_HONOURED = frozenset({"role", "content"})
+CHAT: Mapping[str, Rule] = {
+    **_BOTH,
+    "messages": HONOURED,
+    "max_completion_tokens": HONOURED,
+    "frequency_penalty": Rule(harmless=(0,)),
+    "presence_penalty": Rule(harmless=(0,)),
+    "logprobs": Rule(harmless=(False,)),
+    "top_logprobs": Rule(harmless=(0,)),
+    "modalities": Rule(harmless=(["text"],)),
+    "tools": Rule(harmless=([],)),
+    "tool_choice": Rule(harmless=("none", "auto")),
+    "parallel_tool_calls": Rule(harmless=(True, False)),
+    "functions": Rule(harmless=([],)),
+    "function_call": Rule(harmless=("none", "auto")),
+    "response_format": Rule(harmless=({"type": "text"},)),
+    "service_tier": Rule(harmless=("auto", "default")),
+    "store": Rule(harmless=(False,)),
+    "verbosity": Rule(harmless=("medium",)),
+    "reasoning_effort": Rule(harmless=("none",)),
+    "prompt_cache_key": Rule(any_text=True),
+    "prompt_cache_retention": Rule(harmless=("in_memory",)),
+    "prompt_cache_options": Rule(harmless=({}, {"mode": "implicit"})),
+    "audio": REFUSED,
+    "moderation": REFUSED,
+    "prediction": REFUSED,
+    "web_search_options": REFUSED,
+}
+
+STREAM_OPTIONS: Mapping[str, Rule] = {
+    "include_usage": HONOURED,
+    "include_obfuscation": Rule(harmless=(False,)),
+}
+
+# SDKs send an answer's own message back with its empty fields.
+MESSAGE: Mapping[str, Rule] = {
+    "role": HONOURED,
+    "content": HONOURED,
+    **dict.fromkeys(("name", "refusal", "audio", "function_call", "tool_call_id"), REFUSED),
+    **dict.fromkeys(("tool_calls", "annotations"), Rule(harmless=([],))),
+}
+
+TEXT_PART: Mapping[str, Rule] = {"type": HONOURED, "text": HONOURED, "prompt_cache_breakpoint": REFUSED}
 
 
-def refused(body: Mapping[str, Any]) -> str | None:
-    """The first field that cannot be honoured, as a path (`messages[1].tool_calls`), or None."""
-    for name, value in body.items():
-        if name not in HONOURED and not _harmless(name, value):
-            return name
-    messages = body.get("messages")
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not taken: `param` as a path (`messages[1].tool_calls`), in OpenAI's words for it."""
+
+    param: str
+    code: Literal["unsupported_parameter", "unknown_parameter"]
+    message: str
+
+
+def refused(body: Mapping[str, Any], table: Mapping[str, Rule]) -> Refusal | None:
+    """The first parameter that cannot be honoured, or None."""
+    return (
+        _first(body, table, "")
+        or _first(body.get("stream_options"), STREAM_OPTIONS, "stream_options.")
+        or _in_messages(body.get("messages"))
+    )
+
+
+def _in_messages(messages: object) -> Refusal | None:
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        for name, value in message.items() if isinstance(message, dict) else ():
-            # SDKs send an answer's own message back with its empty fields.
-            if name not in MESSAGE_HONOURED and value is not None and value != []:
-                return f"messages[{index}].{name}"
-    options = body.get("stream_options")
-    for name, value in options.items() if isinstance(options, dict) else ():
-        if name != "include_usage" and value not in (None, False):
-            return f"stream_options.{name}"
+        if found := _first(message, MESSAGE, f"messages[{index}]."):
+            return found
+        parts = message.get("content") if isinstance(message, dict) else None
+        for number, part in enumerate(parts if isinstance(parts, list) else ()):
+            if found := _in_part(part, f"messages[{index}].content[{number}]."):
+                return found
     return None
 
 
-def _harmless(name: str, value: object) -> bool:
-    return value is None or (name in HARMLESS and HARMLESS[name](value))
+def _in_part(part: object, prefix: str) -> Refusal | None:
+    """A part that is no text is named by its kind, as that is what the app has to leave out."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind not in ("text", ""):
+        text = f"Unsupported content: '{kind[:100]}' parts cannot be read by this server; send text parts only."
+        return Refusal(f"{prefix}type", "unsupported_parameter", text)
+    return _first(part, TEXT_PART, prefix)
+
+
+def _first(given: object, table: Mapping[str, Rule], prefix: str) -> Refusal | None:
+    for name, value in given.items() if isinstance(given, dict) else ():
+        rule, param = table.get(name), f"{prefix}{name}"[:200]
+        if rule is None and value is not None:
+            return Refusal(param, "unknown_parameter", f"Unknown parameter: '{param}'.")
+        if rule is not None and not rule.allows(value):
+            text = f"Unsupported parameter: '{param}' is not supported with this value by this server; leave it out."
+            return Refusal(param, "unsupported_parameter", text)
+    return None
+
+
+def _same(given: object, harmless: object) -> bool:
+    """By type too: False == 0 and True == 1 in Python."""
+    return given == harmless and isinstance(given, bool) == isinstance(harmless, bool)

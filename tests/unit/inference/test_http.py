@@ -149,11 +149,12 @@ def test_harmless_values_of_other_parameters_are_fine(client: TestClient) -> Non
         ({"frequency_penalty": 0.5}, "frequency_penalty", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
-        ({"top_k": 5}, "top_k", "unsupported_parameter"),
-        ({"nonsense": 1}, "nonsense", "unsupported_parameter"),
+        ({"nonsense": 1}, "nonsense", "unknown_parameter"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation", None),
         ({"messages": [{"role": "user", "content": "x", "name": "ada"}]}, "messages[0].name", "unsupported_parameter"),
-        ({"n": 2}, "n", "invalid_value"),
+        ({"n": 0}, "n", "invalid_value"),
+        ({"n": 9}, "n", "invalid_value"),
+        ({"n": True}, "n", "invalid_value"),
         ({"temperature": 3}, "temperature", "invalid_value"),
         ({"temperature": "hot"}, "temperature", "invalid_value"),
         ({"top_p": 0}, "top_p", "invalid_value"),
@@ -303,9 +304,9 @@ def test_what_an_earlier_process_left_is_sent_by_the_next(world: World) -> None:
 
 def test_an_answer_is_in_the_journal_before_its_last_chunk(service: InferenceService, world: World) -> None:
     async def scenario() -> None:
-        answer = service.chat.begin(_request())
+        answer = service.answers.begin(*_request())
         before = service.journal.end
-        async for chunk in answer.chunks():
+        async for _, chunk in answer.chunks():
             assert (service.journal.end > before) == (chunk.finish_reason is not None)
 
     asyncio.run(scenario())
@@ -314,8 +315,8 @@ def test_an_answer_is_in_the_journal_before_its_last_chunk(service: InferenceSer
 def test_a_client_that_leaves_cancels_its_answer_which_is_logged(service: InferenceService, world: World) -> None:
     async def scenario() -> None:
         world.engine.gate = asyncio.Event()
-        chunks = service.chat.begin(_request()).chunks()
-        assert (await anext(chunks)).text == "I"
+        chunks = service.answers.begin(*_request()).chunks()
+        assert (await anext(chunks))[1].text == "I"
         await chunks.aclose()
 
     asyncio.run(scenario())
@@ -360,9 +361,11 @@ def test_a_connection_that_closes_cancels_its_answer(service: InferenceService, 
 
 
 def _request() -> Any:
-    from pawl_inference.schemas import ChatRequest
+    from pawl_inference.chat_body import ChatRequest
+    from pawl_inference.prompts import ChatPrompt
 
-    return ChatRequest.model_validate(ask())
+    body = ChatRequest.model_validate(ask())
+    return body, [ChatPrompt(body.messages)]
 
 
 # ---------------------------------------------------------------- models, feedback, health

@@ -1,0 +1,115 @@
+"""What the bodies of chat and text completions have in common: how the answer is drawn, and who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from pawl_inference.domain.parameters import Rule, refused
+from pawl_shared.events import Finite
+
+MAX_STOPS = 4
+# As many as the engine decodes at once by default: more would wait for each other.
+MAX_CHOICES = 8
+# Counts are kept as 32-bit numbers; no context comes near it.
+MAX_TOKENS = 2**31 - 1
+
+
+def _unicode(text: str) -> str:
+    """JSON can write half a surrogate pair, which no text can hold; pydantic notices it only beside a length."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a surrogate pair, which is not valid Unicode") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
+# OpenAI's limits for metadata: 16 pairs, keys of 64 and values of 512 characters.
+Tags = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class StreamOptions(Body):
+    include_usage: StrictBool | None = None
+
+
+class Conversation(Body):
+    id: Name
+
+
+class GenerationBody(Body):
+    """A request for answers. What is not in its table of parameters gets a 400 that names it."""
+
+    PARAMETERS: ClassVar[Mapping[str, Rule]] = {}
+    PROMPT: ClassVar[str] = ""  # the parameter that holds what is asked
+
+    model: Name = Field(description="a route (`assistant`), or one version of it (`assistant@<digest prefix>`)")
+    temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Finite, Field(gt=0, le=1)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=MAX_CHOICES)] | None = Field(default=None, description="number of answers")
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    user: Name | None = Field(default=None, description="the app's user id; only a keyed hash of it is kept")
+    metadata: Tags | None = Field(default=None, description="the app's tags; `session_id` fixes the session")
+    conversation: Name | Conversation | None = Field(default=None, description="fixes the session too")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_ignored(cls, body: Any) -> Any:
+        if isinstance(body, dict) and (found := refused(body, cls.PARAMETERS)):
+            raise PydanticCustomError(
+                "refused_parameter",
+                "it is not supported",
+                {"param": found.param, "code": found.code, "text": found.message},
+            )
+        return body
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> GenerationBody:
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options needs stream: true")
+        return self
+
+    @property
+    def limit(self) -> int | None:
+        """How many tokens each answer may have."""
+        return self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for."""
+        return self.n or 1
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with its token counts."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def session_id(self) -> str | None:
+        """The session, where the app fixes it."""
+        return (self.metadata or {}).get("session_id") or None
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation, where the app names it."""
+        return self.conversation.id if isinstance(self.conversation, Conversation) else self.conversation

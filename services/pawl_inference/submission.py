@@ -1,0 +1,121 @@
+"""From a request to answers in the engine's queue: which version answers, and how each choice is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pawl_inference import errors
+from pawl_inference.domain import arm as experiment_arm
+from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError
+from pawl_inference.domain.choices import seed_of
+from pawl_inference.engine.port import (
+    ChatTemplateError,
+    Engine,
+    Generation,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+    Sampling,
+    UnknownVersionError,
+)
+from pawl_inference.generation_body import GenerationBody
+from pawl_inference.hosts import Host
+from pawl_inference.prompts import Encoded, Prompt
+from pawl_inference.routing import RouteTable
+from pawl_shared import events
+
+
+@dataclass(frozen=True)
+class Queued:
+    """One choice in the engine's queue, and what was made of its request."""
+
+    generation: Generation
+    prompt: Encoded
+    sampling: events.Sampling
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """All choices of a request: those of the first prompt, then those of the next."""
+
+    host: Host
+    assignment: Assignment
+    prompts: tuple[Encoded, ...]
+    queued: tuple[Queued, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, the prompts in it, and the seed of its first choice where it names none."""
+
+    body: GenerationBody
+    prompts: Sequence[Prompt]
+    seed: int
+
+
+def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
+    """Queue a request, as a whole or not at all. Raises ApiError when it cannot be answered."""
+    try:
+        try:
+            return _once(routes, asked, caller)
+        except UnknownVersionError:
+            # Retired between looking the route up and queueing: the table has the newer route by now.
+            return _once(routes, asked, caller)
+    except (UnknownModelError, UnknownVersionError) as error:
+        raise errors.unknown_model(asked.body.model, str(error)) from error
+    except PromptTooLongError as error:
+        raise errors.invalid(asked.body.PROMPT, f"{error}.", "context_length_exceeded") from error
+    except ChatTemplateError as error:
+        raise errors.invalid(asked.body.PROMPT, str(error)) from error
+    except QueueFullError as error:
+        raise errors.too_many(str(error), error.retry_after_seconds) from error
+
+
+def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
+    if not routes.all():
+        raise errors.unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
+    route, assignment = routes.resolve(asked.body.model, caller.session)
+    arm, host = assignment.experiment_arm, route.host(assignment.served)
+    prompts = tuple(prompt.encoded(host.engine, arm) for prompt in asked.prompts)
+    drawn = experiment_arm.sampling(arm, _wanted(asked), asked.body.temperature, asked.body.top_p)
+    queued: list[Queued] = []
+    try:
+        for prompt in prompts:
+            for number in range(asked.body.choices):
+                own = drawn.model_copy(update={"seed": seed_of(drawn.seed or 0, number)})
+                request = _request(host.engine, assignment.served.version, prompt, own)
+                queued.append(Queued(host.engine.submit(request), prompt, own))
+    except BaseException:
+        for each in queued:
+            each.generation.cancel()
+        raise
+    return Submitted(host, assignment, prompts, tuple(queued))
+
+
+def _request(engine: Engine, version: str, prompt: Encoded, drawn: events.Sampling) -> GenerationRequest:
+    return GenerationRequest(
+        version=version,
+        prompt=prompt.tokens,
+        max_tokens=drawn.max_tokens or max(1, engine.info.context_length - len(prompt.tokens)),
+        sampling=Sampling(
+            temperature=drawn.temperature,
+            top_p=drawn.top_p,
+            # Apps may send negative seeds, engines take none.
+            seed=None if drawn.seed is None else drawn.seed % 2**64,
+        ),
+        stop=drawn.stop,
+    )
+
+
+def _wanted(asked: Asked) -> events.Sampling:
+    """What the request asks for, with OpenAI's defaults. A seed is drawn where it names none: what was drawn is logged,
+    so that every answer can be made again."""
+    body = asked.body
+    return events.Sampling(
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        max_tokens=body.limit,
+        seed=asked.seed if body.seed is None else body.seed,
+        stop=body.stops,
+    )
