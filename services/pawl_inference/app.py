@@ -11,6 +11,7 @@ from pawl_inference.answering import AnswerHandler, AnswerPolicy
 from pawl_inference.deployments import Deployments
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
+from pawl_inference.external import ExternalHandler
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_sender import FeedbackSender
 from pawl_inference.follower import DeploymentFollower
@@ -76,10 +77,12 @@ def build(
     metrics.FEEDBACK_WAITING.set_function(lambda: sender.waiting)
     feedback = FeedbackHandler(tokens, ring(posts.publish), sender, source=source, clock=clock, rng=rng)
     policy = AnswerPolicy(source, _subject_key(settings), tokens, settings.token_lifetime)
-    answers = AnswerHandler(policy, table, AnswerLog(journal, ring), clock=clock, rng=rng)
+    log = AnswerLog(journal, ring)
+    answers = AnswerHandler(policy, table, log, clock=clock, rng=rng)
     asgi = routes.create(
         answers=answers,
         feedback=feedback,
+        external=ExternalHandler(policy, log, clock=clock, rng=rng),
         routes=table,
         health=health,
         api_keys=[key.get_secret_value() for key in settings.api_keys],

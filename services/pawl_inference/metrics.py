@@ -11,6 +11,10 @@ ANSWERS = Counter(
     "Answers that were given and journalled, by how they ended",
     ["model", "arm", "finish_reason"],
 )
+EXTERNAL = Counter(
+    "pawl_inference_external_answers", "Answers of others that apps told of, by the way they came", ["model", "via"]
+)
+SPANS = Counter("pawl_inference_spans", "Spans that apps sent, by what was made of them", ["outcome"])
 TOKENS = Counter("pawl_inference_answer_tokens", "Tokens that were generated", ["model"])
 FIRST_TOKEN_SECONDS = Histogram(
     "pawl_inference_first_token_seconds", "From a request to the first token of its answer", buckets=_SECONDS

@@ -14,12 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from pawl_inference import chat_presentation, errors, presentation
+from pawl_inference import chat_presentation, errors, external_routes, presentation
 from pawl_inference.answering import Answer, AnswerHandler
 from pawl_inference.chat_body import ChatRequest
 from pawl_inference.domain.assignment import UnknownModelError, model_id, route_name
 from pawl_inference.edge import Edge, respond
 from pawl_inference.errors import ApiError
+from pawl_inference.external import ExternalHandler
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
 from pawl_inference.presentation import AnswerStream
@@ -57,6 +58,7 @@ def create(
     *,
     answers: AnswerHandler,
     feedback: FeedbackHandler,
+    external: ExternalHandler,
     routes: RouteTable,
     health: Health,
     api_keys: Sequence[str] = (),
@@ -73,6 +75,7 @@ def create(
     _add_chat(app, answers)
     _add_models(app, routes)
     _add_feedback(app, feedback)
+    external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
     _add_health(app, health)
     _add_error_handlers(app)
     _describe(app)

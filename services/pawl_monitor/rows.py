@@ -90,6 +90,8 @@ ANSWERS = Attributes(
         "experiment",
         "experiment_arm",
         "prompt_version",
+        "provider",
+        "provider_model",
     ),
     ("event_id", "messages", *PLACE),
     revision="deployment",

@@ -179,6 +179,7 @@ class World:
         version: str = BASE,
         revision: int = 1,
         copies: int = 1,
+        arm: e.Arm = "champion",
     ) -> None:
         """So many sessions of one rated answer each, one after the other; time passes until all are closed."""
         for index in range(1, number + 1):
@@ -193,6 +194,7 @@ class World:
                 version=version,
                 revision=revision,
                 model=self.model,
+                arm=arm,
             )
             for _ in range(copies):
                 self.publish(*events)

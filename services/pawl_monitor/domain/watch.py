@@ -20,6 +20,7 @@ from pawl_monitor.domain.explanation import Ratings, remember
 from pawl_monitor.domain.further import Further, FurtherState
 from pawl_monitor.domain.output import OutputPolicy, OutputState
 from pawl_monitor.domain.recovery import Recovery
+from pawl_monitor.domain.sides import changed, follow, speaks
 from pawl_monitor.domain.traffic import TrafficPolicy, TrafficState, usual_of
 from pawl_monitor.domain.trigger_state import Occasion
 from pawl_monitor.domain.triggers import TriggerPolicy
@@ -34,6 +35,9 @@ from pawl_shared.events import (
     Tick,
 )
 from pawl_shared.model_policy import Detectors, Governing, ModelPolicy, Triggers
+
+ELSEWHERE = "These answers were made elsewhere."
+NOT_DEPLOYED = "Nothing is trained for them: the model is not deployed here."
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class WatchPolicy:
         return new if after.approval == before.approval or not state.approval.n else after._new_reference(new)
 
     def observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
-        """One session. Only those of the champion's own arm and version speak for it; of its approval, rated ones."""
+        """One session. Only those of the champion's own arm and version speak for it, or those of other providers where
+        they answer (`sides`); of approval, rated ones."""
         seen = self._observed(state, event, source)
         ended = displaced(state.pending, seen.state.pending, state.recent, event, source)
         counts = seen.state.recent is not state.recent
@@ -97,11 +102,14 @@ class WatchPolicy:
         return state.model_copy(update={"pending": rest}), tuple(told)
 
     def _observed(self, state: Watched, event: SessionObserved, source: str) -> Observed:
-        if event.arm != "champion":
+        late = event.version != state.version and event.revision < state.revision  # of an earlier champion
+        if not speaks(event) or (late and event.arm == "champion"):
             return Observed(state)
-        if event.version != state.version:
-            if event.revision < state.revision:  # a late session of an earlier champion
-                return Observed(state)
+        before = state
+        state, watched = follow(state, event)
+        if not watched:
+            return Observed(state)
+        if changed(before, state, event):
             state = self._new_version(state, event.version)
         told = event.statistics
         if state.busy and meets(state.busy, event):
@@ -113,6 +121,7 @@ class WatchPolicy:
         ratings = state.ratings.add(event.reward is not None, event.ended)
         latest = Recent(seen.example, event.prompt_sketch, event.ended.timestamp(), event.reward)
         update: dict[str, object] = {"revision": max(state.revision, event.revision), "ratings": ratings}
+        update["version"] = event.version  # that of a champion is the same, other providers change theirs
         update["recent"] = keep_recent(state.recent, latest)
         changes, others, evidence = self._watch_others(state, seen)
         # An alarm is explained by what was known before its detector began anew.
@@ -223,7 +232,7 @@ class WatchPolicy:
         older = state.recovery
         superseded = (older.superseded(state.model, detected, source, state.digest),) if older else ()
         new = new.model_copy(update={"recovery": Recovery(alarm=detected.id, fallen=change.after.high)})
-        if state.champion is not None and state.champion.version != event.version:
+        if event.arm == "champion" and state.champion is not None and state.champion.version != event.version:
             return new, (*superseded, detected)  # it was replaced already: nothing to train for
         if not self.trigger.drift:
             return new, (*superseded, detected)
@@ -237,7 +246,11 @@ class WatchPolicy:
     @staticmethod
     def _told(state: Watched, event: SessionObserved, change: Change, source: str) -> DriftDetected:
         known = Known(state.deployments, state.ratings, state.recent, usual_of(state.traffic), state.digest)
-        return alarm(event, change, source, known)
+        told = alarm(event, change, source, known)
+        if event.arm != "external":
+            return told
+        where = ELSEWHERE if state.champion else f"{ELSEWHERE} {NOT_DEPLOYED}"
+        return told.model_copy(update={"sentence": f"{told.sentence} {where}"})
 
     def _recover(
         self, state: Watched, event: SessionObserved, reward: float, source: str

@@ -24,13 +24,16 @@ from pawl_shared.model_policy import Governing
 
 
 class Watched(BaseModel):
-    """State of one model."""
+    """State of one model. `elsewhere`: its detectors watch answers of other providers; `lead`: by how much the side
+    that they do not watch has come to have more sessions (see `sides`)."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     champion: DeployedVersion | None = None
     version: str | None = None
+    elsewhere: bool = False
+    lead: int = 0
     revision: int = 0
     references: int = 0
     approval: ApprovalState = ApprovalState()

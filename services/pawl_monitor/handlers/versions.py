@@ -23,8 +23,9 @@ class VersionFold:
         self._policy, self._source = policy, source
 
     def keys(self, event: e.Event) -> Sequence[str]:
-        # Settings and prompts of an experiment's arm are no property of the version that it serves.
-        if isinstance(event, e.SessionObserved) and event.arm not in ("pinned", "experiment"):
+        # Settings and prompts of an experiment's arm are no property of the version that it serves, and what answered
+        # elsewhere is none of ours.
+        if isinstance(event, e.SessionObserved) and event.arm in ("champion", "challenger"):
             return [f"{event.model} {event.version}"]
         return []
 

@@ -13,7 +13,6 @@ from pawl_monitor.views.alarms import Alarm
 from pawl_shared import events as e
 
 Fact = dict[str, Any]
-Arm = Literal["champion", "challenger"]
 
 
 class Point(BaseModel):
@@ -52,12 +51,12 @@ class Chart(BaseModel):
     evidence: list[Evidence] = []
 
 
-def points_of(rows: Sequence[Fact], arm: Arm, start: float, width: float) -> list[Point]:
-    """Buckets of one arm, in time order."""
+def points_of(rows: Sequence[Fact], arms: Sequence[str], start: float, width: float) -> list[Point]:
+    """Buckets of these arms, in time order."""
     points = []
     for row in rows:
         rate = estimate(row["total"], row["n"])
-        if row["arm"] == arm and rate is not None:
+        if row["arm"] in arms and rate is not None:
             time = start + (row["bucket"] + 0.5) * width
             points.append(
                 Point(time=time, version=row["version"], **_rounded(rate.point, rate.low, rate.high), n=rate.n)

@@ -11,7 +11,7 @@ from pawl_monitor.counting import Counting
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.trigger_state import TriggerState, Usable
 from pawl_monitor.domain.triggers import Reason, TriggerDecision
-from pawl_monitor.domain.watch import WatchPolicy
+from pawl_monitor.domain.watch import NOT_DEPLOYED, WatchPolicy
 from pawl_monitor.domain.watched import Watched
 from pawl_monitor.reader import HOUR_SECONDS, Reader
 from pawl_monitor.views import overview as o
@@ -58,7 +58,11 @@ class Gather:
             headline=o.headline_of(counts, reference, alarms, trigger, paused, run, canary, versions),
             counts=counts,
             served=served,
-            approval=rate_of(self.approval(model, served.champion, "champion")),
+            approval=rate_of(
+                self._watched(model, state)
+                if state and state.elsewhere
+                else self.approval(model, served.champion, "champion")
+            ),
             window=WINDOW,
             reference=reference,
             alarms=alarms,
@@ -105,10 +109,19 @@ class Gather:
         rewards = self.reader.recent_rewards(model, version, arm, datetime.fromtimestamp(0, UTC), WINDOW)
         return estimate(sum(rewards), len(rewards))
 
+    def _watched(self, model: str, state: Watched | None) -> Estimate | None:
+        """Of what the detectors watch: the champion, or what other providers answer."""
+        if state is None:
+            return None
+        return self.approval(model, state.version, "external" if state.elsewhere else "champion")
+
     def trigger(self, model: str, now: datetime, state: Watched | None) -> tuple[TriggerDecision, Usable]:
         """What the trigger policy says now, with the feedback that it would weigh."""
         trigger = state.trigger if state else TriggerState()
         policy = self._governing(state).trigger
+        if state is not None and state.elsewhere and state.champion is None:
+            reason = Reason(name="deployed", holds=False, sentence=NOT_DEPLOYED.rstrip("."))
+            return TriggerDecision(fire=False, reasons=(reason,)), Usable()
         if trigger.occasion is None:  # feedback counts from the moment that an alarm names
             return TriggerDecision(fire=False, reasons=policy.standing(trigger, now)), Usable()
         request = datasets.Request(
@@ -130,7 +143,7 @@ class Gather:
         """Bring the gauges up to date, when they are asked for."""
         for model in self.reader.models():
             state = self.reader.watched(model)
-            rate = self.approval(model, state.version, "champion") if state else None
+            rate = self._watched(model, state)
             metrics.EVIDENCE.labels(model).set(o.reference_of(state, self._governing(state)).evidence)
             metrics.OPEN_ALARMS.labels(model).set(sum(alarm.open for alarm in self.alarms(model)))
             if rate is not None:
@@ -150,8 +163,9 @@ class Gather:
         rows = self.reader.series(model, start, width, buckets)
         records = self.reader.records(model, (e.RetrainRequested.TYPE, e.DeploymentChanged.TYPE))
         return Chart(
-            champion=points_of(rows, "champion", start, width),
-            challenger=points_of(rows, "challenger", start, width),
+            # One line: what answers now, be it here or elsewhere.
+            champion=points_of(rows, ("champion", "external"), start, width),
+            challenger=points_of(rows, ("challenger",), start, width),
             marks=marks_of(records, alarms),
             evidence=evidence_of(self.reader.detector(model)),
         )

@@ -126,7 +126,9 @@ class DeploymentFold:
             draft.update(experiment=experiments.take(now.experiment, draft.state.experiment, event))
             self._limit(draft)
             return
-        if now is None or now.canary is None or event.canary != now.canary or event.arm == "pinned":
+        if now is None or now.canary is None or event.canary != now.canary:
+            return
+        if event.arm not in ("champion", "challenger"):
             return
         seen = canary.Observation(
             event.arm == "challenger", event.reward, draft.at, event.statistics, event.prompt_sketch

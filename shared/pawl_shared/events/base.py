@@ -29,8 +29,9 @@ Sketch = Annotated[
     str, Field(pattern=r"^(?:[A-Za-z0-9+/]{32})?$", description="24 numbers that say what a prompt is about, base64")
 ]
 SealedText = Annotated[str, Field(description="sealed with a key of its subject; plain in events of before that")]
-# "experiment": an arm of an experiment that differs from the plain champion in anything.
-Arm = Literal["champion", "challenger", "pinned", "experiment"]
+# "experiment": an arm of an experiment that differs from the plain champion in anything. "external": another provider
+# answered, and the app told of it.
+Arm = Literal["champion", "challenger", "pinned", "experiment", "external"]
 Stage = Literal["candidate", "validated", "canary", "champion", "retired", "rejected"]
 # What the envelope carries; everything else is the value.
 ENVELOPE = frozenset({"id", "time", "source", "cause"})

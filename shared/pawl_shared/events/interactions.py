@@ -59,6 +59,8 @@ class InferenceLogged(Event):
     first_token_seconds: Finite = Field(ge=0)
     total_seconds: Finite = Field(ge=0)
     metadata: dict[str, str] = Field(default_factory=dict, description="the app's own tags, readable for all")
+    provider: str = Field(default="", description="of an answer that was made elsewhere: who answered")
+    provider_model: str = Field(default="", description="of such an answer: its provider's name for what answered")
 
     @property
     def words(self) -> int:

@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid5
 
 import pyarrow.parquet as pq
 import pytest
 from support.monitor import BASE, MODEL, World
 
+from pawl_monitor.counting import Counting
+from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
 from pawl_shared import events as e
 
@@ -149,3 +152,26 @@ def test_a_schedule_of_ticks_asks_for_a_run_without_an_alarm(world: World) -> No
     state = world.reader.watched(MODEL)
     assert state is not None
     assert state.trigger.run is None
+
+
+def test_answers_made_elsewhere_raise_an_alarm_and_train_what_is_deployed_here(world: World) -> None:
+    abroad: dict[str, Any] = {"arm": "external", "revision": 0, "version": "e" * 64}
+    world.sessions(60, approval=0.9, **abroad)
+    world.sessions(30, approval=0.1, corrections=0.8, **abroad)
+    world.weigh()
+    (alarm,) = world.events(e.DriftDetected)
+    assert alarm.sentence.endswith("the model is not deployed here.")
+    assert world.events(e.RetrainRequested) == []
+    assert world.events(e.VersionObserved) == []
+    gather = Gather(world.reader, Counting(world.reader, world.texts), world.policy)
+    seen = gather.overview(MODEL, world.now)
+    assert seen.trigger.sentence == "not yet: Nothing is trained for them: the model is not deployed here"
+    assert seen.approval is not None
+    assert len(seen.chart.champion) > 5
+    world.deploy()
+    world.sessions(15, approval=0.1, corrections=0.8, **abroad)
+    world.weigh()
+    (request,) = world.events(e.RetrainRequested)
+    assert (request.alarm, request.base, request.parent) == (alarm.id, BASE, None)
+    folder = world.artifacts.fetch_folder(request.dataset)
+    assert {line["rejected"] for line in pq.read_table(folder / "data.parquet").to_pylist() if line["kind"] == "pair"}

@@ -227,3 +227,43 @@ def test_other_detectors_learn_from_new_and_other_triggers_do_not() -> None:
     assert (state.approval.n, state.references) == (30, 2)
     state = configured(state, detectors={"alpha": 1e-4})
     assert (state.approval.n, state.references) == (0, 3)
+
+
+ABROAD = {"arm": "external", "revision": 0, "version": OTHER}
+
+
+def fallen_elsewhere(state: Watched) -> tuple[Watched, e.DriftDetected]:
+    state, nothing = feed(state, 100, 0.9, **ABROAD)
+    assert nothing == []
+    state, (alarm,) = feed(state, 30, 0.1, **ABROAD | {"version": NEW})
+    assert isinstance(alarm, e.DriftDetected)
+    return state, alarm
+
+
+def test_answers_made_elsewhere_raise_an_alarm_and_train_only_what_is_deployed_here() -> None:
+    state, alarm = fallen_elsewhere(Watched(model=MODEL))
+    assert alarm.version == NEW, "another version there is no new beginning"
+    assert alarm.sentence.endswith("Nothing is trained for them: the model is not deployed here.")
+    here = POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START)
+    state, alarm = fallen_elsewhere(here)
+    assert alarm.sentence.endswith("These answers were made elsewhere.")
+    assert state.trigger.occasion is not None
+    assert state.trigger.occasion.alarm == alarm.id
+
+
+def test_the_detectors_follow_the_side_that_has_clearly_more_sessions() -> None:
+    state, alarm = fallen_elsewhere(POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START))
+    tried, _ = feed(state, 20, 0.9)
+    assert (tried.elsewhere, tried.approval) == (True, state.approval), "a few that somebody tries change nothing"
+    moved, _ = feed(tried, 20, 0.9)
+    assert (moved.elsewhere, moved.version, moved.lead) == (False, BASE, 0)
+    assert moved.references == state.references + 1
+    _, (resolved,) = feed(moved, 60, 0.9)
+    assert isinstance(resolved, e.DriftResolved)
+    assert resolved.alarm == alarm.id
+    mixed = moved
+    for _ in range(100):
+        mixed, _ = feed(mixed, 1, 0.9)
+        mixed, _ = feed(mixed, 1, 0.9, **ABROAD)
+    assert not mixed.elsewhere
+    assert mixed.lead <= 1
