@@ -173,6 +173,22 @@ class AtOnce(Executor):
         return future
 
 
+class Late(Executor):
+    """Does submitted work when somebody asks for the result: what is done meanwhile knows nothing of it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return _Asked(lambda: fn(*args, **kwargs))
+
+
+class _Asked(Future[Any]):
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self._work = work
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._work()
+
+
 class Work(Executor):
     """Does submitted work one piece at a time, when the simulation says so."""
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.simulated import actors, work
-from benchmarks.simulated.faults import AtOnce, Crash, Faults, FaultyBus, FaultyStore, VirtualClock, Work
+from benchmarks.simulated.faults import AtOnce, Crash, Faults, FaultyBus, FaultyStore, Late, VirtualClock, Work
 
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
@@ -88,7 +88,7 @@ class Instance:
             effect_pause=0,
             sleep=world.clock.advance,
             pool=self._pool,
-            committer=AtOnce if world.rng.random() < 0.5 else None,
+            committer=world.rng.choice((None, AtOnce, Late)),
             backlog=1,
         )
         handlers = {kind: world.watched(handler) for kind, handler in blueprint.handlers().items()}

@@ -1,8 +1,8 @@
-"""Commits of a runner's batches: at once, or beside the reading of the next batch.
+"""Commits of a runner's batches: at once, or beside the folding of the next batch.
 
-DuckDB lets other threads run while it writes, so a monitor with much to read polls and decodes the next batch in the
-meantime. Nothing is folded before the commit of what came before it has ended: folds see what is committed, and a crash
-is the same as one between two batches.
+DuckDB lets other threads run while it writes, so a monitor with much to read polls, decodes and folds the next batch in
+the meantime. Nothing is committed, sent or begun before the commit of what came before it has ended, and where that
+fails the batch that was folded on it is lost with the process: a crash is the same as one between two batches.
 """
 
 from __future__ import annotations

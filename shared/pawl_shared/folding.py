@@ -95,7 +95,7 @@ class Reading(NamedTuple):
 
 
 class Folding:
-    """Folds batches on what a store knows.
+    """Folds batches on what a store knows, and on what the batch before changes: its commit may be on its way still.
 
     Args:
         service: names the metrics and the dead letters.
@@ -110,6 +110,9 @@ class Folding:
         self._kinds = {fold.name: TypeAdapter(fold.state) for fold in folds} | {TICKS: TypeAdapter(LatestTick)}
         self._by_topic = {t: [f for f in folds if t in f.topics] for fold in folds for t in fold.topics}
         self._before: dict[StateKey, Known] = {}  # what the store holds of what was used lately, oldest first
+        # Of the batch before; its caller has that of the one before it committed by now.
+        self._latest: Mapping[StateKey, Known] = {}
+        self._latest_seen: set[Seen] = set()
         self._replaced: list[tuple[StateKey, Known | None]] = []  # states of the batch, before the present record
 
     def read(self, records: Iterable[Record]) -> list[Reading]:
@@ -117,9 +120,13 @@ class Folding:
         return [self._read(record) for record in records]
 
     def fold(self, readings: Sequence[Reading]) -> Batch:
-        """What these change, in the order that they have here. What cannot be handled becomes a dead letter."""
+        """What these change, in the order that they have here. What cannot be handled becomes a dead letter.
+
+        It is to be committed after the batch before, or not at all.
+        """
         batch = Batch(self._kinds)
         fresh = self._fresh(readings)
+        unseen = fresh.copy()
         self._load(readings)
         for reading in readings:
             record = reading.record
@@ -130,14 +137,16 @@ class Folding:
             part = Partition(record.topic, record.partition)
             batch.offsets[part] = max(batch.offsets.get(part, 0), record.offset + 1)
         self._keep(batch.states)
+        self._latest, self._latest_seen = batch.states, unseen - fresh
         return batch
 
     def forget(self) -> None:
-        """Whatever the store holds is asked for again: somebody else may have written."""
+        """Whatever the store holds is asked for again, all batches being committed: somebody else may have written."""
         self._before.clear()
+        self._latest, self._latest_seen = {}, set()
 
     def _keep(self, states: Mapping[StateKey, Known]) -> None:
-        """These are what the store holds once the batch is committed, and no other is folded before."""
+        """These are what the store holds once the batch is committed."""
         for place, known in states.items():
             self._before.pop(place, None)
             if known.state is not None:
@@ -164,9 +173,9 @@ class Folding:
             return None
 
     def _fresh(self, readings: Sequence[Reading]) -> set[Seen]:
-        """Those that the store does not know; Ticks are not among them."""
+        """Those that were not handled; Ticks are not among them."""
         ids = [reading.seen for reading in readings if reading.seen is not None]
-        return set(ids) - self._store.seen(ids) if ids else set()
+        return set(ids) - self._store.seen(ids) - self._latest_seen if ids else set()
 
     def _deliver(self, reading: Reading, delivery: Delivery, fresh: set[Seen], batch: Batch) -> None:
         record, seen, event = reading.record, reading.seen, delivery.event
@@ -201,10 +210,11 @@ class Folding:
         places = {place for reading in readings for _, keys in reading.targets or () for place in keys}
         events = (reading.delivery.event for reading in readings if reading.delivery is not None)
         places |= {StateKey(TICKS, event.model) for event in events if isinstance(event, Tick)}
-        self._load_these([place for place in places if place not in self._before])
+        self._load_these(places)
 
-    def _load_these(self, places: Sequence[StateKey]) -> None:
-        stored = self._store.load(places) if places else {}
+    def _load_these(self, places: Iterable[StateKey]) -> None:
+        unknown = [place for place in places if place not in self._before and place not in self._latest]
+        stored = self._store.load(unknown) if unknown else {}
         for place, found in stored.items():
             self._before[place] = Known(self._kinds[place.fold].validate_json(found.value), found.due)
 
@@ -218,16 +228,17 @@ class Folding:
                 self._apply(place, delivery, batch, fold.timer(place.key, state, delivery))
 
     def _due(self, fold: Fold[Any], now: datetime, batch: Batch) -> list[StateKey]:
-        """What is due, as stored or as this batch has changed it; the earliest first, however it was cut in batches."""
-        changed = {p.key: known.due for p, known in batch.states.items() if p.fold == fold.name}
+        """What is due, as stored or as changed since; the earliest first, however it was cut in batches."""
+        changes = itertools.chain(self._latest.items(), batch.states.items())
+        changed = {p.key: known.due for p, known in changes if p.fold == fold.name}
         places = [StateKey(fold.name, key) for key in self._store.due(fold.name, now) if key not in changed]
-        self._load_these([place for place in places if place not in self._before])
+        self._load_these(places)
         stored_due = {place.key: self._before[place].due for place in places if place in self._before}
         due = [(at, key) for key, at in (stored_due | changed).items() if at is not None and at <= now]
         return [StateKey(fold.name, key) for _, key in sorted(due)]
 
     def _current(self, place: StateKey, batch: Batch) -> Known:
-        return batch.states.get(place) or self._before.get(place, NOTHING)
+        return batch.states.get(place) or self._latest.get(place) or self._before.get(place, NOTHING)
 
     def _apply(self, place: StateKey, delivery: Delivery, batch: Batch, step: Step[Any]) -> None:
         known, current = Known(step.state, step.due), self._current(place, batch)

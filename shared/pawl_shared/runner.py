@@ -54,9 +54,9 @@ class Pace:
         sleep: waits.
         pool: makes what does the effects of one kind.
         alone: seconds that a second process of this service waits for the first one to end, before it refuses to work.
-        committer: makes what commits a batch while the next one is read (worth it where the store works outside of
+        committer: makes what commits a batch while the next one is folded (worth it where the store works outside of
             Python, and there is much to read); none: batches are committed before anything else is read.
-        backlog: so many records that wait are decoded while the batch before is committed; fewer wait for the commit,
+        backlog: so many records that wait are folded while the batch before is committed; fewer wait for the commit,
             and for what it leaves to send.
     """
 
@@ -247,12 +247,10 @@ class Runner:
     # ------------------------------------------------------------ one batch, and what follows
 
     def handle(self, records: Sequence[Record]) -> None:
-        """Fold a batch, which is in order, and commit it (or begin to: the next one is decoded in the meantime)."""
+        """Fold a batch, which is in order, and commit it (or begin to: the next one is folded in the meantime)."""
         if not records:
             return
-        readings = self._folding.read(records)
-        self._committing.settle()
-        batch = self._folding.fold(readings)
+        batch = self._folding.fold(self._folding.read(records))
 
         def follow() -> None:
             batch.count(self.service)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -147,3 +148,23 @@ def test_messages_are_sent_once_and_in_order(reopen: Open, topic: str) -> None:
     store = reopen()
     store.sent(store.outgoing(2)[-1][0])
     assert [message for _, message in reopen().outgoing(10)] == messages[2:]
+
+
+def test_duckdb_can_be_asked_while_it_commits(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "test.duckdb") as connection, ThreadPoolExecutor(1) as aside:
+        store = DuckDbStore(connection)
+        store.open()
+        for number in range(10):
+            key, seen = StateKey("f", str(number)), Seen(NOW, uuid.UUID(int=number))
+            state = StoredState(str(number), NOW + timedelta(seconds=10 - number))  # ever earlier
+            done = aside.submit(store.commit, Commit(states={key: state}, seen=[seen]))
+            asked = 0
+            while not done.done() or not asked:
+                assert store.due("f", NOW) == []
+                assert store.load([key]) in ({}, {key: state})
+                assert store.seen([seen]) <= {seen}
+                asked += 1
+            done.result()
+            assert store.due("f", state.due or NOW) == [str(number)]
+            assert store.load([key]) == {key: state}
+        store.close()

@@ -9,6 +9,7 @@ is their only writer.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ class DuckDbStore(TransactionalStore):
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._con = connection
+        self._reading = connection.cursor()  # what is asked while a commit is made
+        self._timers = threading.Lock()  # what is due, and what was committed, do not change while it is held
         self._expected: dict[Partition, int | None] = {}
         self._types: dict[str, dict[str, pa.DataType]] = {}
         self._earliest: dict[str, datetime] = {}  # no timer of the fold is due before
@@ -84,33 +87,30 @@ class DuckDbStore(TransactionalStore):
         return {part: stored[part] for part in partitions if part in stored}
 
     def load(self, keys: Sequence[StateKey]) -> dict[StateKey, StoredState]:
-        with self._registered(_key_table(keys)):
-            maybe = self._filter.may_hold(self._hashes("wanted"))
+        with _registered(self._reading, _key_table(keys)):
+            maybe = self._filter.may_hold(_hashes(self._reading, "wanted"))
         asked = [key for key, known in zip(keys, maybe.tolist(), strict=True) if known]
-        rows = self._query(LOAD_SQL, _key_table(asked)) if asked else []
+        rows = _query(self._reading, LOAD_SQL, _key_table(asked)) if asked else []
         return {StateKey(fold, key): StoredState(value, _utc(due)) for fold, key, value, due in rows}
 
     def _make_filter(self) -> None:
-        self._filter, self._deleted = KeyFilter(self._hashes("pawl_state")), 0
-
-    def _hashes(self, table: str) -> Hashes:
-        found: Hashes = self._con.execute(f"SELECT hash(fold, key) AS h FROM {table}").fetchnumpy()["h"]  # noqa: S608
-        return found
+        self._filter, self._deleted = KeyFilter(_hashes(self._con, "pawl_state")), 0
 
     def due(self, fold: str, now: datetime) -> list[str]:
-        if now < self._earliest.get(fold, now):
-            return []
-        sql = "SELECT key FROM pawl_state WHERE fold = ? AND due <= ? ORDER BY due, key"
-        found = [row[0] for row in self._con.execute(sql, [fold, now]).fetchall()]
-        if not found:
-            sql = "SELECT min(due) FROM pawl_state WHERE fold = ?"
-            (next_due,) = self._con.execute(sql, [fold]).fetchone() or (None,)
-            self._earliest[fold] = _utc(next_due) or NEVER
-        return found
+        with self._timers:
+            if now < self._earliest.get(fold, now):
+                return []
+            sql = "SELECT key FROM pawl_state WHERE fold = ? AND due <= ? ORDER BY due, key"
+            found = [row[0] for row in self._reading.execute(sql, [fold, now]).fetchall()]
+            if not found:
+                sql = "SELECT min(due) FROM pawl_state WHERE fold = ?"
+                (next_due,) = self._reading.execute(sql, [fold]).fetchone() or (None,)
+                self._earliest[fold] = _utc(next_due) or NEVER
+            return found
 
     def seen(self, ids: Sequence[Seen]) -> set[Seen]:
         wanted = _seen_table(ids)
-        return {Seen(hour.astimezone(UTC), identity) for hour, identity in self._query(SEEN_SQL, wanted)}
+        return {Seen(hour.astimezone(UTC), identity) for hour, identity in _query(self._reading, SEEN_SQL, wanted)}
 
     def effects(self) -> list[Effect]:
         rows = self._con.execute("SELECT id, kind, payload FROM pawl_effects ORDER BY number").fetchall()
@@ -121,12 +121,13 @@ class DuckDbStore(TransactionalStore):
         self._con.execute("BEGIN")
         try:
             self._write(commit, numbered)
-            self._con.execute("COMMIT")
+            with self._timers:
+                self._con.execute("COMMIT")
+                self._note_due(commit.states)
         except BaseException:
             self._con.execute("ROLLBACK")
             raise
         self._expected.update(commit.offsets)
-        self._note_due(commit.states)
         if self._deleted > max(STALE, len(self._filter) // 2):
             self._make_filter()
         self._waiting.update(numbered)
@@ -152,6 +153,7 @@ class DuckDbStore(TransactionalStore):
         """The connection is its owner's."""
         if self._forget:
             self._forget_sent()
+        self._reading.close()
 
     # ------------------------------------------------------------ inside the transaction
 
@@ -160,13 +162,13 @@ class DuckDbStore(TransactionalStore):
         self._write_states(commit.states)
         self._write_rows(commit.rows)
         if commit.seen:
-            self._query("INSERT INTO pawl_seen SELECT hour, id FROM wanted", _seen_table(commit.seen))
+            _query(self._con, "INSERT INTO pawl_seen SELECT hour, id FROM wanted", _seen_table(commit.seen))
         if self._forget:
             self._forget_sent()
         if numbered:
             packed = pa.array([pack(message) for message in numbered.values()], pa.binary())
             columns = {"number": list(numbered), "message": packed}
-            self._query("INSERT INTO pawl_outbox SELECT number, message FROM wanted", pa.table(columns))
+            _query(self._con, "INSERT INTO pawl_outbox SELECT number, message FROM wanted", pa.table(columns))
         for effect in commit.effects:
             sql = "INSERT OR IGNORE INTO pawl_effects VALUES (nextval('pawl_numbers'), ?, ?, ?)"
             self._con.execute(sql, [effect.id, effect.kind, effect.payload])
@@ -188,7 +190,7 @@ class DuckDbStore(TransactionalStore):
                 "next": pa.array([offsets[part] for part in parts], pa.int64()),
                 "expected": pa.array([self._expected.get(part) for part in parts], pa.int64()),
             }
-            if self._query(sql, pa.table(columns)) != [(len(parts),)]:
+            if _query(self._con, sql, pa.table(columns)) != [(len(parts),)]:
                 names = ", ".join(f"{part.topic}/{part.number}" for part in parts)
                 raise FencedError(f"one of {names} moved on without this instance: another one reads it now")
 
@@ -197,7 +199,7 @@ class DuckDbStore(TransactionalStore):
         kept = [(key, state) for key, state in states.items() if state is not None]
         if gone:
             sql = "DELETE FROM pawl_state s USING wanted w WHERE s.fold = w.fold AND s.key = w.key"
-            self._query(sql, _key_table(gone))
+            _query(self._con, sql, _key_table(gone))
             self._deleted += len(gone)
         if kept:
             columns = {
@@ -206,9 +208,9 @@ class DuckDbStore(TransactionalStore):
                 "value": [s.value for _, s in kept],
                 "due": pa.array([s.due for _, s in kept], arrow_columns.TIME),
             }
-            with self._registered(pa.table(columns)):
+            with _registered(self._con, pa.table(columns)):
                 self._con.execute("INSERT OR REPLACE INTO pawl_state SELECT fold, key, value, due FROM wanted")
-                self._filter.add(self._hashes("wanted"))
+                self._filter.add(_hashes(self._con, "wanted"))
 
     def _write_rows(self, rows: Sequence[Row]) -> None:
         tables: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
@@ -220,20 +222,28 @@ class DuckDbStore(TransactionalStore):
             if table not in self._types:
                 self._types[table] = arrow_columns.types_of(self._con, table)
             wanted = arrow_columns.table_of(columns[table], content, self._types[table])
-            self._query(f'INSERT INTO "{table}" BY NAME SELECT * FROM wanted', wanted)  # noqa: S608
+            _query(self._con, f'INSERT INTO "{table}" BY NAME SELECT * FROM wanted', wanted)  # noqa: S608
 
-    def _query(self, sql: str, wanted: pa.Table) -> list[tuple[Any, ...]]:
-        """Run `sql`, in which the Arrow table stands as `wanted`."""
-        with self._registered(wanted):
-            return self._con.execute(sql).fetchall()
 
-    @contextmanager
-    def _registered(self, wanted: pa.Table) -> Iterator[None]:
-        self._con.register("wanted", wanted)
-        try:
-            yield
-        finally:
-            self._con.unregister("wanted")
+def _query(con: duckdb.DuckDBPyConnection, sql: str, wanted: pa.Table) -> list[tuple[Any, ...]]:
+    """Run `sql`, in which the Arrow table stands as `wanted`."""
+    with _registered(con, wanted):
+        return con.execute(sql).fetchall()
+
+
+@contextmanager
+def _registered(con: duckdb.DuckDBPyConnection, wanted: pa.Table) -> Iterator[None]:
+    con.register("wanted", wanted)
+    try:
+        yield
+    finally:
+        con.unregister("wanted")
+
+
+def _hashes(con: duckdb.DuckDBPyConnection, table: str) -> Hashes:
+    """Of the keys in a table of states."""
+    found: Hashes = con.execute(f"SELECT hash(fold, key) AS h FROM {table}").fetchnumpy()["h"]  # noqa: S608
+    return found
 
 
 def _key_table(keys: Sequence[StateKey]) -> pa.Table:

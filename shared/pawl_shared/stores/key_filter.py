@@ -15,25 +15,29 @@ RECENT = 32_768
 
 
 class KeyFilter:
-    """Answers "no" only where it is true. What is deleted from the table is still answered with "maybe"."""
+    """Answers "no" only where it is true. What is deleted from the table is still answered with "maybe".
+
+    One thread may ask while another one adds.
+    """
 
     def __init__(self, hashes: Hashes) -> None:
-        self._sorted = np.sort(hashes)
-        self._recent = np.empty(0, np.uint64)
+        self._parts = np.sort(hashes), np.empty(0, np.uint64)
 
     def __len__(self) -> int:
-        return len(self._sorted) + len(self._recent)
+        return sum(map(len, self._parts))
 
     def add(self, hashes: Hashes) -> None:
         """These are in the table now."""
-        self._recent = np.union1d(self._recent, hashes)
-        if len(self._recent) > RECENT:
-            self._sorted = np.union1d(self._sorted, self._recent)
-            self._recent = np.empty(0, np.uint64)
+        old, recent = self._parts
+        recent = np.union1d(recent, hashes)
+        if len(recent) > RECENT:
+            old, recent = np.union1d(old, recent), np.empty(0, np.uint64)
+        self._parts = old, recent  # at once, for whoever asks meanwhile
 
     def may_hold(self, hashes: Hashes) -> NDArray[np.bool_]:
         """For each of these, whether the table may have it."""
-        return _found(self._sorted, hashes) | _found(self._recent, hashes)
+        old, recent = self._parts
+        return _found(old, hashes) | _found(recent, hashes)
 
 
 def _found(among: Hashes, wanted: Hashes) -> NDArray[np.bool_]:

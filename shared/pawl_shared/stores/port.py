@@ -73,7 +73,8 @@ class Commit:
 class TransactionalStore(Protocol):
     """Keeps offsets, state, seen ids, rows, effects and outgoing messages, together or not at all.
 
-    Its users are the runner's one thread; open() comes first.
+    Its user is the runner's one thread; open() comes first. Where commit() is called in another one (DuckDB's), load(),
+    due() and seen() may be called meanwhile, and answer as before or as after the commit, each as it likes.
     """
 
     def open(self) -> None:
