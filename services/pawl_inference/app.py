@@ -18,6 +18,7 @@ from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
 from pawl_inference.hosts import Artifacts, EngineFactory
 from pawl_inference.journal import Journal
+from pawl_inference.otlp import TraceHandler
 from pawl_inference.publisher import Publisher
 from pawl_inference.reports import SERVICE, Reports
 from pawl_inference.routing import RouteTable
@@ -79,14 +80,17 @@ def build(
     policy = AnswerPolicy(source, _subject_key(settings), tokens, settings.token_lifetime)
     log = AnswerLog(journal, ring)
     answers = AnswerHandler(policy, table, log, clock=clock, rng=rng)
+    external = ExternalHandler(policy, log, clock=clock, rng=rng)
     asgi = routes.create(
         answers=answers,
         feedback=feedback,
-        external=ExternalHandler(policy, log, clock=clock, rng=rng),
+        external=external,
+        traces=TraceHandler(external, max_bytes=settings.max_trace_bytes, max_record_bytes=settings.max_request_bytes),
         routes=table,
         health=health,
         api_keys=[key.get_secret_value() for key in settings.api_keys],
         max_request_bytes=settings.max_request_bytes,
+        max_trace_bytes=settings.max_trace_bytes,
     )
     follower = DeploymentFollower(
         bus, Deployments(artifacts, make_engine or _onnx(settings), table), health, reports, lags.of("deployments")

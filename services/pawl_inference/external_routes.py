@@ -6,14 +6,16 @@ import re
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import FastAPI, Header
+from fastapi import FastAPI, Header, Request, Response
 
 from pawl_inference import errors
 from pawl_inference.domain.external import TokenRequest, span_id
 from pawl_inference.external import ExternalHandler
 from pawl_inference.external_body import ExternalAccepted, ExternalPost, FeedbackToken
+from pawl_inference.otlp import JSON, PROTOBUF, TraceHandler
 
 _SPAN = re.compile(r"([0-9a-f]{32}):([0-9a-f]{16})", re.IGNORECASE)
+_OTLP = {PROTOBUF: {"schema": {"type": "string", "format": "binary"}}, JSON: {"schema": {"type": "object"}}}
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -41,6 +43,22 @@ def add(app: FastAPI, external: ExternalHandler, responses: Responses) -> None:
     )
     async def post_token(inference: str, body: TokenRequest) -> FeedbackToken:
         return external.token(_identity(inference), body)
+
+
+def add_traces(app: FastAPI, traces: TraceHandler, responses: Responses) -> None:
+    """Add OTLP's route."""
+
+    @app.post(
+        "/v1/traces",
+        response_class=Response,
+        responses={**responses, 200: {"description": "OTLP's ExportTraceServiceResponse", "content": _OTLP}},
+        summary="OTLP by HTTP: chat spans are logged as answers that were made elsewhere",
+        openapi_extra={"requestBody": {"required": True, "content": _OTLP}},
+    )
+    async def post_traces(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        return Response(await traces.post(await request.body(), kind, encoding), media_type=kind)
 
 
 def _identity(text: str) -> UUID:

@@ -23,6 +23,7 @@ from pawl_inference.errors import ApiError
 from pawl_inference.external import ExternalHandler
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
+from pawl_inference.otlp import TraceHandler
 from pawl_inference.presentation import AnswerStream
 from pawl_inference.prompts import ChatPrompt
 from pawl_inference.routing import RouteTable
@@ -59,10 +60,12 @@ def create(
     answers: AnswerHandler,
     feedback: FeedbackHandler,
     external: ExternalHandler,
+    traces: TraceHandler,
     routes: RouteTable,
     health: Health,
     api_keys: Sequence[str] = (),
     max_request_bytes: int,
+    max_trace_bytes: int,
 ) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(
@@ -76,10 +79,11 @@ def create(
     _add_models(app, routes)
     _add_feedback(app, feedback)
     external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
+    external_routes.add_traces(app, traces, _responses(400, 401, 413, 415, 503))
     _add_health(app, health)
     _add_error_handlers(app)
     _describe(app)
-    app.add_middleware(Edge, api_keys=api_keys, max_bytes=max_request_bytes)
+    app.add_middleware(Edge, api_keys=api_keys, max_bytes=max_request_bytes, max_trace_bytes=max_trace_bytes)
     return app
 
 

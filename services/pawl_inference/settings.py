@@ -21,6 +21,9 @@ class InferenceSettings(TokenSettings):
     max_request_bytes: int = Field(
         default=512 << 10, ge=1024, le=640 << 10, description="largest request body; a log record must hold it"
     )
+    max_trace_bytes: int = Field(
+        default=16 << 20, ge=1024, le=256 << 20, description="largest body of /v1/traces, and what it holds unpacked"
+    )
     token_lifetime: timedelta = Field(
         default=timedelta(days=7), gt=timedelta(0), description="how long an answer may be rated (ISO 8601 or seconds)"
     )
