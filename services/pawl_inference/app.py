@@ -9,6 +9,7 @@ from pawl_inference import metrics, routes
 from pawl_inference.answer_log import AnswerLog
 from pawl_inference.answering import AnswerHandler, AnswerPolicy
 from pawl_inference.deployments import Deployments
+from pawl_inference.engine import provider
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.external import ExternalHandler
@@ -51,7 +52,8 @@ def build(
     """The service, wired but not started: nothing connects here.
 
     Raises:
-        ConfigurationError: a key cannot be read, or another process uses the same journal.
+        ConfigurationError: a key cannot be read, another process uses the same journal, or ONNX Runtime lacks the
+            provider.
     """
     bus = bus or KafkaBus.of(settings)
     artifacts = artifacts or ArtifactStore(settings.artifacts, settings.artifact_cache)
@@ -117,6 +119,7 @@ def _onnx(settings: InferenceSettings) -> EngineFactory:
         max_batch=settings.engine_max_batch,
         slots=settings.engine_slots,
         max_waiting=settings.engine_max_waiting,
+        provider=provider.choose(settings.engine_provider, settings.engine_device),
     )
     return lambda folder, graph: OnnxEngine(folder, graph, sizes)
 

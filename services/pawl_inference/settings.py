@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field, SecretStr
 
-from pawl_inference.engine.settings import MAX_BATCH_LIMIT
+from pawl_inference.engine.settings import MAX_BATCH_LIMIT, ProviderName
 from pawl_shared.settings import Port, TokenSettings
 
 
@@ -33,6 +33,11 @@ class InferenceSettings(TokenSettings):
     journal_max_bytes: int = Field(
         default=1 << 30, ge=32 << 20, description="answers waiting for the broker; beyond it new requests get a 503"
     )
+    engine_provider: ProviderName = Field(
+        default="cpu",
+        description="what computes answers: cpu, or cuda (needs onnxruntime-gpu, and an fp16 graph is best)",
+    )
+    engine_device: int = Field(default=0, ge=0, description="number of the GPU that computes, with cuda")
     engine_threads: int = Field(default=0, ge=0, description="threads that compute answers; 0: one for each core")
     engine_max_batch: int = Field(default=8, ge=1, le=MAX_BATCH_LIMIT, description="answers computed at the same time")
     engine_slots: int = Field(

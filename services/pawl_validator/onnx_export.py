@@ -5,18 +5,27 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pawl_shared import lora_format, slot_format, tensor_file
 from pawl_shared.errors import BaseModelError
-from pawl_shared.graph_spec import GRAPH_FILE, TEMPLATE_FILE, TOKENIZER_FILE, GraphSpec, Site, read_spec, write_spec
+from pawl_shared.graph_spec import (
+    GRAPH_FILE,
+    TEMPLATE_FILE,
+    TOKENIZER_FILE,
+    GraphSpec,
+    Precision,
+    Site,
+    read_spec,
+    write_spec,
+)
 from pawl_validator import onnx_graph
 
-Precision = Literal["int8", "fp32"]
 Progress = Callable[[float, str], None]
 # Block-wise int8 weights (32 values share a scale) with int8 activations (accuracy level 4): the fastest CPU kernels.
 _BUILDER_OPTIONS = {
     "int8": ["accuracy_level=4", "block_size=32", "op_types_to_quantize=MatMul", "fuse_mlp_gate_up=true"],
+    "fp16": ["fuse_mlp_gate_up=true", "fuse_qk_norm_gqa=false"],
     "fp32": ["fuse_mlp_gate_up=true"],
 }
 # Blocks of the shared product must not straddle its 128-wide steps, or a row's sum would depend on its neighbours.
@@ -38,7 +47,7 @@ def export_base(
     Args:
         hf_folder: as `pawl_shared.base_models.resolve` gives it.
         base: digest of that folder.
-        precision: int8 (MatMulNBits) or fp32 weights.
+        precision: int8 weights (MatMulNBits) with fp32 around them, or all in fp16 or fp32.
         rank: highest adapter rank that the graph holds; a power of two up to 128.
         context_length: cap of prompt and answer together, in tokens; it bounds the key/value cache.
 
@@ -76,7 +85,10 @@ def build(hf_folder: Path, built: Path, precision: Precision) -> None:
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
     cache = str(built.with_name("cache"))
-    arguments = ("", str(hf_folder), str(built), precision, "cpu", cache)
+    # For fp16 the builder knows grouped attention with rotation inside on CUDA only; without norms
+    # fused into it the operators are the same.
+    target = "cuda" if precision == "fp16" else "cpu"
+    arguments = ("", str(hf_folder), str(built), precision, target, cache)
     try:
         create_model(*arguments, **parse_extra_options(*arguments, _BUILDER_OPTIONS[precision]))
     except (NotImplementedError, ValueError, KeyError, AttributeError) as error:

@@ -219,8 +219,9 @@ def _new_inputs(state: _Rewrite) -> Iterator[onnx.ValueInfoProto]:
     yield helper.make_tensor_value_info("positions", TensorProto.INT64, ["positions"])
     yield helper.make_tensor_value_info("shape_2d", TensorProto.INT64, [2])
     yield helper.make_tensor_value_info("shape_3d", TensorProto.INT64, [3])
+    element = next(item for item in state.model.graph.output if item.name == "logits").type.tensor_type.elem_type
     for blocks in sorted({site.blocks for site in state.sites}):
-        yield helper.make_tensor_value_info(f"mask_{blocks}", TensorProto.FLOAT, [f"S{blocks}", "rows"])
+        yield helper.make_tensor_value_info(f"mask_{blocks}", element, [f"S{blocks}", "rows"])
     for site in state.sites:
-        yield helper.make_tensor_value_info(site.a, TensorProto.FLOAT, [f"S{site.blocks}", site.inputs])
-        yield helper.make_tensor_value_info(site.b, TensorProto.FLOAT, [f"S{site.blocks}", sum(site.outputs)])
+        yield helper.make_tensor_value_info(site.a, element, [f"S{site.blocks}", site.inputs])
+        yield helper.make_tensor_value_info(site.b, element, [f"S{site.blocks}", sum(site.outputs)])

@@ -108,16 +108,16 @@ def _graph_logits(session: Any, spec: GraphSpec, arrays: Tensors, ids: list[int]
         "shape_2d": np.array([length, -1], np.int64),
         "shape_3d": np.array([1, length, -1], np.int64),
     }
-    empty = np.zeros((1, spec.kv_heads, 0, spec.head_size), np.float32)
+    empty = np.zeros((1, spec.kv_heads, 0, spec.head_size), spec.element)
     for layer in range(spec.layers):
         feeds[f"past_key_values.{layer}.key"] = feeds[f"past_key_values.{layer}.value"] = empty
     for blocks in spec.block_counts:
-        feeds[f"mask_{blocks}"] = np.full((blocks * spec.rank, length), 1.0 if arrays else 0.0, np.float32)
+        feeds[f"mask_{blocks}"] = np.full((blocks * spec.rank, length), 1.0 if arrays else 0.0, spec.element)
     for site in spec.sites:
         rows = site.blocks * spec.rank
-        feeds[site.a] = arrays.get(site.a, np.zeros((rows, site.inputs), np.float32))
-        feeds[site.b] = arrays.get(site.b, np.zeros((rows, sum(site.outputs)), np.float32))
-    logits: NDArray[np.float32] = session.run(["logits"], feeds)[0][0]
+        for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
+            feeds[name] = arrays.get(name, np.zeros((rows, width), np.float32)).astype(spec.element)
+    logits: NDArray[np.float32] = session.run(["logits"], feeds)[0][0].astype(np.float32)
     return logits
 
 

@@ -14,6 +14,9 @@ TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE_FILE = "chat_template.jinja"
 
 
+Precision = Literal["int8", "fp16", "fp32"]
+
+
 class Site(BaseModel):
     """One place of the graph where an adapter adds to a linear layer: y += (x A^T) B, for every live slot at once.
 
@@ -41,7 +44,7 @@ class GraphSpec(BaseModel):
     format: Literal["pawl.graph.v1"] = "pawl.graph.v1"
     name: str
     base: str
-    precision: Literal["int8", "fp32"]
+    precision: Precision
     rank: int
     gain: float
     context_length: int
@@ -52,6 +55,11 @@ class GraphSpec(BaseModel):
     eos_token_ids: tuple[int, ...]
     special_tokens: dict[str, str]  # bos_token, eos_token ... as the chat template expects them
     sites: tuple[Site, ...]
+
+    @property
+    def element(self) -> Literal["float16", "float32"]:
+        """Type of masks, adapters, keys, values and logits; int8 weights have float32 around them."""
+        return "float16" if self.precision == "fp16" else "float32"
 
     @property
     def block_counts(self) -> tuple[int, ...]:

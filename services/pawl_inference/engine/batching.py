@@ -5,8 +5,8 @@ from collections import OrderedDict, deque
 
 import numpy as np
 
+from pawl_inference.engine.device import new_cache, new_step
 from pawl_inference.engine.graph import ServingGraph, Step
-from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.rows import Rows
 from pawl_inference.engine.sampling import Logits
 from pawl_inference.engine.sequence import Sequence
@@ -27,7 +27,7 @@ class DecodeLoop:
 
     def __init__(self, graph: ServingGraph, slots: SlotPool, settings: EngineSettings) -> None:
         self._graph, self._slots, self._settings = graph, slots, settings
-        self._cache = KvCache(graph.spec, settings.max_batch, graph.spec.context_length)
+        self._cache = new_cache(graph, settings.max_batch, graph.spec.context_length)
         self._rows = Rows(self._cache, settings.max_batch)
         self._waiting: deque[Sequence] = deque()
         self._wake = threading.Condition()
@@ -134,7 +134,7 @@ class DecodeLoop:
     def _step(self, row: int, rows: int, length: int, span: tuple[int, int]) -> Step:
         key = (row, rows, length, *span)
         if key not in self._steps:
-            self._steps[key] = Step(self._graph, self._cache, self._slots, row, rows, length, span)
+            self._steps[key] = new_step(self._graph, self._cache, self._slots, row, rows, length, span)
             if len(self._steps) > _STEPS_KEPT:
                 self._steps.popitem(last=False)
         self._steps.move_to_end(key)

@@ -9,6 +9,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.provider import open_session
+from pawl_inference.engine.settings import CPU, Provider
 from pawl_inference.engine.slots import SlotPool
 from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
 
@@ -18,16 +20,15 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class ServingGraph:
     """An inference session over a serving graph folder."""
 
-    def __init__(self, folder: Path, threads: int, allow_spinning: bool) -> None:
+    def __init__(self, folder: Path, threads: int, allow_spinning: bool, provider: Provider = CPU) -> None:
         self.spec: GraphSpec = read_spec(folder)
+        self.provider = provider
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
-        self.session: Any = onnxruntime.InferenceSession(
-            str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
-        )
+        self.session: Any = open_session(str(folder / GRAPH_FILE), options, self.provider)
 
 
 class Step:
@@ -48,6 +49,7 @@ class Step:
         span: tuple[int, int],
     ) -> None:
         self._session, self._spec, self._span = graph.session, graph.spec, span
+        self._device = (graph.provider.name, graph.provider.device_id)
         self._binding = graph.session.io_binding()
         self._kept: list[Any] = [cache, slots]
         self._assigned: tuple[int | None, ...] | None = None
@@ -62,7 +64,7 @@ class Step:
         self._masks = {count: self._mask(count, rows * length) for count in self._spec.block_counts}
         for site in self._spec.sites:
             self._bind_site(slots, site)
-        self._logits = np.zeros((rows, 1, self._spec.vocab_size), np.float32)
+        self._logits = np.zeros((rows, 1, self._spec.vocab_size), self._spec.element)
         self._bind("logits", self._logits, output=True)
 
     def run(self, ids: NDArray[np.int64], past: Sequence[int], slots: Sequence[int | None]) -> NDArray[np.float32]:
@@ -77,8 +79,11 @@ class Step:
         self._ids[:] = ids
         self._ends[:] = np.asarray(past, np.int32) + (self._length - 1)
         self._total[...] = self._ends.max() + 1
+        self._execute()
+        return self._logits[:, 0].astype(np.float32, copy=False)
+
+    def _execute(self) -> None:
         self._session.run_with_iobinding(self._binding)
-        return self._logits[:, 0]
 
     def _assign(self, slots: tuple[int | None, ...]) -> None:
         if slots == self._assigned:
@@ -92,21 +97,23 @@ class Step:
                     mask[start : start + width, row * self._length : (row + 1) * self._length] = 1
         self._assigned = slots
 
-    def _mask(self, blocks: int, columns: int) -> NDArray[np.float32]:
+    def _mask(self, blocks: int, columns: int) -> NDArray[Any]:
         rows = (self._span[1] - self._span[0] + 1) * blocks * self._spec.rank
-        return self._input(f"mask_{blocks}", np.zeros((rows, columns), np.float32))
+        return self._input(f"mask_{blocks}", np.zeros((rows, columns), self._spec.element))
 
     def _bind_cache(self, cache: KvCache, row: int, rows: int) -> None:
         shape = [rows, *cache.row_shape]
         for index, (layer, part) in enumerate(cache.names):
             pointer = cache.pointer(index, row)
             # The same memory in and out: attention appends in place.
-            self._binding.bind_input(f"past_key_values.{layer}.{part}", "cpu", 0, np.float32, shape, pointer)
-            self._binding.bind_output(f"present.{layer}.{part}", "cpu", 0, np.float32, shape, pointer)
+            element = self._spec.element
+            self._binding.bind_input(f"past_key_values.{layer}.{part}", *self._device, element, shape, pointer)
+            self._binding.bind_output(f"present.{layer}.{part}", *self._device, element, shape, pointer)
 
     def _bind_site(self, slots: SlotPool, site: Site) -> None:
         for name in (site.a, site.b):
-            self._bind(name, slots.view(name, *self._span))
+            pointer, shape = slots.address(name, *self._span)
+            self._binding.bind_input(name, *self._device, self._spec.element, shape, pointer)
 
     def _input(self, name: str, array: NDArray[Scalar]) -> NDArray[Scalar]:
         self._bind(name, array)

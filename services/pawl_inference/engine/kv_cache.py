@@ -1,5 +1,7 @@
 """Key and value buffers of all rows, updated in place by the graph."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ class KvCache:
     def __init__(self, spec: GraphSpec, rows: int, context_length: int) -> None:
         shape = (rows, spec.kv_heads, context_length, spec.head_size)
         self.names = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
-        self.buffers: list[NDArray[np.float32]] = [np.zeros(shape, np.float32) for _ in self.names]
+        self.buffers: list[NDArray[Any]] = [np.zeros(shape, spec.element) for _ in self.names]
         self.row_shape = shape[1:]
 
     def pointer(self, index: int, row: int) -> int:

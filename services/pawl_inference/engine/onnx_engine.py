@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pawl_inference.engine import provider
 from pawl_inference.engine.batching import DecodeLoop
 from pawl_inference.engine.chat_template import ChatTemplate
-from pawl_inference.engine.graph import ServingGraph, Step
-from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.device import new_cache, new_slots, new_step
+from pawl_inference.engine.graph import ServingGraph
 from pawl_inference.engine.port import (
     EngineInfo,
     EngineStats,
@@ -26,8 +27,8 @@ from pawl_inference.engine.port import (
 )
 from pawl_inference.engine.sequence import Sequence
 from pawl_inference.engine.settings import EngineSettings
-from pawl_inference.engine.slots import SlotPool
 from pawl_inference.engine.text import TextCodec
+from pawl_shared import logging
 from pawl_shared.tensor_file import AdapterInvalidError, Fault
 
 _WARM_TOKENS = 8
@@ -43,11 +44,14 @@ class OnnxEngine:
 
     def __init__(self, graph_folder: Path, graph: str, settings: EngineSettings | None = None) -> None:
         self._settings = settings or EngineSettings()
-        self._graph = ServingGraph(graph_folder, self._settings.threads, self._settings.allow_spinning)
+        where = self._settings.provider
+        self._graph = ServingGraph(graph_folder, self._settings.threads, self._settings.allow_spinning, where)
         spec = self._graph.spec
+        if better := provider.advice(where, spec.precision):
+            logging.get(__name__).warning("engine.slow_precision", base=spec.name, advice=better)
         self._codec = TextCodec(graph_folder)
         self._template = ChatTemplate(graph_folder, spec.special_tokens)
-        self._slots = SlotPool(spec, graph, self._settings.slots)
+        self._slots = new_slots(self._graph, graph, self._settings.slots)
         self._info = EngineInfo(
             base=spec.base,
             graph=graph,
@@ -135,8 +139,8 @@ class OnnxEngine:
 
     def _warm(self, slot: int | None) -> None:
         """Run a few tokens on the base or a new slot, beside the batch, so that the first request finds warm memory."""
-        cache = KvCache(self._graph.spec, 1, _WARM_TOKENS)
-        step = Step(self._graph, cache, self._slots, 0, 1, _WARM_TOKENS, (slot or 0, slot or 0))
+        cache = new_cache(self._graph, 1, _WARM_TOKENS)
+        step = new_step(self._graph, cache, self._slots, 0, 1, _WARM_TOKENS, (slot or 0, slot or 0))
         ids = np.arange(_WARM_TOKENS, dtype=np.int64)[None] % self._graph.spec.vocab_size
         if not np.isfinite(step.run(ids, [0], [slot])).all():
             raise AdapterInvalidError(

@@ -1,9 +1,29 @@
 """How an engine is set up. Plain data: the service fills it from its own settings."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 # One Gemm kernel serves every batch up to 16 rows, with one order of summation; beyond that rows stop being exact.
 MAX_BATCH_LIMIT = 16
+
+
+ProviderName = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Where an engine computes.
+
+    `on_device`: keys, values and adapters lie in memory that ONNX Runtime allocates on the device, and inputs are
+    copied there for each step. Without it the graph works on numpy's memory, which only the CPU can.
+    """
+
+    name: ProviderName = "cpu"
+    device_id: int = 0
+    on_device: bool = False
+
+
+CPU = Provider()
 
 
 @dataclass(frozen=True)
@@ -21,6 +41,7 @@ class EngineSettings:
     slots: int = 6
     max_waiting: int = 64
     prefill_chunk: int = 64
+    provider: Provider = CPU
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_batch <= MAX_BATCH_LIMIT:

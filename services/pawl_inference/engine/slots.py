@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
 from pawl_shared import slot_format
 from pawl_shared.graph_spec import GraphSpec
+from pawl_shared.tensor_file import Tensors
 
 
 class SlotPool:
@@ -19,21 +21,20 @@ class SlotPool:
 
     def __init__(self, spec: GraphSpec, graph: str, count: int) -> None:
         self.spec, self.graph, self.count = spec, graph, count
-        self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
         for site in spec.sites:
             rows = count * site.blocks * spec.rank
-            self._arrays[site.a] = np.zeros((rows, site.inputs), np.float32)
-            self._arrays[site.b] = np.zeros((rows, sum(site.outputs)), np.float32)
+            self._arrays[site.a] = np.zeros((rows, site.inputs), spec.element)
+            self._arrays[site.b] = np.zeros((rows, sum(site.outputs)), spec.element)
         self._live: dict[str, int] = {}
         self._holders = [0] * count
         self._filling: set[int] = set()
         self._lock = threading.Lock()
 
-    def view(self, name: str, first: int, last: int) -> NDArray[np.float32]:
-        """The part of a site's array that belongs to slots first..last (contiguous, no copy)."""
-        array = self._arrays[name]
-        rows = array.shape[0] // self.count
-        return array[first * rows : (last + 1) * rows]
+    def address(self, name: str, first: int, last: int) -> tuple[int, list[int]]:
+        """Address and shape of the part of a site's array that belongs to slots first..last (contiguous, no copy)."""
+        view = self._view(name, first, last)
+        return int(view.ctypes.data), list(view.shape)
 
     def load(self, version: str, slot_file: Path) -> int:
         """Check a slot file and copy it into a free slot, which nobody sees until `activate`.
@@ -43,8 +44,7 @@ class SlotPool:
         """
         arrays = slot_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
         slot = self._reserve()
-        for name, array in arrays.items():
-            self.view(name, slot, slot)[:] = array
+        self._fill(slot, arrays)
         return slot
 
     def activate(self, version: str, slot: int) -> None:
@@ -92,6 +92,15 @@ class SlotPool:
         """Slots that are live, draining or being filled."""
         with self._lock:
             return self.count - len(self._free())
+
+    def _fill(self, slot: int, arrays: Tensors) -> None:
+        for name, array in arrays.items():
+            self._view(name, slot, slot)[:] = array
+
+    def _view(self, name: str, first: int, last: int) -> NDArray[Any]:
+        array = self._arrays[name]
+        rows = array.shape[0] // self.count
+        return array[first * rows : (last + 1) * rows]
 
     def _reserve(self) -> int:
         with self._lock:
