@@ -25,6 +25,7 @@ class Version:
         on_trial: its share of the sessions as challenger, now.
         reasons: of its latest change of stage.
         live: the latest figures of its sessions.
+        precision, fidelity: of a base's serving graph, as ModelRegistered tells them.
     """
 
     version: str
@@ -43,6 +44,8 @@ class Version:
     reasons: tuple[str, ...] = ()
     gates: tuple[e.GateResult, ...] = ()
     live: e.VersionObserved | None = None
+    precision: str = ""
+    fidelity: dict[str, float] = field(default_factory=dict)
 
     @property
     def serves(self) -> bool:
@@ -64,7 +67,10 @@ class _Registry:
                     event.adapter, base=event.base, parent=event.parent, dataset=event.dataset, recipe=event.recipe
                 )
             case e.ModelRegistered():
-                self.put(event.version, kind=event.kind, name=event.name, base=event.base)
+                self.put(
+                    event.version, kind=event.kind, name=event.name, base=event.base, precision=event.precision,
+                    fidelity=event.fidelity,
+                )  # fmt: skip
             case e.StageChanged():
                 self.put(event.version, stage=event.stage, since=at, reasons=event.reasons, who=event.who)
             case e.CandidateValidated() | e.CandidateRejected():

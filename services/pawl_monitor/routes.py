@@ -237,7 +237,7 @@ def _add_lineage(app: FastAPI, gather: Gather, lineage: Lineage) -> None:
     def card(version: str, model: Model = "") -> PlainTextResponse:
         found = lineage.card(_chosen(gather, model), version)
         if found is None:
-            raise HTTPException(404, "no such version, or it has no card: base models have none")
+            raise HTTPException(404, "no such version, or it has no card")
         return PlainTextResponse(found)
 
     @app.get("/api/dead-letters", summary="What could not be read or handled, the latest first")

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from pawl_shared.events import AdapterTrained
 from pawl_validator.evaluation.report import Report
@@ -68,8 +68,12 @@ def card_data(trained: AdapterTrained, report: Report, manifest: dict[str, Any],
 
 def render(data: dict[str, Any]) -> str:
     """The card as Markdown."""
+    return template("model_card.md.j2").render(**data)
+
+
+def template(name: str) -> Template:
+    """One of the cards' templates."""
     # Markdown for people, not HTML: escaping would spoil the answers that are quoted; quotes stand in code blocks.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     environment.filters["fenced"] = lambda text: "\n".join(f"    {line}" for line in str(text).splitlines()) or "    "
-    template = files("pawl_validator").joinpath("templates/model_card.md.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(**data)
+    return environment.from_string(files("pawl_validator").joinpath(f"templates/{name}").read_text(encoding="utf-8"))

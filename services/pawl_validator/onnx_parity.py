@@ -21,6 +21,7 @@ class Parity:
     kl: float  # mean KL(torch || graph), nats
     top1: float  # share of positions with the same likeliest token
     max_difference: float  # of logits
+    kl_max: float = 0.0  # the largest of a position
 
 
 def check_parity(
@@ -59,8 +60,8 @@ def check_parity(
         divergences.append(_kl(expected, found))
         matches.append(expected.argmax(-1) == found.argmax(-1))
         difference = max(difference, float(np.abs(expected - found).max()))
-    agreed = np.concatenate(matches)
-    return Parity(len(agreed), float(np.concatenate(divergences).mean()), float(agreed.mean()), difference)
+    agreed, apart = np.concatenate(matches), np.concatenate(divergences)
+    return Parity(len(agreed), float(apart.mean()), float(agreed.mean()), difference, float(apart.max()))
 
 
 def load_merged(hf_folder: Path, adapter_file: Path | None) -> Any:

@@ -1,14 +1,14 @@
 """Brings a base model in, as a child process: `python -m pawl_validator.register JOB_DIR`.
 
-Resolves the name, stores the folder, exports the serving graph unless the store has it, stores that, and answers both
-digests in result.json.
+Resolves the name, stores the folder, exports the serving graph unless the store has it, measures how far that is from
+fp32, stores graph and card, and answers the digests in result.json.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +16,8 @@ from pawl_shared import base_models
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.child import Progress, Reporter, run_child
 from pawl_shared.errors import BaseModelError, ChildFailedError
-from pawl_validator import onnx_export
+from pawl_shared.graph_spec import Precision
+from pawl_validator import base_card, onnx_export
 
 
 class RegistrationSpec(BaseModel):
@@ -25,8 +26,9 @@ class RegistrationSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: str
-    precision: Literal["int8", "fp32"]
+    precision: Precision
     rank: int
+    threads: int = 2
     cache_dir: Path
     artifact_url: str
     artifact_cache: Path
@@ -39,26 +41,39 @@ def work(job_dir: Path, report: Reporter) -> dict[str, Any]:
     try:
         resolved = base_models.resolve(spec.base, spec.cache_dir / "bases", _bar(report, "base model", 0.0, 0.4))
         base = artifacts.put_folder(resolved.folder)
-        graph = _graph(spec, resolved.folder, base, artifacts, job_dir, report)
+        made = _graph(spec, resolved, base, artifacts, job_dir, report)
     except BaseModelError as error:
         raise ChildFailedError(str(error)) from error
-    return {"base": base, "graph": graph, "name": resolved.name, "licence": resolved.licence}
+    return {"base": base, "name": resolved.name, "licence": resolved.licence, "precision": spec.precision} | made
 
 
 def _graph(
-    spec: RegistrationSpec, folder: Path, base: str, artifacts: ArtifactStore, job_dir: Path, report: Reporter
-) -> str:
-    """The digest of the serving graph; a note remembers it, because an export takes most of a minute."""
+    spec: RegistrationSpec,
+    resolved: base_models.ResolvedBase,
+    base: str,
+    artifacts: ArtifactStore,
+    job_dir: Path,
+    report: Reporter,
+) -> dict[str, Any]:
+    """Digests of graph and card, and the graph's fidelity. A note remembers them: an export takes most of a minute."""
     note = spec.cache_dir / "graphs" / f"{base}-{spec.precision}-{spec.rank}.json"
-    if note.exists() and artifacts.exists(known := str(json.loads(note.read_text())["graph"])):
+    known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
+    if "card" in known and artifacts.exists(known["graph"]) and artifacts.exists(known["card"]):
         return known
-    out = job_dir / "graph"
-    bar = _bar(report, "serving graph", 0.4, 0.95)
-    onnx_export.export_base(folder, out, base=base, precision=spec.precision, rank=spec.rank, progress=bar)
+    out, card = job_dir / "graph", job_dir / "card"
+    bar = _bar(report, "serving graph", 0.4, 0.85)
+    graph_spec = onnx_export.export_base(
+        resolved.folder, out, base=base, precision=spec.precision, rank=spec.rank, progress=bar
+    )
     graph = artifacts.put_folder(out)
+    _bar(report, "precision", 0.85, 0.95)(0.0, "comparing the graph with the model in fp32")
+    fidelity = base_card.measure(resolved.folder, out, spec.threads)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    base_card.write_card(card, graph_spec, graph, size, resolved.licence, fidelity)
+    made = {"graph": graph, "card": artifacts.put_folder(card), "fidelity": fidelity}
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"graph": graph}))
-    return graph
+    note.write_text(json.dumps(made))
+    return made
 
 
 def _bar(report: Reporter, phase: str, start: float, end: float) -> base_models.Progress:

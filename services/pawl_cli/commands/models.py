@@ -66,7 +66,7 @@ def show(
         why = f" by {found.who}: {'; '.join(found.reasons)}" if found.reasons else ""
         lines = [("Stage", f"{_stage(found)} since {_day(found.since)}{why}")]
         lines += [("Base", found.base), ("Parent", found.parent or ""), ("Data set", found.dataset or "")]
-        lines += [("Recipe", found.recipe), ("Served", _served(found))]
+        lines += [("Precision", _precision(found)), ("Recipe", found.recipe), ("Served", _served(found))]
         lines += [("Live", live_words(found.live) if found.live else "")]
         lines += [("Gate", f"{'✓' if gate.passed else '✗'} {gate.gate}: {gate.sentence}") for gate in found.gates]
         for name, text in lines:
@@ -77,6 +77,17 @@ def show(
 def _stage(version: Version) -> str:
     more = ", pinned" if version.pinned else f", {version.on_trial:.0%}" if version.on_trial else ""
     return f"{version.stage or 'unknown'}{more}"
+
+
+def _precision(version: Version) -> str:
+    """How far what is served of a base is from the base itself."""
+    seen = version.fidelity
+    if not seen:
+        return version.precision
+    return (
+        f"{version.precision}: against fp32 KL {seen['kl_mean']:.2g} nats (at most {seen['kl_max']:.2g}), "
+        f"the same likeliest token at {seen['top1']:.1%} of {seen['positions']:,.0f} positions"
+    )
 
 
 def _approval(version: Version) -> str:

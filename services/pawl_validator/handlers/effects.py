@@ -94,7 +94,8 @@ class Register:
     def _spec(self, command: e.RegisterModelCommand) -> RegistrationSpec:
         return RegistrationSpec(
             base=command.base,
-            precision=command.precision,
+            precision=self._settings.precision if command.precision == "auto" else command.precision,
+            threads=self._settings.threads,
             rank=self._settings.slot_rank,
             cache_dir=self._settings.data_dir / "validator",
             artifact_url=self._settings.artifacts,
@@ -113,7 +114,10 @@ class Register:
             name=result["name"],
             base=result["base"],
             graph=result["graph"],
+            card=result["card"],
             licence=result["licence"],
+            precision=result["precision"],
+            fidelity=result["fidelity"],
         )
 
 

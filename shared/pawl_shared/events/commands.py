@@ -23,7 +23,9 @@ class RegisterModelCommand(Command):
     TYPE = "pawl.command.register-model.v1"
 
     base: str = Field(description="hub id, local folder, GGUF file, or a built-in name")
-    precision: Literal["int8", "fp32"] = "int8"
+    precision: Literal["auto", "int8", "fp16", "fp32"] = Field(
+        default="auto", description="of the serving graph; auto: as the validator's PAWL_GRAPH_PRECISION says"
+    )
 
 
 class ConfigureModelCommand(Command):

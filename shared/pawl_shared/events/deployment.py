@@ -39,6 +39,11 @@ class ModelRegistered(Event):
     card: Digest | None = None
     report: Digest | None = None
     licence: str = ""
+    precision: Literal["", "int8", "fp16", "fp32"] = Field(default="", description="of a base's serving graph")
+    fidelity: dict[str, Finite] = Field(
+        default_factory=dict,
+        description="of that graph to fp32: kl_mean and kl_max (nats), top1 (share of positions), positions",
+    )
 
 
 class StageChanged(Event):

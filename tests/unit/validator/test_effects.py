@@ -156,7 +156,8 @@ def test_a_base_that_cannot_be_registered_makes_the_service_say_so(tmp_path: Pat
 
 def test_a_registered_base_is_announced(tmp_path: Path, store: ArtifactStore) -> None:
     def done(_folder: Path, _spec: object) -> dict[str, Any]:
-        return {"base": BASE, "graph": "d" * 64, "name": "tiny", "licence": "apache-2.0"}
+        made = {"graph": "d" * 64, "card": "c" * 64, "precision": "fp16", "fidelity": {"top1": 1.0}}
+        return {"base": BASE, "name": "tiny", "licence": "apache-2.0"} | made
 
     health = Health("validator")
     handler = Register(
@@ -166,6 +167,7 @@ def test_a_registered_base_is_announced(tmp_path: Path, store: ArtifactStore) ->
     (event,) = handler(Effect(IDENTITY, REGISTER, command.model_dump_json()), Context())
     assert isinstance(event, e.ModelRegistered)
     assert (event.version, event.kind, event.cause) == (BASE, "base", command.id)
+    assert (event.card, event.precision, event.fidelity) == ("c" * 64, "fp16", {"top1": 1.0})
     assert "base" not in health.obstacles
 
 
