@@ -66,7 +66,7 @@ def show(
         why = f" by {found.who}: {'; '.join(found.reasons)}" if found.reasons else ""
         lines = [("Stage", f"{_stage(found)} since {_day(found.since)}{why}")]
         lines += [("Base", found.base), ("Parent", found.parent or ""), ("Data set", found.dataset or "")]
-        lines += [("Precision", _precision(found)), ("Recipe", found.recipe), ("Served", _served(found))]
+        lines += [("Precision", precision(found)), ("Recipe", found.recipe), ("Served", _served(found))]
         lines += [("Live", live_words(found.live) if found.live else "")]
         lines += [("Gate", f"{'✓' if gate.passed else '✗'} {gate.gate}: {gate.sentence}") for gate in found.gates]
         for name, text in lines:
@@ -79,7 +79,7 @@ def _stage(version: Version) -> str:
     return f"{version.stage or 'unknown'}{more}"
 
 
-def _precision(version: Version) -> str:
+def precision(version: Version) -> str:
     """How far what is served of a base is from the base itself."""
     seen = version.fidelity
     if not seen:

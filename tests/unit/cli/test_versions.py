@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from support.samples import ADAPTER, BASE, GRAPH, MODEL, SAMPLES, SLOTS, VERSION, WHEN, uid
 
+from pawl_cli.commands.models import precision
 from pawl_cli.follow import Seen
 from pawl_cli.versions import UnknownVersionError, Version, find, versions
 from pawl_shared import events as e
@@ -44,6 +45,16 @@ def test_what_is_told_of_a_version() -> None:
     assert (at_two[ADAPTER].on_trial, at_two[BASE].on_trial) == (0.1, 0)
     at_four = {version.version: version for version in versions([*story(), *spans[:4]])}
     assert at_four[BASE].pinned
+
+
+def test_a_base_tells_how_far_its_graph_is_from_fp32() -> None:
+    (known,) = [event for event in SAMPLES if isinstance(event, e.ModelRegistered)]
+    seen = {"kl_mean": 0.0123, "kl_max": 0.6, "top1": 0.951, "positions": 1300.0}
+    registered = known.model_copy(update={"precision": "int8", "fidelity": seen})
+    (version,) = versions([Seen(WHEN, registered)])
+    said = "int8: against fp32 KL 0.012 nats (at most 0.6), the same likeliest token at 95.1% of 1,300 positions"
+    assert precision(version) == said
+    assert precision(Version("aa" * 32)) == ""
 
 
 def test_a_persons_no_leaves_what_the_gates_found() -> None:
