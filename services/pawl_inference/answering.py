@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from types import MappingProxyType
 from uuid import UUID
 
 from pawl_inference import errors, log_entry, metrics
@@ -20,12 +21,14 @@ from pawl_inference.log_entry import Origin
 from pawl_inference.prompts import Prompt
 from pawl_inference.routing import RouteTable
 from pawl_inference.submission import Asked, Submitted, submit
+from pawl_inference.terms import terms_of
 from pawl_shared.clock import Clock
 from pawl_shared.ids import uuid7
 from pawl_shared.tokens import Grant, KeyRing, sign
 
 # What is logged fits into a signed 64-bit number.
 _SEED_BITS = 63
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Item = tuple[Choice, GenerationChunk]
 
 
@@ -37,6 +40,7 @@ class AnswerPolicy:
     subject_key: bytes
     tokens: KeyRing
     token_lifetime: timedelta
+    longest_seconds: float
 
 
 @dataclass
@@ -102,8 +106,11 @@ class AnswerHandler:
         self._clock = clock
         self._rng = rng
 
-    def begin(self, request: GenerationBody, prompts: Sequence[Prompt]) -> Answer:
+    def begin(
+        self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS
+    ) -> Answer:
         """Assign a version and queue the request. Raises ApiError when it cannot be answered."""
+        terms = terms_of(headers, self._policy.longest_seconds)
         if self._answers.full:
             raise errors.unavailable(
                 "The journal is full, because the broker is away: no answer could be logged.", "journal_full"
@@ -118,15 +125,27 @@ class AnswerHandler:
             conversation=request.conversation_id,
             user=request.user,
         )
-        asked = Asked(request, prompts, self._rng.getrandbits(_SEED_BITS))
+        asked = Asked(request, prompts, self._rng.getrandbits(_SEED_BITS), terms)
         submitted = submit(self._routes, asked, caller)
         origin = Origin(self._policy.source, now, request, caller, submitted.host, submitted.assignment)
+
+        def wait_seconds() -> float:
+            return submitted.host.engine.stats().wait_seconds
 
         def record(choice: Choice, ending: Ending) -> None:
             self._record(origin, choice, ending)
 
         choices = tuple(
-            Choice(inference_id, index, queued, self._token(origin, inference_id, index), self._clock, started, record)
+            Choice(
+                inference_id,
+                index,
+                queued,
+                self._token(origin, inference_id, index),
+                self._clock,
+                started,
+                record,
+                wait_seconds,
+            )
             for index, queued in enumerate(submitted.queued)
         )
         return Answer(inference_id, now, request, submitted, choices)

@@ -79,7 +79,9 @@ def build(
     sender = FeedbackSender(posts, timeout)
     metrics.FEEDBACK_WAITING.set_function(lambda: sender.waiting)
     feedback = FeedbackHandler(tokens, ring(posts.publish), sender, source=source, clock=clock, rng=rng)
-    policy = AnswerPolicy(source, _subject_key(settings), tokens, settings.token_lifetime)
+    policy = AnswerPolicy(
+        source, _subject_key(settings), tokens, settings.token_lifetime, settings.request_timeout_seconds
+    )
     log = AnswerLog(journal, ring)
     answers = AnswerHandler(policy, table, log, clock=clock, rng=rng)
     external = ExternalHandler(policy, log, clock=clock, rng=rng)

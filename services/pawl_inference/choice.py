@@ -32,6 +32,7 @@ class Choice:
     clock: Clock
     started: float
     record: Callable[[Choice, Ending], None]
+    wait_seconds: Callable[[], float]  # by estimate, of a request that came now
     usage: Usage = field(init=False)
     text: list[str] = field(default_factory=list)
     first_token_seconds: float | None = None
@@ -44,7 +45,8 @@ class Choice:
     async def chunks(self) -> AsyncGenerator[GenerationChunk, None]:
         """The engine's chunks. Left early (the client went away), the answer is cancelled and logged as such.
 
-        Raises ApiError when the engine failed, or when the answer cannot be logged: then it is not given either.
+        Raises ApiError when the engine failed, when the time was up before the first token, or when the answer cannot
+        be logged: then it is not given either.
         """
         try:
             async for chunk in self.queued.generation:
@@ -53,6 +55,8 @@ class Choice:
                     self.failed = True
                     log.error("answer failed", inference_id=str(self.inference_id), error=chunk.error)
                     raise errors.internal()
+                if chunk.finish_reason == "expired":
+                    raise errors.expired(self.wait_seconds())
                 if chunk.finish_reason is not None:
                     self._finish(chunk.finish_reason)
                 yield chunk

@@ -60,6 +60,15 @@ def unavailable(message: str, code: str, retry_after_seconds: float = 5) -> ApiE
     return ApiError(503, message, code, type="server_error", headers=headers)
 
 
+def expired(retry_after_seconds: float) -> ApiError:
+    """503: the request's time was up before its answer began."""
+    text = (
+        "The request waited for as long as it may (x-request-timeout, PAWL_REQUEST_TIMEOUT_SECONDS) and its answer had "
+        "not begun; try again later, or with more time."
+    )
+    return unavailable(text, "request_expired", retry_after_seconds)
+
+
 def internal() -> ApiError:
     """500: the server's own fault; what happened stands in its log."""
     text = "The server had an error while processing your request. Its log has the details."

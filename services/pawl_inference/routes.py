@@ -49,7 +49,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The body is too large.",
         415: "The body is not JSON.",
         429: "The queue is full; see Retry-After.",
-        503: "Not ready, the journal is full, or the broker is away; see Retry-After.",
+        503: "Not ready, ending, out of time, the journal is full, or the broker is away; see Retry-After.",
     }.items()
 }
 PREFIX_SHOWN = 12
@@ -99,7 +99,7 @@ def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
         summary="Answer a conversation, at once or as server-sent events",
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        answer = answers.begin(body, [ChatPrompt(body.messages)])
+        answer = answers.begin(body, [ChatPrompt(body.messages)], request.headers)
         if body.stream:
             return AnswerStream(answer, chat_presentation.stream(answer))
         return await _whole(request, answer, chat_presentation.whole(answer))

@@ -43,7 +43,16 @@ class InferenceSettings(TokenSettings):
     engine_slots: int = Field(
         default=6, ge=1, description="adapters held at once: live, draining, and one to load into"
     )
-    engine_max_waiting: int = Field(default=64, ge=0, description="requests that may wait; further ones get a 429")
+    engine_max_waiting: int = Field(
+        default=64,
+        ge=0,
+        description="requests that may wait, of one API key or user half as many; further ones get a 429",
+    )
+    request_timeout_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="how long a request may take; a shorter time may be asked for by the header x-request-timeout",
+    )
     feedback_timeout_seconds: float = Field(
         default=15.0, gt=0, description="how long a post of feedback waits for the broker before it gets a 503"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pawl_inference import errors
 from pawl_inference.domain import arm as experiment_arm
@@ -23,6 +23,7 @@ from pawl_inference.generation_body import GenerationBody
 from pawl_inference.hosts import Host
 from pawl_inference.prompts import Encoded, Prompt
 from pawl_inference.routing import RouteTable
+from pawl_inference.terms import Terms
 from pawl_shared import events
 
 
@@ -52,6 +53,7 @@ class Asked:
     body: GenerationBody
     prompts: Sequence[Prompt]
     seed: int
+    terms: Terms
 
 
 def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
@@ -84,7 +86,11 @@ def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
         for prompt in prompts:
             for number in range(asked.body.choices):
                 own = drawn.model_copy(update={"seed": seed_of(drawn.seed or 0, number)})
-                request = _request(host.engine, assignment.served.version, prompt, own)
+                request = replace(
+                    _request(host.engine, assignment.served.version, prompt, own),
+                    timeout_seconds=asked.terms.timeout_seconds,
+                    share=asked.terms.share(caller),
+                )
                 queued.append(Queued(host.engine.submit(request), prompt, own))
     except BaseException:
         for each in queued:

@@ -28,6 +28,9 @@ class FakeGeneration:
         self._cancelled = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[GenerationChunk]:
+        if self._engine.expires:
+            yield GenerationChunk("", finish_reason="expired", usage=self._usage(0))
+            return
         words = self._engine.words(self._request)[: self._request.max_tokens]
         for number, word in enumerate(words):
             yield GenerationChunk(word if number == 0 else f" {word}", (number,))
@@ -70,6 +73,7 @@ class FakeEngine:
         self.conversations: list[list[dict[str, Any]]] = []
         self.gate: asyncio.Event | None = None
         self.fails = False
+        self.expires = False
         self.full = False
         self.cancelled = 0
         self.closed = False
@@ -82,7 +86,7 @@ class FakeEngine:
         return frozenset({self.info.base, *self.published})
 
     def stats(self) -> EngineStats:
-        return EngineStats(0, 0, 0, 0, len(self.published))
+        return EngineStats(0, 0, 0, 0, len(self.published), wait_seconds=7.0)
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None

@@ -1,10 +1,12 @@
 """Continuous batching (Yu et al. 2022, Orca): requests join and leave the batch between steps."""
 
 import threading
-from collections import OrderedDict, deque
+import time
+from collections import OrderedDict
 
 import numpy as np
 
+from pawl_inference.domain.fair_queue import FairQueue
 from pawl_inference.engine.device import new_cache, new_step
 from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.rows import Rows
@@ -29,7 +31,7 @@ class DecodeLoop:
         self._graph, self._slots, self._settings = graph, slots, settings
         self._cache = new_cache(graph, settings.max_batch, graph.spec.context_length)
         self._rows = Rows(self._cache, settings.max_batch)
-        self._waiting: deque[Sequence] = deque()
+        self._waiting: FairQueue[Sequence] = FairQueue(settings.max_waiting)
         self._wake = threading.Condition()
         self.closing = False
         self._steps: OrderedDict[tuple[int, ...], Step] = OrderedDict()
@@ -49,9 +51,8 @@ class DecodeLoop:
     def submit(self, sequence: Sequence) -> bool:
         """Queue a request; False when the queue is full."""
         with self._wake:
-            if self.closing or len(self._waiting) >= self._settings.max_waiting + self._rows.free:
+            if self.closing or not self._waiting.push(sequence, sequence.request.share, self._rows.free):
                 return False
-            self._waiting.append(sequence)
             self._wake.notify()
         return True
 
@@ -81,7 +82,9 @@ class DecodeLoop:
         with self._wake:
             self._wake.wait_for(lambda: self.closing or self._waiting or self._rows.members)
             while self._waiting and self._rows.free and not self.closing:
-                self._rows.add(self._waiting.popleft())
+                sequence = self._waiting.pop()
+                sequence.seated = time.monotonic()
+                self._rows.add(sequence)
             return not self.closing
 
     def _read_prompt(self) -> None:
@@ -117,13 +120,12 @@ class DecodeLoop:
         self.tokens_made += 1
 
     def _settle(self) -> None:
-        """End what was cancelled and free the rows of what has ended."""
+        """End what was cancelled or is out of time, and free the rows of what has ended."""
+        now = time.monotonic()
         with self._wake:
-            cancelled = [sequence for sequence in self._waiting if sequence.cancelled]
-            self._waiting = deque(sequence for sequence in self._waiting if not sequence.cancelled)
-        for sequence in [*cancelled, *self._rows.members]:
-            if sequence.cancelled and sequence.finished is None:
-                sequence.finish("cancelled")
+            gone = self._waiting.drop(lambda sequence: sequence.cancelled or now >= sequence.deadline)
+        for sequence in [*gone, *self._rows.members]:
+            sequence.end_early(now)
         self._rows.drop_finished()
 
     def _cancel_all(self) -> None:

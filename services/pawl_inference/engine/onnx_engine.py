@@ -62,8 +62,7 @@ class OnnxEngine:
             max_rank=spec.rank,
         )
         self._publishing = threading.Lock()
-        self._seconds = 1.0  # how long a request takes, smoothed: for Retry-After
-        self._started: dict[int, float] = {}
+        self._seconds = 1.0  # how long a request takes from its turn to its end, smoothed
         self._warm(None)
         self._loop = DecodeLoop(self._graph, self._slots, self._settings)
 
@@ -78,7 +77,9 @@ class OnnxEngine:
     def stats(self) -> EngineStats:
         """See `port.Engine.stats`."""
         loop = self._loop
-        return EngineStats(loop.active, loop.waiting, loop.steps_run, loop.tokens_made, self._slots.used())
+        return EngineStats(
+            loop.active, loop.waiting, loop.steps_run, loop.tokens_made, self._slots.used(), self._wait_seconds()
+        )
 
     def encode_chat(
         self, messages: Items[Mapping[str, Any]], tools: Items[Mapping[str, Any]] | None = None
@@ -119,13 +120,11 @@ class OnnxEngine:
         eos = frozenset(self._graph.spec.eos_token_ids)
         sequence = Sequence(request, slot, self._codec, limit, eos, handle.tell, self._end)
         handle.sequence = sequence
-        self._started[id(sequence)] = time.monotonic()
         if not self._loop.submit(sequence):
             self._end(sequence)
             if self._loop.closing:
                 raise UnknownVersionError(f"base {self._info.name} is not served here any more")
-            waiting = self._loop.waiting
-            raise QueueFullError(waiting, max(1.0, self._seconds * waiting / self._info.max_batch))
+            raise QueueFullError(self._loop.waiting, max(1.0, self._wait_seconds()))
         return handle
 
     def close(self) -> None:
@@ -134,8 +133,13 @@ class OnnxEngine:
 
     def _end(self, sequence: Sequence) -> None:
         self._slots.release(sequence.slot)
-        seconds = time.monotonic() - self._started.pop(id(sequence))
-        self._seconds += 0.1 * (seconds - self._seconds)
+        if sequence.seated is not None and not sequence.cancelled:
+            self._seconds += 0.1 * (time.monotonic() - sequence.seated - self._seconds)
+
+    def _wait_seconds(self) -> float:
+        """Little's law: a row is free every `seconds / max_batch`, and what waits already comes before."""
+        free = self._info.max_batch - self._loop.active
+        return self._seconds * max(0, self._loop.waiting + 1 - free) / self._info.max_batch
 
     def _warm(self, slot: int | None) -> None:
         """Run a few tokens on the base or a new slot, beside the batch, so that the first request finds warm memory."""

@@ -4,6 +4,7 @@ Threads: `submit`, `cancel`, `stats` and `encode_*` return at once and may be ca
 `retire` and `close` may block (files, packing, a warm-up step): call them by `asyncio.to_thread`.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, Literal, Protocol
 
 from pawl_shared.errors import PawlError
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+# "expired": its time was up before the first token; later than that, an answer ends with "length".
+FinishReason = Literal["stop", "length", "cancelled", "expired", "error"]
 
 
 class EngineError(PawlError):
@@ -71,6 +73,7 @@ class GenerationRequest:
     """One answer to be made. `version` is a full digest: the base's, or one that was published.
 
     An answer that reaches the end of the context before `max_tokens` ends there, with finish_reason "length".
+    `timeout_seconds` counts from `submit`. Who waits takes turns by `share`, such as (app, user).
     """
 
     version: str
@@ -78,6 +81,8 @@ class GenerationRequest:
     max_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
+    timeout_seconds: float = math.inf
+    share: tuple[str, ...] = ()
     top_logprobs: int | None = None  # None: no logprobs; 0: only those of the chosen tokens
 
 
@@ -142,6 +147,7 @@ class EngineStats:
     steps: int  # since start
     generated_tokens: int  # since start
     slots_used: int
+    wait_seconds: float = 0.0  # how long a request that came now would wait for its turn, by estimate
 
 
 class Engine(Protocol):

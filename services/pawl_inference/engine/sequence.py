@@ -1,5 +1,6 @@
 """One request on its way through the engine: its tokens, its place in the cache, and what it has told its caller."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -27,6 +28,8 @@ class Sequence:
         self.past = 0  # tokens in the cache
         self.tokens: list[int] = []
         self.cancelled = False
+        self.deadline = time.monotonic() + request.timeout_seconds
+        self.seated: float | None = None  # when its turn came, monotonic seconds
         self.finished: FinishReason | None = None
         self._codec, self._limit, self._eos, self._tell, self._ended = codec, limit, eos, tell, ended
         self._stream = TextStream(codec, request.stop)
@@ -67,6 +70,15 @@ class Sequence:
         """End the answer; the caller gets the rest of the text and the token counts."""
         self._text += self._stream.finish()
         self._end(reason)
+
+    def end_early(self, now: float) -> None:
+        """End what nobody waits for any more, or whose time is up: what is written of it was cut by a limit."""
+        if self.finished is not None:
+            return
+        if self.cancelled:
+            self.finish("cancelled")
+        elif now >= self.deadline:
+            self.finish("length" if self.tokens else "expired")
 
     def fail(self, error: str) -> None:
         """End the answer with an error."""

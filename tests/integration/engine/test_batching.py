@@ -1,7 +1,9 @@
 """A request's answer does not depend on who shares the batch, nor on what is published meanwhile."""
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from support.answers import GREEDY, answer, one_by_one, request, together
@@ -119,6 +121,21 @@ async def test_a_client_that_leaves_frees_its_row(engine: OnnxEngine) -> None:
     while engine.stats().active:
         await asyncio.sleep(0.01)
     assert engine.stats().waiting == 0
+
+
+async def test_time_that_is_up_ends_a_request_and_what_it_has_said_stands(engine: OnnxEngine) -> None:
+    wanted = request(engine, BASE, "Hi", Sampling(seed=3), max_tokens=10_000)
+    late = dataclasses.replace(wanted, timeout_seconds=0.0)
+    assert (await answer(engine, late)).finish_reason == "expired"
+    handle, text = engine.submit(wanted), ""
+    async for chunk in handle:
+        text += chunk.text
+        if chunk.token_ids and chunk.finish_reason is None:
+            cast(Any, handle).sequence.deadline = 0.0
+    assert chunk.finish_reason == "length"
+    assert chunk.usage is not None
+    assert 0 < chunk.usage.completion_tokens < engine.info.context_length // 2
+    assert (await answer(engine, wanted)).text.startswith(text)
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back(tiny: TinyServing) -> None:

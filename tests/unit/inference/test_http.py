@@ -268,6 +268,38 @@ def test_an_engine_that_fails(client: TestClient, world: World) -> None:
     assert all(event.failed for event in logged(world, 2))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_whose_time_is_up_before_its_answer_began(client: TestClient, world: World, stream: bool) -> None:
+    world.engine.expires = True
+    response = client.post(CHAT, json=ask(stream=stream))
+    assert "request_expired" in response.text
+    if not stream:
+        assert (response.status_code, response.headers["retry-after"]) == (503, "7")
+    assert [(event.finish_reason, event.failed) for event in logged(world)] == [("cancelled", False)]
+
+
+def test_a_request_says_how_long_it_may_take_and_whose_turn_it_is(world: World) -> None:
+    world.deploy(1)
+    with running(world, request_timeout_seconds=60, api_keys=("one", "two")) as service:
+        eventually(lambda: service.health.ready)
+        client = TestClient(service.asgi)
+        for key, extra in (("one", {"x-request-timeout": "2.5"}), ("two", {"x-request-timeout": "1e9"}), ("one", {})):
+            headers = {"authorization": f"Bearer {key}", **extra}
+            assert client.post(CHAT, json=ask(user="somebody"), headers=headers).status_code == 200
+        assert [request.timeout_seconds for request in world.engine.requests] == [2.5, 60, 60]
+        first, second, third = [request.share for request in world.engine.requests]
+        assert first == third
+        assert first[0] != second[0]
+        assert first[1] == second[1]
+
+
+@pytest.mark.parametrize("timeout", ["soon", "0", "-1", "nan", "inf", ""])
+def test_a_timeout_that_is_none(calm: tuple[TestClient, World], timeout: str) -> None:
+    client, _ = calm
+    response = client.post(CHAT, json=ask(), headers={"x-request-timeout": timeout})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "x-request-timeout")
+
+
 # ---------------------------------------------------------------- the journal
 
 

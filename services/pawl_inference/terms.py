@@ -1,0 +1,50 @@
+"""What a request says beside its body: for how long it may take, and whose turn it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pawl_inference import errors
+from pawl_inference.domain.assignment import Caller
+
+TIMEOUT_HEADER = "x-request-timeout"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`app` tells API keys apart, and names none."""
+
+    app: str = ""
+    timeout_seconds: float = math.inf
+
+    def share(self, caller: Caller) -> tuple[str, ...]:
+        """Apps take turns, and in an app its users; where nobody is named, its sessions do."""
+        user = caller.subject or caller.session
+        return (self.app, user) if self.app else (user,)
+
+
+def terms_of(headers: Mapping[str, str], longest: float) -> Terms:
+    """From a request's headers, names in lower case.
+
+    Args:
+        longest: seconds that no request may ask to exceed; asking for more gives this much.
+
+    Raises:
+        ApiError: the timeout is no number of seconds.
+    """
+    key = headers.get("authorization", "")
+    app = sha256(key.encode()).hexdigest()[:16] if key else ""
+    return Terms(app, min(longest, _seconds(headers[TIMEOUT_HEADER]) if TIMEOUT_HEADER in headers else longest))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise errors.invalid(TIMEOUT_HEADER, f"{TIMEOUT_HEADER}: {text[:40]!r} is no number of seconds above 0.")
+    return seconds
