@@ -12,6 +12,7 @@ from pawl_cli.commands.deployment import pin, promote, rollback, unpin
 from pawl_cli.commands.experiment import experiment_app
 from pawl_cli.commands.explain import explain
 from pawl_cli.commands.kafka import kafka, topics_app
+from pawl_cli.commands.keys import keys_app
 from pawl_cli.commands.model import model_app
 from pawl_cli.commands.models import models_app
 from pawl_cli.commands.pause import pause, resume
@@ -53,6 +54,7 @@ app.add_typer(experiment_app, name="experiment")
 app.add_typer(topics_app, name="topics")
 app.add_typer(review_app, name="review")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ class RunningNote:
     kafka: str = ""
     urls: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services were given
+    api_keys: str = ""  # the file of API keys that they were given
 
 
 class DataFolder:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from pawl_cli.api_keys import shown
 from pawl_shared.errors import PawlError
 
 # A browser does not send it across sites, so that no page can make a monitor copy its database again and again.
@@ -18,10 +19,12 @@ class MonitorError(PawlError):
 
 
 class MonitorClient:
-    """Read-only questions to one monitor."""
+    """Questions to one monitor."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
+        """`key`: an API key; empty: none is asked for."""
         self.url = url.rstrip("/")
+        self._headers = shown(key)
 
     def trigger(self, model: str) -> dict[str, Any]:
         """Whether a retraining run is due, with every reason. Raises MonitorError."""
@@ -58,7 +61,8 @@ class MonitorClient:
     def copy_database(self, target: Path, progress: Callable[[float], None]) -> dict[str, dict[str, int]]:
         """Write a copy of the monitor's database, and answer the offsets up to which it knows. Raises MonitorError."""
         try:
-            with httpx.stream("POST", f"{self.url}/api/backup", headers=BACKUP_HEADER, timeout=600) as response:
+            headers = BACKUP_HEADER | self._headers
+            with httpx.stream("POST", f"{self.url}/api/backup", headers=headers, timeout=600) as response:
                 if response.status_code != 200:
                     response.read()
                     raise MonitorError(f"the monitor made no copy ({response.status_code}): {response.text[:300]}")
@@ -81,7 +85,7 @@ class MonitorClient:
 
     def _json(self, path: str, **parameters: str) -> Any:
         try:
-            response = httpx.get(f"{self.url}{path}", params=parameters, timeout=10)
+            response = httpx.get(f"{self.url}{path}", params=parameters, headers=self._headers, timeout=10)
         except httpx.HTTPError as error:
             raise MonitorError(f"the monitor does not answer at {self.url} ({error}): is `pawl up` running?") from error
         if response.status_code == 404:

@@ -12,18 +12,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+from pydantic import ValidationError
 
-from pawl_cli import follow, policies, ports
+from pawl_cli import api_keys, follow, policies, ports
 from pawl_cli.data_folder import DataFolder, RunningNote
 from pawl_cli.embedded_kafka import EmbeddedKafka, answers
 from pawl_cli.process import Program
 from pawl_cli.supervise import Happening, Supervisor
 from pawl_shared import kafka_settings
-from pawl_shared.errors import PawlError
+from pawl_shared.access import check_host
+from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.events import RegisterModelCommand
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.kafka_settings import KafkaSettings
+from pawl_shared.kafka_settings import KafkaSettings, problems
 from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.settings import PawlSettings
 from pawl_shared.topics import DEPLOYMENTS, TOPICS
 
 SERVICES = ("inference", "streams", "monitor", "trainer", "validator")
@@ -77,6 +80,7 @@ class Stack:
         self.supervisor = Supervisor()
         self.urls: dict[str, str] = {}
         self.bus: KafkaBus
+        self.key = ""  # what this machine's commands show to services; empty: no key is asked for
         self._folder = DataFolder(options.data)
         self._programs: dict[str, Program] = {}
         # one client: making one costs 20 ms of CPU for certificates that nobody needs here
@@ -88,7 +92,11 @@ class Stack:
         Raises DataFolderInUseError, ConfigurationError, JarError, KafkaStartError, or StackError with the end of the
         log in question.
         """
+        settings = settings_of(self.options.data)
+        check_host(settings)
         self._folder.acquire()
+        self.key = api_keys.for_commands(self.options.data, settings.api_keys)
+        self._probe.headers.update(api_keys.shown(self.key))
         cluster = self._cluster(progress)
         servers = cluster.kafka_bootstrap_servers
         self.bus = KafkaBus.of(cluster)
@@ -97,7 +105,8 @@ class Stack:
         for wanted in self.options.models:
             self._register(wanted)
         self._start_services(servers)
-        self._folder.write_note(RunningNote(os.getpid(), servers, self.urls, dict(self.options.environment)))
+        environment = dict(self.options.environment)
+        self._folder.write_note(RunningNote(os.getpid(), servers, self.urls, environment, str(settings.api_keys)))
         self._wait_until_ready(progress)
 
     def poll(self) -> list[Happening]:
@@ -204,6 +213,14 @@ class Stack:
                 program = self._programs.get(happening.unit)
                 log = f"\n{program.log} ends with:\n{program.log_tail()}" if program else ""
                 raise StackError(f"{happening.unit} {happening.text}.{log}")
+
+
+def settings_of(data: Path) -> PawlSettings:
+    """What the environment says to all services. Raises ConfigurationError."""
+    try:
+        return PawlSettings(data_dir=data)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(problems(error))) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pawl_inference.routing import RouteTable
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import master_keys, secret_files
+from pawl_shared.access import Access
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
@@ -92,7 +93,8 @@ def build(
         traces=TraceHandler(external, max_bytes=settings.max_trace_bytes, max_record_bytes=settings.max_request_bytes),
         routes=table,
         health=health,
-        api_keys=[key.get_secret_value() for key in settings.api_keys],
+        access=Access.of(settings, SERVICE, clock),
+        feedback_origins=settings.feedback_origins,
         max_request_bytes=settings.max_request_bytes,
         max_trace_bytes=settings.max_trace_bytes,
     )

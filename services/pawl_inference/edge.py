@@ -1,20 +1,25 @@
-"""What every request to /v1 passes first: API key, kind and size of its body."""
+"""What every request passes first: API key; and what goes to /v1, the kind and size of its body."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pawl_inference import errors, metrics
+from pawl_inference import metrics
 from pawl_inference.errors import ApiError
 from pawl_inference.otlp import PROTOBUF
+from pawl_shared.access import Access, AccessRefusedError
+from pawl_shared.api_keys import Scope as KeyScope
 
-TRACES = "/v1/traces"
+FEEDBACK, TRACES = "/v1/feedback", "/v1/traces"
+# Probes, and what docs/openapi.json says as well.
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+_SCOPES: Mapping[str, KeyScope] = {FEEDBACK: "feedback", "/metrics": "ops"}
 
 
 def respond(error: ApiError) -> JSONResponse:
@@ -26,23 +31,35 @@ def respond(error: ApiError) -> JSONResponse:
 class Edge:
     """ASGI middleware. The body is read here, so that a client cannot send more than is allowed."""
 
-    def __init__(self, app: ASGIApp, api_keys: Sequence[str], max_bytes: int, max_trace_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, origins: Sequence[str], max_bytes: int, max_trace_bytes: int
+    ) -> None:
         self._app = app
-        self._api_keys = [key.encode() for key in api_keys]
+        self._access = access
+        self._tokens_suffice = bool(origins)
         self._limits = {TRACES: (max_trace_bytes, "PAWL_MAX_TRACE_BYTES")}
         self._limit = (max_bytes, "PAWL_MAX_REQUEST_BYTES")
+        # Only feedback is for pages of other sites: whatever else there is needs a key, which no page can hold.
+        self._shared = CORSMiddleware(
+            self._pass, origins, allow_methods=["POST"], allow_headers=["Content-Type", "Idempotency-Key"]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is allowed, with its body; answer the rest."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or scope["path"] in OPEN:
             await self._app(scope, receive, send)
-            return
+        elif scope["path"] == FEEDBACK and self._tokens_suffice:
+            await self._shared(scope, receive, send)
+        else:
+            await self._pass(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            headers = Headers(scope=scope)
-            self._authorize(headers.get("authorization", ""))
-            if scope["method"] == "POST":
-                self._check_kind(headers.get("content-type", ""), scope["path"])
-                limit = self._limits.get(scope["path"], self._limit)
+            headers, path = Headers(scope=scope), scope["path"]
+            self._authorize(headers.get("authorization"), path)
+            if scope["method"] == "POST" and path.startswith("/v1/"):
+                self._check_kind(headers.get("content-type", ""), path)
+                limit = self._limits.get(path, self._limit)
                 receive = _replay(await self._body(headers, receive, *limit), receive)
         except ClientDisconnect:
             return
@@ -51,12 +68,14 @@ class Edge:
             return
         await self._app(scope, receive, send)
 
-    def _authorize(self, authorization: str) -> None:
-        """Every key is compared, in constant time, so that the time tells nothing."""
-        given = authorization.removeprefix("Bearer ").strip().encode()
-        matches = [hmac.compare_digest(given, key) for key in self._api_keys]
-        if self._api_keys and not any(matches):
-            raise errors.unauthorized()
+    def _authorize(self, authorization: str | None, path: str) -> None:
+        if path == FEEDBACK and self._tokens_suffice and not authorization:
+            return  # the feedback token in it is the right to rate this one answer, and all that a page can hold
+        scope = _SCOPES.get(path, "infer")
+        try:
+            self._access.admit(authorization, scope, path)
+        except AccessRefusedError as error:
+            raise ApiError(error.status, error.message, error.code, type=error.type, headers=error.headers) from error
 
     def _check_kind(self, content_type: str, path: str) -> None:
         kind = content_type.partition(";")[0].strip().lower()

@@ -37,12 +37,6 @@ def unknown_model(model: str, detail: str = "") -> ApiError:
     return ApiError(404, text.strip(), "model_not_found", "model")
 
 
-def unauthorized() -> ApiError:
-    """401: no API key, or a wrong one."""
-    text = "Incorrect or missing API key: send one as `Authorization: Bearer KEY`."
-    return ApiError(401, text, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
-
-
 def forbidden(message: str) -> ApiError:
     """403: a feedback token that gives no right to rate this answer."""
     return ApiError(403, message, "invalid_feedback_token", "token", "permission_error")

@@ -35,6 +35,7 @@ from pawl_inference.schemas import (
     ModelList,
 )
 from pawl_shared import logging
+from pawl_shared.access import Access
 from pawl_shared.service import Health
 
 log = logging.get(__name__)
@@ -44,7 +45,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "A field is missing, wrong or not supported; `param` names it.",
         401: "No API key, or a wrong one.",
-        403: "The feedback token gives no right to rate this answer.",
+        403: "The API key lacks the scope, or the feedback token gives no right to rate this answer.",
         404: "No such model or URL.",
         413: "The body is too large.",
         415: "The body is not JSON.",
@@ -63,7 +64,8 @@ def create(
     traces: TraceHandler,
     routes: RouteTable,
     health: Health,
-    api_keys: Sequence[str] = (),
+    access: Access,
+    feedback_origins: Sequence[str] = (),
     max_request_bytes: int,
     max_trace_bytes: int,
 ) -> FastAPI:
@@ -80,15 +82,19 @@ def create(
     _add_feedback(app, feedback)
     external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
     external_routes.add_traces(app, traces, _responses(400, 401, 413, 415, 503))
-    _add_health(app, health)
+    _add_health(app, health, access)
     _add_error_handlers(app)
     _describe(app)
-    app.add_middleware(Edge, api_keys=api_keys, max_bytes=max_request_bytes, max_trace_bytes=max_trace_bytes)
+    app.add_middleware(
+        Edge, access=access, origins=feedback_origins, max_bytes=max_request_bytes, max_trace_bytes=max_trace_bytes
+    )
     return app
 
 
 def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: _ERRORS[status] for status in statuses}
+    """What needs a key may also lack its scope."""
+    asked = {*statuses, 403} if 401 in statuses else set(statuses)
+    return {status: _ERRORS[status] for status in sorted(asked)}
 
 
 def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
@@ -134,7 +140,7 @@ def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:
         "/v1/feedback",
         status_code=202,
         response_model=FeedbackAccepted,
-        responses=_responses(400, 401, 403, 413, 415, 503),
+        responses=_responses(400, 401, 413, 415, 503),
         summary="Say what somebody thought of an answer; accepted when the broker has it",
         openapi_extra=FEEDBACK_REQUEST,
     )
@@ -150,14 +156,15 @@ def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:
         return Response(accepted.model_dump_json(), 202, media_type="application/json")
 
 
-def _add_health(app: FastAPI, health: Health) -> None:
+def _add_health(app: FastAPI, health: Health, access: Access) -> None:
     @app.get("/healthz", response_class=PlainTextResponse, summary="The process lives")
     async def healthz() -> str:
         return "alive\n"
 
     @app.get("/readyz", response_class=PlainTextResponse, summary="Ready to answer, or 503 with the reasons")
-    async def readyz() -> Response:
-        return PlainTextResponse(f"{health.report}\n", 200 if health.ready else 503)
+    async def readyz(request: Request) -> Response:
+        told = health.told(access.tells(request.headers.get("authorization")))
+        return PlainTextResponse(f"{told}\n", 200 if health.ready else 503)
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
     async def prometheus() -> Response:

@@ -75,7 +75,7 @@ class InferenceService:
         Raises:
             ConfigurationError: the port is taken.
         """
-        listener = listen(self._settings.http_host, self._settings.http_port)
+        listener = listen(self._settings)
         self.start()
         try:
             serve(self.asgi, listener, stop.is_set, grace=GRACE_SECONDS)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
 from pawl_inference.engine.settings import MAX_BATCH_LIMIT, ProviderName
 from pawl_shared.settings import Port, TokenSettings
 
+# As browsers write it: nothing behind the host and port.
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,*?#@]+)$")]
+
 
 class InferenceSettings(TokenSettings):
     """Settings of pawl_inference, beside those that all services share."""
 
     http_port: Port = Field(default=8000, description="port to listen on; 0: any free one")
-    api_keys: tuple[SecretStr, ...] = Field(
+    feedback_origins: tuple[Origin, ...] = Field(
         default=(),
-        description="JSON list of keys of apps (Authorization: Bearer KEY); empty: everyone may ask",
+        description="JSON list of the origins whose pages may post feedback with its token alone, such as "
+        '["https://app.example.com"]; ["*"]: any; empty: feedback needs an API key where there are any',
     )
     max_request_bytes: int = Field(
         default=512 << 10, ge=1024, le=640 << 10, description="largest request body; a log record must hold it"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import FastAPI, Header, HTTPException
+from fastapi import FastAPI, Header, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from pawl_monitor.console.pages import Pages
+from pawl_monitor.gate import holder_of
 from pawl_monitor.reviewing import Judgement, Reviewing
 from pawl_monitor.views.alarm_gather import AlarmGather, AlarmPage
 from pawl_monitor.views.reviews import ReviewPage
@@ -22,12 +23,12 @@ def add(app: FastAPI, gather: AlarmGather, reviewing: Reviewing, pages: Pages) -
     """The routes."""
 
     @app.get("/alarms/{alarm}", include_in_schema=False)
-    def alarm_page(alarm: UUID) -> HTMLResponse:
-        return HTMLResponse(pages.alarm(_alarm(gather, alarm)))
+    def alarm_page(request: Request, alarm: UUID) -> HTMLResponse:
+        return HTMLResponse(pages.alarm(_alarm(gather, alarm), holder_of(request)))
 
     @app.get("/reviews/{review}", include_in_schema=False)
-    def review_page(review: UUID) -> HTMLResponse:
-        return HTMLResponse(pages.review(_review(gather, review)))
+    def review_page(request: Request, review: UUID) -> HTMLResponse:
+        return HTMLResponse(pages.review(_review(gather, review), holder_of(request)))
 
     @app.get("/api/alarms/{alarm}", summary="One alarm with its groups of prompts, deployments near it and evidence")
     def one_alarm(alarm: UUID) -> AlarmPage:
@@ -39,6 +40,7 @@ def add(app: FastAPI, gather: AlarmGather, reviewing: Reviewing, pages: Pages) -
 
     @app.post("/api/reviews/{review}/answers/{inference_id}", status_code=202, summary="Judge one answer of a review")
     def judge(
+        request: Request,
         review: UUID,
         inference_id: UUID,
         judgement: Judgement,
@@ -49,6 +51,9 @@ def add(app: FastAPI, gather: AlarmGather, reviewing: Reviewing, pages: Pages) -
         answer = gather.asked(review, inference_id)
         if answer is None:
             raise HTTPException(404, "this review does not ask about this answer, or the answer is not kept any more")
+        holder = holder_of(request)
+        if holder and "who" not in judgement.model_fields_set:
+            judgement = judgement.model_copy(update={"who": holder})
         try:
             return {"ids": reviewing.say(review, answer, judgement)}
         except BusError as error:

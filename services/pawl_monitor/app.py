@@ -16,6 +16,7 @@ from pawl_monitor.handlers.alerts import ALERT, AlertFold, SendAlert
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.handlers.versions import VersionFold
+from pawl_monitor.logins import Logins
 from pawl_monitor.reader import Reader
 from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.server import MonitorService
@@ -25,7 +26,8 @@ from pawl_monitor.views.alarm_gather import AlarmGather
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
 from pawl_monitor.webhook_signature import ADVICE, secret_of
-from pawl_shared import master_keys
+from pawl_shared import master_keys, secret_files
+from pawl_shared.access import Access
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
@@ -96,6 +98,7 @@ def build(
         Lineage(reader, artifacts, texts),
         Reviewing(publish, key_ring(settings), ring, clock, source),
         Pages(),
+        Logins(Access.of(settings, SERVICE, clock), secret_files.load_or_create(settings.console_key), clock),
         health,
         clock,
         settings.database.parent,

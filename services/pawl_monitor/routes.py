@@ -15,10 +15,12 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pawl_monitor import alarm_routes, backup
+from pawl_monitor import alarm_routes, backup, login_routes
 from pawl_monitor.as_of import MomentError, moment_of
 from pawl_monitor.console.pages import STATIC, Pages
+from pawl_monitor.gate import Gate, holder_of
 from pawl_monitor.live import Feed, Frames
+from pawl_monitor.logins import Logins
 from pawl_monitor.own_hosts import OwnHosts
 from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.views.alarm_gather import AlarmGather
@@ -43,7 +45,8 @@ HEADERS = {
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer, with which browsers name no origin for the forms of these pages either.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
@@ -57,6 +60,7 @@ def create(
     lineage: Lineage,
     reviewing: Reviewing,
     pages: Pages,
+    logins: Logins,
     health: Health,
     clock: Clock,
     folder: Path,
@@ -68,10 +72,12 @@ def create(
     """
     app = FastAPI(title="Pawl monitor", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.feed = Feed(lambda model: render(gather, pages, clock, model))
+    app.add_middleware(Gate, logins=logins, pages=pages)
     app.add_middleware(OwnHosts, names=hosts)
     app.middleware("http")(_secure)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _add_probes(app, health, gather)
+    _add_probes(app, health, gather, logins)
+    login_routes.add(app, logins, pages)
     _add_console(app, gather, pages, clock)
     _add_state(app, gather, clock)
     _add_loop(app, gather, clock)
@@ -93,14 +99,15 @@ async def _secure(request: Request, following: Callable[[Request], Awaitable[Res
     return response
 
 
-def _add_probes(app: FastAPI, health: Health, gather: Gather) -> None:
+def _add_probes(app: FastAPI, health: Health, gather: Gather, logins: Logins) -> None:
     @app.get("/healthz", include_in_schema=False)
     def alive() -> PlainTextResponse:
         return PlainTextResponse("alive\n")
 
     @app.get("/readyz", include_in_schema=False)
-    def ready() -> PlainTextResponse:
-        return PlainTextResponse(f"{health.report}\n", 200 if health.ready else 503)
+    def ready(authorization: Annotated[str | None, Header()] = None) -> PlainTextResponse:
+        told = health.told(logins.access.tells(authorization))
+        return PlainTextResponse(f"{told}\n", 200 if health.ready else 503)
 
     @app.get("/metrics", include_in_schema=False)
     def exposition() -> Response:
@@ -110,11 +117,11 @@ def _add_probes(app: FastAPI, health: Health, gather: Gather) -> None:
 
 def _add_console(app: FastAPI, gather: Gather, pages: Pages, clock: Clock) -> None:
     @app.get("/", include_in_schema=False)
-    def overview_page(model: Model = "") -> HTMLResponse:
-        models = gather.reader.models()
+    def overview_page(request: Request, model: Model = "") -> HTMLResponse:
+        models, holder = gather.reader.models(), holder_of(request)
         if not models:
-            return HTMLResponse(pages.empty())
-        return HTMLResponse(pages.overview(gather.overview(_known(models, model), clock.now()), models))
+            return HTMLResponse(pages.empty(holder))
+        return HTMLResponse(pages.overview(gather.overview(_known(models, model), clock.now()), models, holder))
 
     @app.get("/events", include_in_schema=False)
     def events(model: str) -> StreamingResponse:

@@ -50,7 +50,7 @@ class MonitorService:
         Raises:
             ConfigurationError: the port is taken.
         """
-        listener = listen(self._settings.http_host, self._settings.http_port)
+        listener = listen(self._settings)
         self.url = "http://{}:{}".format(*listener.getsockname()[:2])
         working = threading.Thread(target=self._work, args=(stop,), name="runner")
         ticker = self._ticker()

@@ -105,6 +105,11 @@ class MonitorSettings(RunnerSettings, TokenSettings):
         return self.data_dir / "monitor" / "monitor.duckdb"
 
     @property
+    def console_key(self) -> Path:
+        """The file of what signs logins at the console; made where there is none."""
+        return self.data_dir / "keys" / "console.key"
+
+    @property
     def session_gap(self) -> timedelta:
         """The idle gap as a duration."""
         return timedelta(seconds=self.session_gap_seconds)

@@ -38,7 +38,7 @@ class StandbyMonitor:
         health.clear("start")
         health.wait_for("standby", f"standby: {reason.holder} has the database; this one takes over when that ends")
         self._log.info("standby", holder=reason.holder)
-        server = serve_health(health, self._settings.http_host, self._settings.http_port)
+        server = serve_health(health, self._settings)
         try:
             while not stop.wait(ASK_SECONDS):
                 try:

@@ -12,6 +12,11 @@ RETRIES = Counter("pawl_retries", "Records read that were a retry of a dead lett
 COMMIT_SECONDS = Histogram("pawl_commit_seconds", "Time to commit one batch: state, offsets and events", ["service"])
 LAG = Gauge("pawl_consumer_lag", "Records between this service and the end of its topics", ["service"])
 EFFECTS = Gauge("pawl_effects_owed", "Work outside the process that is owed, by kind", ["service", "kind"])
+ACCESS_REFUSED = Counter(
+    "pawl_access_refused",
+    "Requests refused for their API key: missing, malformed, unknown, expired, scope; unreadable: nobody can be let in",
+    ["service", "reason"],
+)
 READY = Gauge("pawl_ready", "1 when the service can do its work", ["service"])
 
 

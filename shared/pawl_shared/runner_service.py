@@ -22,7 +22,7 @@ class RunnerService:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; work outside the process is ended then, and begins again with the next start."""
-        server = serve_health(self.health, self.settings.http_host, self.settings.http_port)
+        server = serve_health(self.health, self.settings)
         try:
             self.runner.run(stop)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import socketserver
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -16,6 +18,7 @@ from prometheus_client import make_wsgi_app
 from pydantic import ValidationError
 
 from pawl_shared import logging, metrics
+from pawl_shared.access import Access, AccessRefusedError, check_host
 from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.kafka_settings import problems
 from pawl_shared.settings import PawlSettings
@@ -56,6 +59,10 @@ class Health:
         """What /readyz says."""
         return "\n".join([*(self.obstacles.values() or ["ready"]), *self.warnings.values()])
 
+    def told(self, whole: bool) -> str:
+        """What /readyz says to somebody who may know the reasons, or may not."""
+        return self.report if whole else "ready" if self.ready else "not ready: an API key with the scope ops sees why"
+
     @property
     def ready(self) -> bool:
         """Whether the service can do its work."""
@@ -78,12 +85,15 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(settings: PawlSettings) -> socket.socket:
     """Bound here rather than by the web server, which would end the process without a word to its supervisor.
 
     Raises:
-        ConfigurationError: the port is taken, or the address is not this machine's.
+        ConfigurationError: the port is taken, the address is not this machine's, or others reach it and there are no
+            API keys.
     """
+    check_host(settings)
+    host, port = settings.http_host, settings.http_port
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -99,23 +109,35 @@ def _taken(host: str, port: int, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}")
 
 
-def serve_health(health: Health, host: str, port: int) -> WSGIServer:
+def serve_health(health: Health, settings: PawlSettings) -> WSGIServer:
     """/healthz (alive), /readyz (ready, or 503 with reasons) and /metrics, in a thread; for services without an API.
 
+    Where API keys are asked for, /metrics and the reasons need the scope ops.
+
     Raises:
-        ConfigurationError: the port is taken.
+        ConfigurationError: as listen() does.
     """
-    exposition = make_wsgi_app()
+    check_host(settings)
+    host, port = settings.http_host, settings.http_port
+    access, exposition = Access.of(settings, health.service), make_wsgi_app()
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/metrics":
+        path, shown = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION")
+        if path == "/metrics":
+            try:
+                access.admit(shown, "ops", path)
+            except AccessRefusedError as error:
+                status = HTTPStatus(error.status)
+                headers = [("Content-Type", "application/json"), *error.headers.items()]
+                start(f"{status.value} {status.phrase}", headers)
+                return [json.dumps(error.body()).encode()]
             body: Iterable[bytes] = exposition(environ, start)
             return body
         known = {
             "/healthz": (True, "alive"),
-            "/readyz": (health.ready, health.report),
+            "/readyz": (health.ready, health.told(access.tells(shown))),
         }
-        good, text = known.get(environ["PATH_INFO"], (False, "see /healthz, /readyz and /metrics"))
+        good, text = known.get(path, (False, "see /healthz, /readyz and /metrics"))
         start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{text}\n".encode()]
 

@@ -29,14 +29,26 @@ class PawlSettings(KafkaSettings):
         "same for all services; none: DATA_DIR/keys/master.keys, made where there is none",
     )
     instance: str = Field(default="0", description="names this instance of its service across restarts")
-    http_host: str = Field(default="127.0.0.1", description="address to listen on")
+    http_host: str = Field(
+        default="127.0.0.1", description="address to listen on; one that other machines reach needs API keys"
+    )
     http_port: Port = Field(default=0, description="port to listen on; 0: any free one")
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="file with the hashes of API keys, as `pawl keys` writes it (docs/api-keys.md); none: "
+        "DATA_DIR/keys/api.keys; where there is none, whoever is on this machine may ask",
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def api_keys(self) -> Path:
+        """The file of API keys."""
+        return self.api_keys_file or self.data_dir / "keys" / "api.keys"
 
     @property
     def artifacts(self) -> str:

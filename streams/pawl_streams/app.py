@@ -45,14 +45,14 @@ class StreamsService:
         rewards: RewardFollower,
         health: Health,
         lags: Lags,
-        address: tuple[str, int],
+        settings: StreamsSettings,
     ) -> None:
         self._make_app, self._bus, self._keys, self._rewards, self._health = make_app, bus, keys, rewards, health
-        self._behind, self._address = lags.of("joins"), address
+        self._behind, self._settings = lags.of("joins"), settings
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises BusError when Faust gives up; a supervisor starts the process again."""
-        server = serve_health(self._health, *self._address)
+        server = serve_health(self._health, self._settings)
         try:
             self._bus.create_topics(TOPICS)
             self._keys.start()
@@ -128,5 +128,4 @@ def build(settings: StreamsSettings, identify: Identify | None = None) -> Stream
         define_agents(app, fold, tokens, texts)
         return app
 
-    address = settings.http_host, settings.http_port
-    return StreamsService(make_app, bus, keys, rewards, Health(SERVICE), lags, address)
+    return StreamsService(make_app, bus, keys, rewards, Health(SERVICE), lags, settings)

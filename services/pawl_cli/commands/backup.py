@@ -32,7 +32,9 @@ def backup(target: Target, data: Data = DEFAULT_DATA, no_keys: NoKeys = False, j
         note = running(data)
         folder = data.expanduser().absolute()
         step = (lambda *_: None) if json else terminal.step
-        found = make(bus_of(note), monitor_of(note), folder, target.expanduser().absolute(), step, keys=not no_keys)
+        found = make(
+            bus_of(note), monitor_of(note, data), folder, target.expanduser().absolute(), step, keys=not no_keys
+        )
         terminal.done()
         _show(found, json, f"written to {target}")
 

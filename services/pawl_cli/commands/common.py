@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pawl_cli import api_keys
 from pawl_cli.data_folder import RunningNote, read_note
 from pawl_cli.monitor_client import MonitorClient
 from pawl_cli.signals import INTERRUPTED, stop_in_order
@@ -43,7 +44,7 @@ class NotRunningError(PawlError):
 
 def running(data: Path) -> RunningNote:
     """Where the Pawl in this folder listens. Raises NotRunningError."""
-    note = read_note(data.expanduser().absolute())
+    note = read_note(folder_of(data))
     if note is None or not note.kafka:
         raise NotRunningError(f"no Pawl runs on {data}: start it with `pawl up`, or name its folder with --data")
     return note
@@ -74,12 +75,26 @@ def user() -> str:
         return "unknown"
 
 
-def monitor_of(note: RunningNote) -> MonitorClient:
-    return MonitorClient(note.urls["monitor"])
+def monitor_of(note: RunningNote, data: Path) -> MonitorClient:
+    """Raises ApiKeyError: keys are asked for, and this machine's own commands can have none."""
+    return MonitorClient(note.urls["monitor"], api_keys.for_commands(folder_of(data), keys_file(data, None)))
+
+
+def folder_of(data: Path) -> Path:
+    return data.expanduser().absolute()
+
+
+def keys_file(data: Path, given: Path | None) -> Path:
+    """The file of API keys: the given one, else that of the Pawl that runs in the folder, else the folder's own."""
+    folder = folder_of(data)
+    note = read_note(folder)
+    if given is None and note and note.api_keys:
+        return Path(note.api_keys)
+    return given or folder / "keys" / "api.keys"
 
 
 def artifacts_of(data: Path) -> ArtifactStore:
-    folder = data.expanduser().absolute()
+    folder = folder_of(data)
     return ArtifactStore(f"file://{folder / 'artifacts'}", folder / "artifact-cache")
 
 

@@ -29,7 +29,7 @@ def explain(
     """
     with told():
         note = running(data)
-        found = lineage.explain(inference_id, monitor_of(note), bus_of(note), artifacts_of(data))
+        found = lineage.explain(inference_id, monitor_of(note, data), bus_of(note), artifacts_of(data))
         if json:
             print_json(found)
         else:

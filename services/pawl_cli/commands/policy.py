@@ -42,7 +42,7 @@ def simulate(
     """
     with told():
         policy, note = model_file.load(file), running(data)
-        feedback = monitor_of(note).usable(policy.model, policy.triggers.heldout_share)
+        feedback = monitor_of(note, data).usable(policy.model, policy.triggers.heldout_share)
         environment = note.environment | {
             "PAWL_KAFKA_BOOTSTRAP_SERVERS": note.kafka,
             "PAWL_DATA_DIR": str(data.expanduser().absolute()),

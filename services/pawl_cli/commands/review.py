@@ -21,7 +21,7 @@ def list_reviews(data: Data = DEFAULT_DATA, model: Model = DEFAULT_MODEL, json: 
     Example:  pawl review list
     """
     with told():
-        client = monitor_of(running(data))
+        client = monitor_of(running(data), data)
         reviews = client.reviews(model)
         if json:
             print_json(reviews)
@@ -51,7 +51,7 @@ def show(
             identity = UUID(review)
         except ValueError as error:
             raise PawlError(f"{review!r} is no id of a review: `pawl review list` names them") from error
-        found = monitor_of(running(data)).review(str(identity))
+        found = monitor_of(running(data), data).review(str(identity))
         if json:
             print_json(found)
             return

@@ -43,7 +43,8 @@ def status(data: Data = DEFAULT_DATA, model: Which = "", json: AsJson = False) -
     with told():
         note = running(data)
         by_model = read(bus_of(note), model)
-        found = [state(name, seen, note) for name, seen in by_model.items()]
+        monitor = monitor_of(note, data)
+        found = [state(name, seen, note, monitor) for name, seen in by_model.items()]
         if json:
             print_json(found)
             return
@@ -55,12 +56,12 @@ def status(data: Data = DEFAULT_DATA, model: Which = "", json: AsJson = False) -
             show(each, seen)
 
 
-def state(model: str, seen: Sequence[Seen], note: RunningNote) -> dict[str, Any]:
+def state(model: str, seen: Sequence[Seen], note: RunningNote, monitor: MonitorClient) -> dict[str, Any]:
     """Where one model stands, as plain values."""
     found: dict[str, Any] = {"model": model, "urls": note.urls, **summary([each.event for each in seen])}
-    found["reviews"] = reviews(monitor_of(note), model, found["deployment"])
+    found["reviews"] = reviews(monitor, model, found["deployment"])
     try:
-        return found | {"trigger": monitor_of(note).trigger(model)}
+        return found | {"trigger": monitor.trigger(model)}
     except MonitorError as error:
         return found | {"trigger": {"sentence": str(error), "reasons": []}}
 

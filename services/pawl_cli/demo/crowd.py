@@ -51,8 +51,8 @@ class Crowd:
     def __init__(self, url: str, model: str, seed: int) -> None:
         self.orders = Orders()
         self._model, self._seed = model, seed
-        self._openai = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=RETRIES, timeout=120)
-        self._feedback = httpx.AsyncClient(base_url=url, timeout=30)
+        self._openai = AsyncOpenAI(base_url=f"{url}/v1", max_retries=RETRIES, timeout=120)
+        self._feedback = httpx.AsyncClient(base_url=url, headers=self._openai.auth_headers, timeout=30)
         self._number = 0
 
     async def run(self) -> None:

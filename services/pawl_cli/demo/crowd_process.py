@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -18,7 +19,7 @@ SCRIPT = Path(__file__).with_name("crowd.py")
 class CrowdProcess:
     """Starts crowd.py; `lines` fills with what it says. Its standard error goes to `log`."""
 
-    def __init__(self, url: str, model: str, seed: int, log: Path) -> None:
+    def __init__(self, url: str, model: str, seed: int, log: Path, key: str = "") -> None:
         self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(SCRIPT), "--url", url, "--model", model, "--seed", str(seed)]
@@ -29,6 +30,7 @@ class CrowdProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env={**os.environ, "OPENAI_API_KEY": key or "none"},
                 start_new_session=True,
             )
         self._reader = threading.Thread(target=self._read, name="crowd", daemon=True)

@@ -69,7 +69,8 @@ class Demo:
         """Until the phases say that it is finished, or the time is over. Raises DemoError when the crowd is gone."""
         options = self._options
         follower = Follower(self._stack.bus, WATCHED)
-        crowd = CrowdProcess(self._stack.urls["inference"], self._stack.options.model, options.seed, options.log)
+        stack = self._stack
+        crowd = CrowdProcess(stack.urls["inference"], stack.options.model, options.seed, options.log, stack.key)
         try:
             self._loop(follower, crowd, time.time() + options.time_limit)
         finally:
@@ -196,7 +197,7 @@ def explained(demo: Demo, stack: Stack) -> list[str]:
         return []
     data = stack.options.data
     artifacts = ArtifactStore(f"file://{data / 'artifacts'}", data / "artifact-cache")
-    monitor = MonitorClient(stack.urls["monitor"])
+    monitor = MonitorClient(stack.urls["monitor"], stack.key)
     deadline = time.monotonic() + 15  # the answer is seconds old; the monitor may not have it yet
     while True:
         try:

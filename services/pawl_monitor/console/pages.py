@@ -43,23 +43,33 @@ class Pages:
         filters = {"percent": percent, "count": count, "short": short, "moment": moment, "duration": duration}
         self._environment.filters.update(filters)
 
-    def overview(self, view: Overview, models: list[str]) -> str:
-        """The whole page."""
+    def overview(self, view: Overview, models: list[str], holder: str = "") -> str:
+        """The whole page. `holder`, here and below: the name of the key of who looks; empty: none is asked for."""
         fragments = {name: Markup(html) for name, html in self.fragments(view).items() if name != "chart"}  # noqa: S704
         template = self._environment.get_template("overview.html")
-        return template.render(view=view, models=models, fragments=fragments, chart=view.chart.model_dump_json())
+        chart = view.chart.model_dump_json()
+        return template.render(view=view, models=models, fragments=fragments, chart=chart, holder=holder)
 
-    def alarm(self, view: AlarmPage) -> str:
+    def alarm(self, view: AlarmPage, holder: str = "") -> str:
         """The page of one alarm."""
-        return self._environment.get_template("alarm.html").render(view=view, chart=view.chart.model_dump_json())
+        chart = view.chart.model_dump_json()
+        return self._environment.get_template("alarm.html").render(view=view, chart=chart, holder=holder)
 
-    def review(self, view: ReviewPage) -> str:
+    def review(self, view: ReviewPage, holder: str = "") -> str:
         """The page of one review, where answers are judged."""
-        return self._environment.get_template("review.html").render(view=view)
+        return self._environment.get_template("review.html").render(view=view, holder=holder)
 
-    def empty(self) -> str:
+    def empty(self, holder: str = "") -> str:
         """The page before there is any model."""
-        return self._environment.get_template("empty.html").render()
+        return self._environment.get_template("empty.html").render(holder=holder)
+
+    def login(self, target: str, problem: str = "") -> str:
+        """Where a key is pasted; then on to `target`. `problem`: what was wrong with the last one."""
+        return self._environment.get_template("login.html").render(target=target, problem=problem, holder="")
+
+    def again(self, target: str) -> str:
+        """A page that asks for `target` once more, as a page of this console."""
+        return self._environment.get_template("again.html").render(target=target)
 
     def fragments(self, view: Overview) -> dict[str, str]:
         """The parts that change, by name, and the chart's data as JSON."""

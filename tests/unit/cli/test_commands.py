@@ -35,6 +35,7 @@ COMMANDS += [["models", each] for each in ("list", "show")]
 COMMANDS += [["policy", "simulate"]]
 COMMANDS += [["experiment", each] for each in ("init", "start", "stop", "status")]
 COMMANDS += [["review", each] for each in ("list", "show")]
+COMMANDS += [["keys", each] for each in ("create", "list", "rotate", "revoke")]
 COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 

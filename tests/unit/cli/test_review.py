@@ -60,7 +60,7 @@ def test_reviews_that_are_not_done_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_review_is_listed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "running", lambda _: None)
-    monkeypatch.setattr(command, "monitor_of", lambda _: MonitorClient("http://m"))
+    monkeypatch.setattr(command, "monitor_of", lambda *_: MonitorClient("http://m"))
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=[REVIEW]))
     listed = CliRunner().invoke(app, ["review", "list"])
     assert listed.exit_code == 0

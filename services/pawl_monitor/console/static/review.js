@@ -16,7 +16,10 @@
         headers: { "Content-Type": "application/json", "X-Pawl-Review": "1" },
         body: JSON.stringify({ post: crypto.randomUUID(), ...said }),
       });
-      if (!response.ok) throw new Error((await response.json()).detail || response.statusText);
+      if (!response.ok) {
+        const told = await response.json();
+        throw new Error(told.detail || (told.error && told.error.message) || response.statusText);
+      }
       card.classList.add("judged");
       if (said.thumb) card.querySelectorAll("[data-thumb]").forEach((each) => each.setAttribute("aria-pressed", String(each.dataset.thumb === said.thumb)));
       outcome.textContent = "sent";
