@@ -186,7 +186,14 @@
     theme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
   });
   document.body.addEventListener("htmx:sseOpen", () => connection("live", "Live"));
-  document.body.addEventListener("htmx:sseError", () => connection("away", "Reconnecting"));
+  document.body.addEventListener("htmx:sseError", async () => {
+    connection("away", "Reconnecting");
+    try {
+      if ((await fetch("/api/models")).status === 401) location.reload(); // the login is over: on to its page
+    } catch (error) {
+      // the monitor is away: the feed comes back by itself
+    }
+  });
   document.body.addEventListener("htmx:sseMessage", (event) => {
     localise(event.target);
     draw();
