@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from pawl_inference import errors
 from pawl_inference.domain.assignment import Caller
+from pawl_shared.api_keys import id_of
 
 TIMEOUT_HEADER = "x-request-timeout"
 
@@ -35,9 +36,14 @@ def terms_of(headers: Mapping[str, str], longest: float) -> Terms:
     Raises:
         ApiError: the timeout is no number of seconds.
     """
-    key = headers.get("authorization", "")
-    app = sha256(key.encode()).hexdigest()[:16] if key else ""
-    return Terms(app, min(longest, _seconds(headers[TIMEOUT_HEADER]) if TIMEOUT_HEADER in headers else longest))
+    seconds = _seconds(headers[TIMEOUT_HEADER]) if TIMEOUT_HEADER in headers else longest
+    return Terms(_app(headers.get("authorization", "")), min(longest, seconds))
+
+
+def _app(authorization: str) -> str:
+    """The key's id: neither its two secrets while it is rotated nor spaces in the header make two apps of one."""
+    key = authorization.partition(" ")[2].strip()
+    return id_of(key) or (sha256(key.encode()).hexdigest()[:16] if key else "")
 
 
 def _seconds(text: str) -> float:
