@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pawl_inference.engine.constraint import Constraint
 from pawl_inference.engine.port import (
+    ConstraintError,
     EngineInfo,
     EngineStats,
     GenerationChunk,
@@ -71,6 +73,7 @@ class FakeEngine:
         self.retired: list[str] = []
         self.requests: list[GenerationRequest] = []
         self.conversations: list[list[dict[str, Any]]] = []
+        self.compiled: list[Constraint] = []
         self.gate: asyncio.Event | None = None
         self.fails = False
         self.expires = False
@@ -96,6 +99,11 @@ class FakeEngine:
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(range(len(text.split())))
+
+    def compile(self, constraint: Constraint) -> None:
+        self.compiled.append(constraint)
+        if "uniqueItems" in repr(constraint):
+            raise ConstraintError('Unimplemented keys: ["uniqueItems"]')
 
     def publish(self, version: str, slot_file: Path) -> None:
         if slot_file.read_bytes().startswith(b"bad"):

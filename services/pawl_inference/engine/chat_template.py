@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pawl_inference.engine.port import ChatTemplateError
+from pawl_inference.engine import template_probe
+from pawl_inference.engine.port import ChatTemplateError, ToolsUnsupportedError
 from pawl_shared.graph_spec import TEMPLATE_FILE
 
 
@@ -26,16 +27,21 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda layout: datetime.now(UTC).strftime(layout)
         self._template = environment.from_string(source)
         self._tokens = dict(special_tokens)
-        self.takes_tools = "tools" in source
+        self._place = template_probe.probe(source, self._fill)
+        self.calls = self._place.calls
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str:
         """The prompt of a conversation, up to where the assistant's answer begins.
 
         Raises:
-            ChatTemplateError: the template refuses the messages, or has no place for tools.
+            ChatTemplateError: the template refuses the messages.
+            ToolsUnsupportedError: it has no place for tools, or for calls and results in the messages.
         """
-        if tools and not self.takes_tools:
-            raise ChatTemplateError("this base model's chat template has no place for tools; send the request without")
+        if tools and self._place.calls is None:
+            raise ToolsUnsupportedError(self._place.reason)
+        return self._fill([self._place.fit(message) for message in messages], tools)
+
+    def _fill(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str:
         try:
             return self._template.render(
                 messages=list(messages),

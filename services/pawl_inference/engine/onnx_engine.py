@@ -13,7 +13,9 @@ import numpy as np
 from pawl_inference.engine import provider
 from pawl_inference.engine.batching import DecodeLoop
 from pawl_inference.engine.chat_template import ChatTemplate
+from pawl_inference.engine.constraint import Constraint
 from pawl_inference.engine.device import new_cache, new_slots, new_step
+from pawl_inference.engine.grammar import Grammars
 from pawl_inference.engine.graph import ServingGraph
 from pawl_inference.engine.port import (
     EngineInfo,
@@ -29,6 +31,7 @@ from pawl_inference.engine.sequence import Sequence
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.text import TextCodec
 from pawl_shared import logging
+from pawl_shared.graph_spec import TOKENIZER_FILE
 from pawl_shared.tensor_file import AdapterInvalidError, Fault
 
 _WARM_TOKENS = 8
@@ -51,6 +54,8 @@ class OnnxEngine:
             logging.get(__name__).warning("engine.slow_precision", base=spec.name, advice=better)
         self._codec = TextCodec(graph_folder)
         self._template = ChatTemplate(graph_folder, spec.special_tokens)
+        self._eos = frozenset(spec.eos_token_ids)
+        self._grammars = Grammars(graph_folder / TOKENIZER_FILE, spec.vocab_size, self._eos, self._template.calls)
         self._slots = new_slots(self._graph, graph, self._settings.slots)
         self._info = EngineInfo(
             base=spec.base,
@@ -60,6 +65,7 @@ class OnnxEngine:
             max_batch=self._settings.max_batch,
             slots=self._settings.slots,
             max_rank=spec.rank,
+            calls=self._template.calls,
         )
         self._publishing = threading.Lock()
         self._seconds = 1.0  # how long a request takes from its turn to its end, smoothed
@@ -92,6 +98,10 @@ class OnnxEngine:
         """See `port.Engine.encode`."""
         return self._codec.encode(text, special=True)
 
+    def compile(self, constraint: Constraint) -> None:
+        """See `port.Engine.compile`."""
+        self._grammars.compile(constraint)
+
     def publish(self, version: str, slot_file: Path) -> None:
         """See `port.Engine.publish`."""
         with self._publishing:
@@ -114,11 +124,11 @@ class OnnxEngine:
         room = self._info.context_length - len(request.prompt)
         if room < 1 or not request.prompt:
             raise PromptTooLongError(len(request.prompt), self._info.context_length)
+        matcher = self._grammars.compile(request.constraint) if request.constraint else None
         handle = _Handle(asyncio.get_running_loop())
         slot = self._slots.hold(request.version)
         limit = min(request.max_tokens, room)
-        eos = frozenset(self._graph.spec.eos_token_ids)
-        sequence = Sequence(request, slot, self._codec, limit, eos, handle.tell, self._end)
+        sequence = Sequence(request, slot, self._codec, limit, self._eos, handle.tell, self._end, matcher)
         handle.sequence = sequence
         if not self._loop.submit(sequence):
             self._end(sequence)

@@ -1,7 +1,7 @@
 """What the service asks of an engine. The HTTP part depends on this file only, so a fake can stand in for it.
 
-Threads: `submit`, `cancel`, `stats` and `encode_*` return at once and may be called from the event loop. `publish`,
-`retire` and `close` may block (files, packing, a warm-up step): call them by `asyncio.to_thread`.
+Threads: `submit`, `cancel`, `stats` and `encode_*` return at once and may be called from the event loop. `compile`,
+`publish`, `retire` and `close` may block (grammars, files, packing, a warm-up step): call them by `asyncio.to_thread`.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pawl_inference.engine.constraint import CallFormat, Constraint
 from pawl_shared.errors import PawlError
 
 # "expired": its time was up before the first token; later than that, an answer ends with "length".
@@ -45,6 +46,14 @@ class PromptTooLongError(EngineError):
 
 class ChatTemplateError(EngineError):
     """The base model's chat template refuses these messages or tools; the caller should answer 400."""
+
+
+class ToolsUnsupportedError(EngineError):
+    """The base model's chat template has no place for tools; the caller should answer 400."""
+
+
+class ConstraintError(EngineError):
+    """No grammar can express what the answer must be; the caller should answer 400."""
 
 
 class NoFreeSlotError(EngineError):
@@ -84,6 +93,7 @@ class GenerationRequest:
     timeout_seconds: float = math.inf
     share: tuple[str, ...] = ()
     top_logprobs: int | None = None  # None: no logprobs; 0: only those of the chosen tokens
+    constraint: Constraint | None = None  # what the answer must be; it ends where nothing can follow
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,8 @@ class Usage:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """Log-probability (natural logarithm, before temperature) of a chosen token and of the likeliest others."""
+    """Log-probability (natural logarithm) of a chosen token and of the likeliest others: the model's own, before
+    temperature, penalties and what a constraint allows."""
 
     token: str
     logprob: float
@@ -113,6 +124,7 @@ class GenerationChunk:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: str | None = None
+    too_complex: bool = False  # the error is of the request's constraint: its grammar became too complex midway
 
 
 class Generation(Protocol):
@@ -136,6 +148,7 @@ class EngineInfo:
     max_batch: int
     slots: int  # adapters that can be held at once
     max_rank: int  # the adapter rank that the graph was built for
+    calls: CallFormat | None = None  # how the base writes calls of tools; None: its template has no place for them
 
 
 @dataclass(frozen=True)
@@ -168,12 +181,21 @@ class Engine(Protocol):
         """Token ids of a conversation under the base model's own template, ready for the assistant's turn.
 
         Raises:
-            ChatTemplateError: the template refuses these messages, or tools were given and it has no place for them.
+            ChatTemplateError: the template refuses these messages.
+            ToolsUnsupportedError: it has no place for the tools, or for calls and results in the messages.
         """
         ...
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of plain text (for /v1/completions)."""
+        ...
+
+    def compile(self, constraint: Constraint) -> None:
+        """Make a constraint ready, so that `submit` need not. May block (milliseconds; the first one half a second).
+
+        Raises:
+            ConstraintError: no grammar can express it.
+        """
         ...
 
     def publish(self, version: str, slot_file: Path) -> None:
@@ -195,7 +217,7 @@ class Engine(Protocol):
         """Queue a request (to be called in a running event loop). The version is pinned from now on.
 
         Raises:
-            UnknownVersionError, PromptTooLongError, QueueFullError.
+            UnknownVersionError, PromptTooLongError, QueueFullError, ConstraintError.
         """
         ...
 

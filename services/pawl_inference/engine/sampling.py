@@ -24,13 +24,17 @@ class History:
     answer: Counter[int] = field(default_factory=Counter)
 
 
-def choose(logits: Logits, sampling: Sampling, history: History, uniform: float) -> int:
-    """Pick a token from logits [vocabulary] by inverse transform of `uniform` in [0, 1).
+def choose(
+    logits: Logits, sampling: Sampling, history: History, uniform: float, allowed: NDArray[np.bool_] | None = None
+) -> int:
+    """Pick a token from logits [vocabulary] by inverse transform of `uniform` in [0, 1), among those `allowed`.
 
-    Order: penalties, temperature, top_k, top_p (nucleus, Holtzman et al. 2019, arXiv:1904.09751), min_p (Nguyen et al.
-    2024, arXiv:2407.01082).
+    Order: penalties, what is allowed, temperature, top_k, top_p (nucleus, Holtzman et al. 2019, arXiv:1904.09751),
+    min_p (Nguyen et al. 2024, arXiv:2407.01082).
     """
     scores = penalise(logits, sampling, history)
+    if allowed is not None:
+        scores = np.where(allowed, scores, np.float32(-np.inf))
     if sampling.temperature <= 0:
         return int(scores.argmax())
     scaled = scores.astype(np.float64) / sampling.temperature
@@ -110,5 +114,6 @@ def _bound(values: NDArray[np.float64], count: int) -> float:
 
 def _draw(tokens: NDArray[np.int64], weights: NDArray[np.float64], uniform: float) -> int:
     mass = np.cumsum(weights)
-    index = int(np.searchsorted(mass, uniform * mass[-1], side="right"))
-    return int(tokens[min(index, len(tokens) - 1)])
+    # Below the whole mass, or rounding could draw a token behind it that has no weight.
+    point = min(uniform * mass[-1], np.nextafter(mass[-1], 0))
+    return int(tokens[np.searchsorted(mass, point, side="right")])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pawl_inference.engine import sampling
+from pawl_inference.engine.grammar import ConstraintBrokenError, Matcher
 from pawl_inference.engine.port import FinishReason, GenerationChunk, GenerationRequest, TokenLogprob, Usage
 from pawl_inference.engine.sampling import History, Logits
 from pawl_inference.engine.text import TextCodec, TextStream
@@ -23,6 +24,7 @@ class Sequence:
         eos: frozenset[int],
         tell: Callable[[GenerationChunk], None],
         ended: Callable[["Sequence"], None],
+        matcher: Matcher | None = None,
     ) -> None:
         self.request, self.slot = request, slot
         self.past = 0  # tokens in the cache
@@ -32,6 +34,7 @@ class Sequence:
         self.seated: float | None = None  # when its turn came, monotonic seconds
         self.finished: FinishReason | None = None
         self._codec, self._limit, self._eos, self._tell, self._ended = codec, limit, eos, tell, ended
+        self._matcher = matcher
         self._stream = TextStream(codec, request.stop)
         self._history = History(prompt=frozenset(request.prompt))
         self._random = np.random.Generator(np.random.PCG64(request.sampling.seed))
@@ -49,7 +52,11 @@ class Sequence:
         if not np.isfinite(logits).all():
             self.fail("the model gave logits that are not finite")
             return
-        token = sampling.choose(logits, self.request.sampling, self._history, self._random.random())
+        try:
+            token, complete = self._choose(logits)
+        except ConstraintBrokenError as error:
+            self._end("error", str(error), too_complex=True)
+            return
         if self.request.top_logprobs is not None:
             self._logprobs.append(self._logprob(logits, token, self.request.top_logprobs))
         self.tokens.append(token)
@@ -59,12 +66,20 @@ class Sequence:
             self.finish("stop")
             return
         self._text += self._stream.push(token)
-        if self._stream.stopped:
+        if self._stream.stopped or complete:
             self.finish("stop")
         elif len(self.tokens) >= self._limit:
             self.finish("length")
         elif self._text:
             self._flush()
+
+    def _choose(self, logits: Logits) -> tuple[int, bool]:
+        """The next token, and whether the answer's constraint lets nothing follow it."""
+        uniform = self._random.random()
+        if self._matcher is None:
+            return sampling.choose(logits, self.request.sampling, self._history, uniform), False
+        token = sampling.choose(logits, self.request.sampling, self._history, uniform, self._matcher.allowed())
+        return token, self._matcher.accept(token)
 
     def finish(self, reason: FinishReason) -> None:
         """End the answer; the caller gets the rest of the text and the token counts."""
@@ -84,14 +99,15 @@ class Sequence:
         """End the answer with an error."""
         self._end("error", error)
 
-    def _end(self, reason: FinishReason, error: str | None = None) -> None:
+    def _end(self, reason: FinishReason, error: str | None = None, *, too_complex: bool = False) -> None:
         self.finished = reason
         self._ended(self)  # first: who hears of the end may count on the slot being free
-        self._flush(reason, error)
+        self._flush(reason, error, too_complex)
 
-    def _flush(self, reason: FinishReason | None = None, error: str | None = None) -> None:
+    def _flush(self, reason: FinishReason | None = None, error: str | None = None, too_complex: bool = False) -> None:
         usage = Usage(len(self.request.prompt), len(self.tokens)) if reason else None
-        chunk = GenerationChunk(self._text, tuple(self._untold), tuple(self._logprobs), reason, usage, error)
+        untold, logprobs = tuple(self._untold), tuple(self._logprobs)
+        chunk = GenerationChunk(self._text, untold, logprobs, reason, usage, error, too_complex)
         self._text, self._untold, self._logprobs = "", [], []
         self._tell(chunk)
 

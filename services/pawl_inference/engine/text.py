@@ -1,11 +1,13 @@
 """Between tokens and text: the tokenizer, and a stream that never shows half a character or half a stop string."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from pawl_inference.engine.constraint import CALL_MARKS
 from pawl_shared.graph_spec import TOKENIZER_FILE
 
 _REPLACEMENT = "\ufffd"
@@ -15,7 +17,8 @@ class TextCodec:
     """The base model's tokenizer. Safe to use from several threads."""
 
     def __init__(self, graph_folder: Path) -> None:
-        self._tokenizer: Any = Tokenizer.from_file(str(graph_folder / TOKENIZER_FILE))
+        source = (graph_folder / TOKENIZER_FILE).read_text(encoding="utf-8")
+        self._tokenizer: Any = Tokenizer.from_str(_shown(source))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -76,6 +79,16 @@ class TextStream:
             return ""
         self._context, self._shown = self._shown, len(self._ids)
         return after[len(before) :]
+
+
+def _shown(source: str) -> str:
+    """A tokenizer.json whose marks of calls are seen in texts; some models (Hermes) call them special."""
+    if not any(f'"{mark}"' in source for mark in CALL_MARKS):
+        return source
+    content: Any = json.loads(source)
+    for added in content["added_tokens"]:
+        added["special"] = added["special"] and added["content"] not in CALL_MARKS
+    return json.dumps(content)
 
 
 def _overlap(text: str, stop: str) -> int:

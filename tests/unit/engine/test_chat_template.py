@@ -23,14 +23,6 @@ def test_messages_special_tokens_and_the_turn_marker(tmp_path: Path) -> None:
     assert template(tmp_path, source).render(MESSAGES, None) == "<s>[user]Is 1 < 2 & 3?[assistant]"
 
 
-def test_tools_need_a_place_in_the_template(tmp_path: Path) -> None:
-    tools = [{"type": "function", "function": {"name": "é"}}]
-    with pytest.raises(ChatTemplateError, match="no place for tools"):
-        template(tmp_path, "{{ messages }}").render(MESSAGES, tools)
-    shown = template(tmp_path, "{% if tools %}{{ tools[0].function | tojson }}{% endif %}").render(MESSAGES, tools)
-    assert shown == '{"name": "é"}'
-
-
 def test_a_refusal_of_the_template_says_why(tmp_path: Path) -> None:
     with pytest.raises(ChatTemplateError, match="roles must alternate"):
         template(tmp_path, "{{ raise_exception('roles must alternate') }}").render(MESSAGES, None)

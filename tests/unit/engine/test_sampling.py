@@ -25,6 +25,20 @@ def test_plain_sampling_follows_the_distribution() -> None:
     assert [tokens.count(token) for token in range(4)] == [10, 40, 30, 20]
 
 
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(top_k=3), Sampling(top_p=0.5), Sampling(min_p=0.9), Sampling(temperature=0)]
+)
+def test_what_is_not_allowed_is_never_drawn(sampling: Sampling) -> None:
+    allowed = np.array([True, False, False, True])
+    tokens = [choose(LOGITS, sampling, History(), n / 100, allowed) for n in range(100)]
+    assert set(tokens) <= {0, 3}
+    assert choose(LOGITS, sampling, History(), 1 - 2**-53, allowed) in (0, 3)
+    alone = np.array([True, False, False, False])
+    assert choose(LOGITS, sampling, History(), 1 - 2**-53, alone) == 0
+    if sampling == Sampling():
+        assert tokens.count(3) == 66  # 0.2 of 0.3
+
+
 def test_top_k_leaves_k_tokens() -> None:
     assert set(drawn(Sampling(top_k=2))) == {1, 2}
 
