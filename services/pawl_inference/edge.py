@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pawl_inference import metrics
 from pawl_inference.errors import ApiError
 from pawl_inference.otlp import PROTOBUF
-from pawl_shared.access import Access, AccessRefusedError
+from pawl_shared.access import Access, AccessRefusedError, Place
 from pawl_shared.api_keys import Scope as KeyScope
+from pawl_shared.web_server import place_of
 
 FEEDBACK, TRACES = "/v1/feedback", "/v1/traces"
 # Probes, and what docs/openapi.json says as well.
@@ -56,7 +57,7 @@ class Edge:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers, path = Headers(scope=scope), scope["path"]
-            self._authorize(headers.get("authorization"), path)
+            self._authorize(headers.get("authorization"), place_of(scope))
             if scope["method"] == "POST" and path.startswith("/v1/"):
                 self._check_kind(headers.get("content-type", ""), path)
                 limit = self._limits.get(path, self._limit)
@@ -68,12 +69,12 @@ class Edge:
             return
         await self._app(scope, receive, send)
 
-    def _authorize(self, authorization: str | None, path: str) -> None:
-        if path == FEEDBACK and self._tokens_suffice and not authorization:
+    def _authorize(self, authorization: str | None, place: Place) -> None:
+        if place.path == FEEDBACK and self._tokens_suffice and not authorization:
             return  # the feedback token in it is the right to rate this one answer, and all that a page can hold
-        scope = _SCOPES.get(path, "infer")
+        scope = _SCOPES.get(place.path, "infer")
         try:
-            self._access.admit(authorization, scope, path)
+            self._access.admit(authorization, scope, place)
         except AccessRefusedError as error:
             raise ApiError(error.status, error.message, error.code, type=error.type, headers=error.headers) from error
 

@@ -14,6 +14,7 @@ from pawl_monitor.own_hosts import READING
 from pawl_shared.access import AccessRefusedError
 from pawl_shared.api_keys import ApiKey
 from pawl_shared.api_keys import Scope as KeyScope
+from pawl_shared.web_server import place_of
 
 OPEN = frozenset({"/healthz", "/readyz", "/login", "/logout"})
 FEED = "/events"
@@ -38,13 +39,13 @@ class Gate:
         await self._app(scope, receive, self._while_admitted(asked, send) if scope["path"] == FEED else send)
 
     def _admit(self, asked: HTTPConnection) -> ApiKey | None:
-        path = asked.scope["path"]
+        place = place_of(asked.scope)
         need: KeyScope = "ops" if asked.scope["method"] in READING else "admin"
         access, cookie = self._logins.access, asked.cookies.get(COOKIE)
-        key = self._logins.holder(cookie, path) if cookie and "authorization" not in asked.headers else None
+        key = self._logins.holder(cookie, place) if cookie and "authorization" not in asked.headers else None
         if key is None:
-            return access.admit(asked.headers.get("authorization"), need, path)
-        access.need(key, need, path)
+            return access.admit(asked.headers.get("authorization"), need, place)
+        access.need(key, need, place)
         return key
 
     def _refusal(self, asked: HTTPConnection, error: AccessRefusedError) -> Response:

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pawl_monitor.console.pages import Pages
 from pawl_monitor.logins import COOKIE, LIFETIME, Logins
 from pawl_shared.access import AccessRefusedError
+from pawl_shared.web_server import place_of
 
 MAX_BYTES = 8192
 
@@ -28,7 +29,7 @@ def add(app: FastAPI, logins: Logins, pages: Pages) -> None:
         form = await _form(request)
         target, text = own(form.get("next", "/")), form.get("key", "").strip()
         try:
-            key = logins.access.admit_key(text, "ops", "/login")
+            key = logins.access.admit_key(text, "ops", place_of(request.scope))
         except AccessRefusedError as error:
             return HTMLResponse(pages.login(target, error.message), error.status)
         answer = RedirectResponse(target, 303)

@@ -10,7 +10,7 @@ import hmac
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from pawl_shared.access import Access
+from pawl_shared.access import Access, Place
 from pawl_shared.api_keys import ApiKey, digest_of
 from pawl_shared.clock import Clock
 
@@ -34,7 +34,7 @@ class Logins:
         body = f"{_FORM}.{key.id}.{int((self._clock.now() + LIFETIME).timestamp())}"
         return f"{body}.{self._mac(body, digest_of(text))}"
 
-    def holder(self, cookie: str, place: str) -> ApiKey | None:
+    def holder(self, cookie: str, place: Place) -> ApiKey | None:
         """The key of a login that still holds. Raises AccessRefusedError: the keys cannot be read."""
         parts = cookie.split(".")
         if len(parts) != 4 or parts[0] != _FORM:

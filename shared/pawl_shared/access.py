@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from pawl_shared import logging, metrics
 from pawl_shared.api_key_file import KeyFile
@@ -24,6 +25,13 @@ _WRONG = {
     "unknown": "Incorrect API key: it was revoked or rotated, or never was one; see `pawl keys list`.",
     "expired": "This API key has expired: `pawl keys create` makes another one.",
 }
+
+
+class Place(NamedTuple):
+    """What is asked for, and from which address; for the log."""
+
+    path: str
+    client: str
 
 
 @dataclass(eq=False)
@@ -56,12 +64,11 @@ class Access:
         file = KeyFile(settings.api_keys, required=not is_loopback(settings.http_host))
         return Access(file, service, clock or SystemClock())
 
-    def admit(self, authorization: str | None, scope: Scope, place: str) -> ApiKey | None:
+    def admit(self, authorization: str | None, scope: Scope, place: Place) -> ApiKey | None:
         """The key that opens `place`; None: keys are not asked for.
 
         Args:
             authorization: the header; None or empty: there is none.
-            place: what is asked for, for the log.
 
         Raises:
             AccessRefusedError: counted and logged.
@@ -69,7 +76,7 @@ class Access:
         kind, _, text = (authorization or "").partition(" ")
         return self.admit_key(text.strip() if kind.lower() == "bearer" else "", scope, place)
 
-    def admit_key(self, text: str, scope: Scope, place: str) -> ApiKey | None:
+    def admit_key(self, text: str, scope: Scope, place: Place) -> ApiKey | None:
         """The same for a key that did not come in the header; empty: there is none."""
         keys = self._keys(place)
         if keys is None:
@@ -83,7 +90,7 @@ class Access:
         self.need(key, scope, place)
         return key
 
-    def known(self, identity: str, place: str) -> ApiKey | None:
+    def known(self, identity: str, place: Place) -> ApiKey | None:
         """What is kept of a key that was shown before; None: it opens nothing any more.
 
         Raises:
@@ -92,7 +99,7 @@ class Access:
         key = (self._keys(place) or {}).get(identity)
         return None if key is None or key.expired(self._clock.now()) else key
 
-    def need(self, key: ApiKey, scope: Scope, place: str) -> None:
+    def need(self, key: ApiKey, scope: Scope, place: Place) -> None:
         """Raises AccessRefusedError: the key lacks the scope."""
         if not key.opens(scope):
             raise self._refused("scope", place, _forbidden(scope), key.id)
@@ -116,7 +123,7 @@ class Access:
         except ApiKeysUnreadableError:
             return True
 
-    def _keys(self, place: str) -> Mapping[str, ApiKey] | None:
+    def _keys(self, place: Place) -> Mapping[str, ApiKey] | None:
         try:
             return self._file.keys()
         except ApiKeysUnreadableError as error:
@@ -126,10 +133,10 @@ class Access:
             raise self._refused("unreadable", place, refusal) from error
 
     def _refused(
-        self, reason: str, place: str, refusal: AccessRefusedError, key: str | None = None
+        self, reason: str, place: Place, refusal: AccessRefusedError, key: str | None = None
     ) -> AccessRefusedError:
         metrics.ACCESS_REFUSED.labels(self._service, reason).inc()
-        log.warning("access refused", reason=reason, place=place, key=key)
+        log.warning("access refused", reason=reason, place=place.path, client=place.client, key=key)
         return refusal
 
 

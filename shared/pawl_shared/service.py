@@ -18,7 +18,7 @@ from prometheus_client import make_wsgi_app
 from pydantic import ValidationError
 
 from pawl_shared import logging, metrics
-from pawl_shared.access import Access, AccessRefusedError, check_host
+from pawl_shared.access import Access, AccessRefusedError, Place, check_host
 from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.kafka_settings import problems
 from pawl_shared.settings import PawlSettings
@@ -125,7 +125,7 @@ def serve_health(health: Health, settings: PawlSettings) -> WSGIServer:
         path, shown = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION")
         if path == "/metrics":
             try:
-                access.admit(shown, "ops", path)
+                access.admit(shown, "ops", Place(path, environ.get("REMOTE_ADDR", "")))
             except AccessRefusedError as error:
                 status = HTTPStatus(error.status)
                 headers = [("Content-Type", "application/json"), *error.headers.items()]

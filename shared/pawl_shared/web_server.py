@@ -10,6 +10,9 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import Scope
+
+from pawl_shared.access import Place
 
 LOOK_SECONDS = 0.1
 
@@ -43,6 +46,12 @@ async def _serve(
     ending()
     server.should_exit = True
     await serving
+
+
+def place_of(scope: Scope) -> Place:
+    """What a request asks for, and who; behind a proxy on this machine, who that says."""
+    client: tuple[str, int] | None = scope.get("client")
+    return Place(scope["path"], client[0] if client else "")
 
 
 class _Server(uvicorn.Server):

@@ -9,9 +9,10 @@ from random import Random
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 from support.api_keys import a_key, revoke
 
-from pawl_shared.access import Access, AccessRefusedError
+from pawl_shared.access import Access, AccessRefusedError, Place
 from pawl_shared.api_key_file import KeyFile, load, save
 from pawl_shared.api_keys import ApiKey, ApiKeys, Scope, Secret, WrongKeyError, digest_of, id_of, key_of, new_text
 from pawl_shared.clock import ManualClock
@@ -20,6 +21,7 @@ from pawl_shared.metrics import ACCESS_REFUSED
 from pawl_shared.settings import PawlSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HERE = Place("/v1/x", "10.0.0.1")
 
 
 def kept(text: str, *scopes: Scope, name: str = "shop", **others: object) -> ApiKey:
@@ -181,7 +183,7 @@ def test_a_file_that_goes_away_does_not_let_everybody_in(tmp_path: Path, content
 def test_whoever_listens_beyond_this_machine_asks_for_keys_though_there_is_no_file(tmp_path: Path) -> None:
     settings = PawlSettings(data_dir=tmp_path, http_host="10.0.0.1")
     with pytest.raises(AccessRefusedError, match="lets nobody in"):
-        Access.of(settings, "test").admit(None, "infer", "/")
+        Access.of(settings, "test").admit(None, "infer", HERE)
 
 
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ class Door:
 
     def refused(self, text: str | None, scope: Scope = "infer") -> AccessRefusedError:
         with pytest.raises(AccessRefusedError) as refused:
-            self.access.admit(text, scope, "/v1/x")
+            self.access.admit(text, scope, HERE)
         return refused.value
 
 
@@ -213,8 +215,8 @@ def door(tmp_path: Path) -> Door:
 
 def test_without_a_file_nothing_is_asked_for(door: Door) -> None:
     assert not door.access.required
-    assert door.access.admit(None, "admin", "/") is None
-    assert door.access.admit("Bearer none", "admin", "/") is None
+    assert door.access.admit(None, "admin", HERE) is None
+    assert door.access.admit("Bearer none", "admin", HERE) is None
     assert door.access.tells(None)
 
 
@@ -222,7 +224,7 @@ def test_with_a_file_a_key_with_the_scope_is_needed(door: Door) -> None:
     text = a_key(door.path, "infer", name="shop")
     assert door.access.required
     for header in (f"Bearer {text}", f"bearer   {text} "):
-        found = door.access.admit(header, "infer", "/v1/x")
+        found = door.access.admit(header, "infer", HERE)
         assert found
         assert found.name == "shop"
     for header, words in ((None, "Missing"), ("", "Missing"), (f"Basic {text}", "Missing"), ("Bearer ", "Missing"),
@@ -252,25 +254,25 @@ def test_failed_attempts_are_counted_and_lock_nobody_out(door: Door) -> None:
         door.refused(f"Bearer {new_text(Random(seed), id_of(text))}")
     door.refused(None)
     door.refused(f"Bearer {text}", "admin")
-    assert door.access.admit(f"Bearer {text}", "infer", "/")
+    assert door.access.admit(f"Bearer {text}", "infer", HERE)
     assert (count("unknown"), count("missing"), count("scope")) == (before[0] + 50, before[1] + 1, before[2] + 1)
 
 
 def test_revocation_and_rotation_are_valid_from_the_next_request_on(door: Door) -> None:
     first, other = a_key(door.path, "infer", name="shop"), a_key(door.path, "infer", name="other")
     second = new_text(Random(1), id_of(first))
-    assert door.access.admit(f"Bearer {first}", "infer", "/")
+    assert door.access.admit(f"Bearer {first}", "infer", HERE)
     keys = load(door.path)
     rotated = keys.by_id()[id_of(first) or ""].rotated(digest_of(second), NOW, timedelta(hours=1))
     save(door.path, keys.with_key(rotated))
-    assert door.access.admit(f"Bearer {first}", "infer", "/")
-    assert door.access.admit(f"Bearer {second}", "infer", "/")
+    assert door.access.admit(f"Bearer {first}", "infer", HERE)
+    assert door.access.admit(f"Bearer {second}", "infer", HERE)
     door.clock.advance(3600)
     assert door.refused(f"Bearer {first}").status == 401
-    assert door.access.admit(f"Bearer {second}", "infer", "/")
+    assert door.access.admit(f"Bearer {second}", "infer", HERE)
     revoke(door.path, first)
     assert door.refused(f"Bearer {second}").status == 401
-    assert door.access.admit(f"Bearer {other}", "infer", "/")
+    assert door.access.admit(f"Bearer {other}", "infer", HERE)
 
 
 def test_keys_that_cannot_be_read_are_the_server_s_trouble(door: Door) -> None:
@@ -288,3 +290,15 @@ def test_what_is_written_can_be_read_by_other_tools(tmp_path: Path) -> None:
     a_key(path, "infer", name="shop")
     found = json.loads(path.read_bytes())["keys"][0]
     assert set(found) == {"id", "name", "scopes", "created", "secrets"}
+
+
+def test_the_log_says_who_failed_where_and_never_what_was_shown(door: Door) -> None:
+    text = a_key(door.path, "infer")
+    with capture_logs() as logs:
+        door.refused(f"Bearer {text}", "admin")
+        door.refused("Bearer sk-another's")
+    common = {"event": "access refused", "log_level": "warning", "place": "/v1/x", "client": "10.0.0.1"}
+    assert logs == [
+        common | {"reason": "scope", "key": id_of(text)},
+        common | {"reason": "malformed", "key": None},
+    ]
