@@ -1,0 +1,111 @@
+"""The widget of the examples in a real Chromium, on its example page, in front of a service."""
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.http_service import free_port, serving
+from support.inference import World, eventually
+from support.project import ROOT
+
+from pawl_shared.topics import FEEDBACK
+
+pytestmark = pytest.mark.browser
+PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(
+    PATH is None and not os.environ.get("CI"), reason="no Chromium here: apt-get install chromium"
+)
+
+
+def example_server() -> Any:
+    path = ROOT / "examples" / "thumbs" / "serve.py"
+    spec = importlib.util.spec_from_file_location("thumbs_serve", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["thumbs_serve"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def page_of_chat(tmp_path: Path) -> Iterator[tuple[str, World]]:
+    world, port = World(tmp_path), free_port()
+    world.deploy(1)
+    with serving(world.build(http_port=port), port) as url:
+        server = example_server().Server(("127.0.0.1", 0), url, "assistant")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/", world
+        server.shutdown()
+        thread.join(30)
+        server.server_close()
+
+
+def said(world: World, count: int) -> list[tuple[str, Any]]:
+    found = eventually(lambda: every if len(every := world.read(FEEDBACK)) >= count else None)
+    return [(each.kind, each.text if each.value is None else each.value) for each in found]
+
+
+@needs_browser
+def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[str, World]) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    url, world = page_of_chat
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(viewport={"width": 360, "height": 800})
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(url)
+        page.get_by_label("Your question").fill("What is a pawl?")
+        page.get_by_role("button", name="Ask").click()
+        group = page.get_by_role("group", name="Rate this answer")
+        down, up = group.get_by_role("button", name="Bad answer"), group.get_by_role("button", name="Good answer")
+        expect(down).to_be_visible(timeout=20_000)
+
+        # by the keyboard alone
+        up.focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(group.get_by_role("status")).to_have_text("Thank you.", timeout=20_000)
+        expect(down).to_have_attribute("aria-pressed", "true")
+        assert said(world, 1) == [("thumb", 0.0)]
+        page.keyboard.press("Tab")
+        page.keyboard.type("too long")
+        page.get_by_label("What should it have said?").fill("A catch.")
+        page.get_by_role("button", name="Send").click()
+        assert sorted(said(world, 3)[1:]) == [("comment", "too long"), ("correction", "A catch.")]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+        # another opinion without a connection: it waits, also over a reload, and counts once
+        page.route("**/v1/feedback", lambda route: route.abort())
+        up.click()
+        expect(group.get_by_role("status")).to_contain_text("Saved.", timeout=20_000)
+        waiting = json.loads(page.evaluate("localStorage.getItem('pawl-thumbs')"))
+        assert [post["body"]["thumb"] for post in waiting] == ["up"]
+        page.unroute("**/v1/feedback")
+        page.reload()
+        assert said(world, 4)[3] == ("thumb", 1.0)
+        page.wait_for_function("localStorage.getItem('pawl-thumbs') === null", timeout=20_000)
+
+        # what is refused for good is said, and not tried again; texts are the page's own
+        page.set_content(
+            "<html lang='de'><pawl-thumbs inference-id='x' token='v1.forged' label-up='Gute Antwort' fields=''"
+            " text-failed='Das ging nicht.'></pawl-thumbs></html>"
+        )
+        page.add_script_tag(url=f"{url}pawl-thumbs.js", type="module")
+        page.get_by_role("button", name="Gute Antwort").click()
+        expect(page.get_by_role("status")).to_have_text("Das ging nicht.", timeout=20_000)
+        assert page.evaluate("localStorage.getItem('pawl-thumbs')") is None
+        assert page.locator("textarea").count() == 0
+        browser.close()
+    assert problems == []
