@@ -15,6 +15,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -97,8 +98,18 @@ def check(bus: Bus, command: RollbackCommand) -> None:
     latest = changes[command.model][-1]
     if command.version is not None:
         still_there(command.version, latest.champion, latest.challenger)
-    if latest.challenger is None and len({event.champion.version for event in changes[command.model]}) == 1:
+    if latest.challenger is None and not earlier(changes[command.model]):
         raise RefusedError(NO_WAY_BACK)
+
+
+def earlier(changes: Sequence[DeploymentChanged]) -> set[str]:
+    """Versions that were champion before, less those that a rollback rejected: it spares the base alone."""
+    rejected = {
+        before.champion.version
+        for before, after in pairwise(changes)
+        if after.change == "rolled-back" and after.champion != before.champion and before.champion.slot_file
+    }
+    return {event.champion.version for event in changes} - rejected - {changes[-1].champion.version}
 
 
 def unhandled(bus: Bus, model: str, came_to: Mapping[Partition, int]) -> Iterator[UUID]:

@@ -93,7 +93,7 @@ class WatchFold:
             case e.RetrainCommand() as event:
                 return Step(policy.asked(state, event, delivery.at))
             case _:
-                trigger = _progress(policy.trigger, state.trigger, delivery.event, delivery.at)
+                trigger = progress(policy.trigger, state.trigger, delivery.event, delivery.at)
                 busy = follow(state.busy, delivery.event)
                 return Step(state.model_copy(update={"trigger": trigger, "busy": busy}))
 
@@ -155,7 +155,7 @@ class RecordFold:
                 return Step(None, rows=(rows.record_row(event, _place(delivery)),))
 
 
-def _progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: datetime) -> TriggerState:
+def progress(policy: TriggerPolicy, trigger: TriggerState, event: e.Event, at: datetime) -> TriggerState:
     """The loop's progress, as the trigger policy remembers it."""
     match event:
         case e.RetrainRequested():

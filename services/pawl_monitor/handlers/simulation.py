@@ -19,7 +19,7 @@ from pawl_monitor.domain.trigger_state import PastRun, TriggerState, Usable
 from pawl_monitor.domain.triggers import TriggerDecision
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.domain.watched import Watched
-from pawl_monitor.handlers.folds import WatchFold
+from pawl_monitor.handlers.folds import WatchFold, progress
 from pawl_shared import events as e
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
@@ -38,11 +38,13 @@ class Happening(BaseModel):
 
 
 class Simulated(BaseModel):
-    """State: what is watched, what was last said about waiting, and how long the log's last run took."""
+    """State: what is watched, what was last said about waiting, how long the log's last run took, and how far the log's
+    own loop has come."""
 
     watched: Watched
     missing: tuple[str, ...] = ()
     last: PastRun = FORMER
+    loop: TriggerState = TriggerState()
 
 
 class Counted:
@@ -79,7 +81,7 @@ class SimulationFold:
             case e.Tick() as event:
                 return self._tick(state, event, delivery.at)
             case e.DeploymentChanged() as event:
-                return Step(_watching(state, self._deployed(state.watched, event, delivery.at)))
+                return Step(self._deployed(state, event, delivery.at))
             case e.RetrainCommand() as event:
                 return Step(_watching(state, self._policy.asked(state.watched, event, delivery.at)))
             case e.PauseCommand() as event:
@@ -90,8 +92,9 @@ class SimulationFold:
             case e.AdapterTrained() as event:
                 last = state.last.model_copy(update={"seconds": event.seconds})
                 return Step(state.model_copy(update={"last": last}))
-            case _:
-                return Step(state)
+            case event:
+                loop = progress(self._policy.trigger, state.loop, event, delivery.at)
+                return Step(state.model_copy(update={"loop": loop}))
 
     def _observed(self, state: Simulated, event: e.SessionObserved, at: datetime) -> Step[Simulated]:
         seen = self._policy.observed(state.watched, event, "simulation")
@@ -102,12 +105,15 @@ class SimulationFold:
         ]  # fmt: skip
         return Step(_watching(state, seen.state), effects=tuple(said))
 
-    def _deployed(self, watched: Watched, event: e.DeploymentChanged, at: datetime) -> Watched:
-        """Another champion answers what asked for a run before; how its own run went is not this policy's affair."""
-        trigger = watched.trigger
-        if event.change == "promoted":
+    def _deployed(self, state: Simulated, event: e.DeploymentChanged, at: datetime) -> Simulated:
+        """The log's candidate, once it is champion, answers what asked for a run before; an earlier version that a
+        person brought back does not. How a candidate's own run went is not this policy's affair."""
+        trigger = state.watched.trigger
+        if event.change in ("promoted", "pinned") and event.champion.version == state.loop.candidate:
             trigger = trigger.model_copy(update={"occasion": None})
-        return self._policy.deployed(watched, event, at).model_copy(update={"trigger": trigger})
+        watched = self._policy.deployed(state.watched, event, at).model_copy(update={"trigger": trigger})
+        loop = self._policy.trigger.deployed(state.loop, event, at)
+        return state.model_copy(update={"watched": watched, "loop": loop})
 
     def _paused(self, state: Simulated, why: str) -> Simulated:
         trigger = self._policy.trigger.paused(state.watched.trigger, why)

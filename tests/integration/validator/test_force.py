@@ -149,6 +149,19 @@ def test_what_is_refused_fences_nobody() -> None:
     assert world.changes == ["registered", "canary"]
 
 
+def test_nobody_is_fenced_where_every_earlier_champion_was_rejected() -> None:
+    world = World()
+    world.spacing = 0.001
+    world.register()
+    world.train(GOOD)
+    world.command(e.PromoteCommand, version=GOOD)
+    world.command(e.RollbackCommand)
+    with pytest.raises(RefusedError, match="no earlier champion"):
+        force(world.bus, SETTINGS, command(world))
+    world.train(HARMFUL, 2)
+    assert world.changes == ["registered", "canary", "promoted", "rolled-back", "canary"]
+
+
 def test_a_forced_rollback_repeated_takes_nothing_else_away() -> None:
     world = on_trial()
     world.stuck = True
