@@ -96,6 +96,17 @@ def test_each_scope_opens_what_it_says(service: Service) -> None:
                 assert f"Missing scopes: {needed}." in error["message"]
 
 
+@pytest.mark.parametrize(
+    "header", [b"Bearer \xe4\xff", b"Bearer " + b"x" * 20_000, b"Bearer", b"pawl_", b"Bearer a b", b"\t"]
+)
+def test_nothing_that_is_shown_is_a_fault_of_the_server(service: Service, header: bytes) -> None:
+    a_key(service.keys, "infer")
+    for method, path in service.asks:
+        answer = service.client.request(method, path, headers={"Authorization": header})
+        assert answer.status_code == 401
+    assert service.client.get("/readyz", headers={"Authorization": header}).status_code < 504
+
+
 def test_probes_stay_open_and_tell_reasons_to_ops_alone(service: Service) -> None:
     reasons = service.client.get("/readyz").text
     ops = a_key(service.keys, "ops")

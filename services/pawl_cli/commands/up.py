@@ -108,4 +108,6 @@ def announce(terminal: Terminal, stack: Stack) -> None:
         "pawl",
         f"OpenAI API {stack.urls['inference']}/v1   (model: {', '.join(each.model for each in stack.options.models)})",
     )
+    if stack.key:
+        terminal.line("pawl", "API keys   are asked for: `pawl keys list` shows them, `pawl keys create` makes one")
     terminal.line("pawl", f"Data       {stack.options.data}   Ctrl-C stops everything; the data stays.")
