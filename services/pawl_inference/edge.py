@@ -17,10 +17,17 @@ from pawl_shared.access import Access, AccessRefusedError, Place
 from pawl_shared.api_keys import Scope as KeyScope
 from pawl_shared.web_server import place_of
 
-FEEDBACK, TRACES = "/v1/feedback", "/v1/traces"
+FEEDBACK, TRACES, INFERENCES = "/v1/feedback", "/v1/traces", "/v1/inferences"
 # Probes, and what docs/openapi.json says as well.
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
 _SCOPES: Mapping[str, KeyScope] = {FEEDBACK: "feedback", "/metrics": "ops"}
+
+
+def _scope_of(path: str) -> KeyScope:
+    """The right to rate any answer of which one knows the session is more than the right to ask."""
+    if path.startswith(f"{INFERENCES}/"):
+        return "feedback"
+    return _SCOPES.get(path, "infer")
 
 
 def respond(error: ApiError) -> JSONResponse:
@@ -72,9 +79,8 @@ class Edge:
     def _authorize(self, authorization: str | None, place: Place) -> None:
         if place.path == FEEDBACK and self._tokens_suffice and not authorization:
             return  # the feedback token in it is the right to rate this one answer, and all that a page can hold
-        scope = _SCOPES.get(place.path, "infer")
         try:
-            self._access.admit(authorization, scope, place)
+            self._access.admit(authorization, _scope_of(place.path), place)
         except AccessRefusedError as error:
             raise ApiError(error.status, error.message, error.code, type=error.type, headers=error.headers) from error
 

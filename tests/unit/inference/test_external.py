@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+from support.api_keys import a_key
 from support.inference import World, eventually, running
 
 from pawl_inference.domain.external import span_id, version_of
@@ -186,3 +187,17 @@ def test_when_the_journal_is_full_nothing_is_accepted(tmp_path: Path) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "journal_full")
     assert "retry-after" in refused.headers
     service.journal.close()
+
+
+def test_rating_without_a_posts_token_needs_a_key_of_scope_feedback(tmp_path: Path) -> None:
+    with running(World(tmp_path)) as service:
+        client = TestClient(service.asgi)
+        infer, feedback = (a_key(tmp_path / "data" / "keys" / "api.keys", scope) for scope in ("infer", "feedback"))
+
+        def status(path: str, key: str, body: Any) -> int:
+            return client.post(path, json=body, headers={"Authorization": f"Bearer {key}"}).status_code
+
+        token, body = f"{URL}/{uuid4()}/token", {"model": "support", "session": "s-1"}
+        assert [status(token, key, body) for key in (infer, feedback)] == [403, 200]
+        assert [status(URL, key, told()) for key in (infer, feedback)] == [202, 403]
+        assert [status("/v1/traces", key, {}) for key in (infer, feedback)] == [200, 403]
