@@ -123,7 +123,7 @@ class AnswerHandler:
             now=now,
             session_id=request.session_id,
             conversation=request.conversation_id,
-            user=request.user,
+            user=request.person,
         )
         asked = Asked(request, prompts, self._rng.getrandbits(_SEED_BITS), terms)
         submitted = submit(self._routes, asked, caller)

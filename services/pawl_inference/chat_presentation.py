@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from pawl_inference import presentation
 from pawl_inference.answering import Answer
 from pawl_inference.choice import Choice
+from pawl_inference.engine.port import TokenLogprob
 from pawl_inference.presentation import Event
 
 
@@ -18,7 +18,7 @@ async def whole(answer: Answer) -> Event:
         async for _ in chunks:
             pass
     return presentation.frame(answer, "chat.completion") | {
-        "choices": [_whole(choice) for choice in answer.choices],
+        "choices": [_whole(answer, choice) for choice in answer.choices],
         "usage": presentation.usage(answer),
         "metadata": presentation.metadata(answer),
     }
@@ -33,8 +33,9 @@ async def stream(answer: Answer) -> AsyncGenerator[Event, None]:
         yield frame | {"choices": [_piece(choice, {"role": "assistant", "content": ""})]}
     async with aclosing(answer.chunks()) as chunks:
         async for choice, chunk in chunks:
-            if chunk.text:
-                yield frame | {"choices": [_piece(choice, {"content": chunk.text})]}
+            if chunk.text or chunk.logprobs:
+                told = _logprobs(answer, chunk.logprobs)
+                yield frame | {"choices": [_piece(choice, {"content": chunk.text}, logprobs=told)]}
             if chunk.finish_reason:
                 own = presentation.last_metadata(answer, choice)
                 yield frame | {"choices": [_piece(choice, {}, presentation.finish_reason(choice))], "metadata": own}
@@ -43,14 +44,31 @@ async def stream(answer: Answer) -> AsyncGenerator[Event, None]:
         yield frame | {"choices": [], **totals}
 
 
-def _whole(choice: Choice) -> dict[str, Any]:
+def _whole(answer: Answer, choice: Choice) -> Event:
     return {
         "index": choice.index,
         "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
-        "logprobs": None,
+        "logprobs": _logprobs(answer, choice.logprobs),
         "finish_reason": presentation.finish_reason(choice),
     }
 
 
-def _piece(choice: Choice, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-    return {"index": choice.index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+def _piece(
+    choice: Choice, delta: dict[str, str], finish_reason: str | None = None, logprobs: Event | None = None
+) -> Event:
+    return {"index": choice.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _logprobs(answer: Answer, found: Sequence[TokenLogprob]) -> Event | None:
+    if answer.request.likeliest is None:
+        return None
+    tokens = [_token(each) | {"top_logprobs": [_token(other) for other in each.top]} for each in found]
+    return {"content": tokens, "refusal": None}
+
+
+def _token(found: TokenLogprob) -> Event:
+    return {
+        "token": presentation.token_text(found.utf8),
+        "logprob": presentation.shown(found.logprob),
+        "bytes": list(found.utf8),
+    }

@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from pawl_inference import errors
-from pawl_inference.engine.port import GenerationChunk, Usage
+from pawl_inference.engine.port import GenerationChunk, TokenLogprob, Usage
 from pawl_inference.journal import JournalFullError
 from pawl_inference.submission import Queued
 from pawl_shared import logging
@@ -35,6 +35,7 @@ class Choice:
     wait_seconds: Callable[[], float]  # by estimate, of a request that came now
     usage: Usage = field(init=False)
     text: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     first_token_seconds: float | None = None
     failed: bool = False
     finish_reason: Ending | None = None
@@ -75,6 +76,7 @@ class Choice:
 
     def _note(self, chunk: GenerationChunk) -> None:
         self.text.append(chunk.text)
+        self.logprobs += chunk.logprobs
         self.usage = chunk.usage or Usage(self.usage.prompt_tokens, self.usage.completion_tokens + len(chunk.token_ids))
         if self.first_token_seconds is None and chunk.token_ids:
             self.first_token_seconds = self.clock.monotonic() - self.started

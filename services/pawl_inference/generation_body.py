@@ -30,10 +30,20 @@ def _unicode(text: str) -> str:
 Text = Annotated[str, AfterValidator(_unicode)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
+Penalty = Annotated[Finite, Field(ge=-2, le=2)]
 # OpenAI's limits for metadata: 16 pairs, keys of 64 and values of 512 characters.
 Tags = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
+
+
+def refusal(param: str, reason: str) -> PydanticCustomError:
+    """To be raised by a validator: this parameter does not fit to others."""
+    return _error(param, "invalid_value", f"Invalid value for '{param}': {reason}.")
+
+
+def _error(param: str, code: str, text: str) -> PydanticCustomError:
+    return PydanticCustomError("refused_parameter", "it is refused", {"param": param, "code": code, "text": text})
 
 
 class Body(BaseModel):
@@ -57,6 +67,18 @@ class GenerationBody(Body):
     model: Name = Field(description="a route (`assistant`), or one version of it (`assistant@<digest prefix>`)")
     temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Finite, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[StrictInt, Field(ge=-1, le=MAX_TOKENS)] | None = Field(
+        default=None, description="draw among so many tokens; 0 and -1: among all"
+    )
+    min_p: Annotated[Finite, Field(ge=0, le=1)] | None = Field(
+        default=None, description="draw among tokens with at least this share of the likeliest one's probability"
+    )
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    # Far smaller or larger ones leave float32.
+    repetition_penalty: Annotated[Finite, Field(ge=0.1, le=10)] | None = Field(
+        default=None, description="divides what prompt and answer hold already; 1: off"
+    )
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = None
@@ -64,6 +86,7 @@ class GenerationBody(Body):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     user: Name | None = Field(default=None, description="the app's user id; only a keyed hash of it is kept")
+    safety_identifier: Name | None = Field(default=None, description="the app's user id, where there is no `user`")
     metadata: Tags | None = Field(default=None, description="the app's tags; `session_id` fixes the session")
     conversation: Name | Conversation | None = Field(default=None, description="fixes the session too")
 
@@ -71,23 +94,29 @@ class GenerationBody(Body):
     @classmethod
     def _nothing_ignored(cls, body: Any) -> Any:
         if isinstance(body, dict) and (found := refused(body, cls.PARAMETERS)):
-            raise PydanticCustomError(
-                "refused_parameter",
-                "it is not supported",
-                {"param": found.param, "code": found.code, "text": found.message},
-            )
+            raise _error(found.param, found.code, found.message)
         return body
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> GenerationBody:
         if self.stream_options and not self.stream:
-            raise ValueError("stream_options needs stream: true")
+            raise refusal("stream_options", "it needs stream: true")
         return self
 
     @property
     def limit(self) -> int | None:
         """How many tokens each answer may have."""
         return self.max_tokens
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many likeliest tokens are told of each; none: no log-probabilities at all."""
+        return None
+
+    @property
+    def person(self) -> str | None:
+        """The app's user id."""
+        return self.user or self.safety_identifier
 
     @property
     def choices(self) -> int:

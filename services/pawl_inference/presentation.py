@@ -13,6 +13,7 @@ from pawl_inference.answering import Answer
 from pawl_inference.choice import Choice
 from pawl_inference.errors import ApiError
 
+_LEAST = -9999.0
 _DONE = b"data: [DONE]\n\n"
 Event = dict[str, Any]
 
@@ -75,6 +76,19 @@ def usage(answer: Answer) -> dict[str, int]:
     """Token counts of all choices."""
     prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def token_text(utf8: bytes) -> str:
+    """A token as text; a part of a character has none, and is written as OpenAI does."""
+    try:
+        return utf8.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in utf8)
+
+
+def shown(logprob: float) -> float:
+    """What OpenAI shows of tokens that are all but impossible."""
+    return max(logprob, _LEAST)
 
 
 def _own(answer: Answer, choice: Choice) -> dict[str, Any]:

@@ -32,10 +32,25 @@ class AnswerMessage(Body):
     refusal: None = None
 
 
+class TopLogprob(Body):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Body):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
 class AnswerChoice(Body):
     index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 

@@ -88,6 +88,7 @@ def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
                 own = drawn.model_copy(update={"seed": seed_of(drawn.seed or 0, number)})
                 request = replace(
                     _request(host.engine, assignment.served.version, prompt, own),
+                    top_logprobs=asked.body.likeliest,
                     timeout_seconds=asked.terms.timeout_seconds,
                     share=asked.terms.share(caller),
                 )
@@ -107,6 +108,11 @@ def _request(engine: Engine, version: str, prompt: Encoded, drawn: events.Sampli
         sampling=Sampling(
             temperature=drawn.temperature,
             top_p=drawn.top_p,
+            top_k=drawn.top_k,
+            min_p=drawn.min_p,
+            presence_penalty=drawn.presence_penalty,
+            frequency_penalty=drawn.frequency_penalty,
+            repetition_penalty=drawn.repetition_penalty,
             # Apps may send negative seeds, engines take none.
             seed=None if drawn.seed is None else drawn.seed % 2**64,
         ),
@@ -121,6 +127,11 @@ def _wanted(asked: Asked) -> events.Sampling:
     return events.Sampling(
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=max(0, body.top_k or 0),
+        min_p=body.min_p or 0.0,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        repetition_penalty=body.repetition_penalty or 1.0,
         max_tokens=body.limit,
         seed=asked.seed if body.seed is None else body.seed,
         stop=body.stops,

@@ -14,6 +14,7 @@ from pawl_inference.engine.port import (
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
+    TokenLogprob,
     UnknownVersionError,
     Usage,
 )
@@ -35,7 +36,8 @@ class FakeGeneration:
             return
         words = self._engine.words(self._request)[: self._request.max_tokens]
         for number, word in enumerate(words):
-            yield GenerationChunk(word if number == 0 else f" {word}", (number,))
+            text = word if number == 0 else f" {word}"
+            yield GenerationChunk(text, (number,), self._logprobs(text))
             await asyncio.sleep(0)
             if self._engine.gate is not None:
                 await self._wait(self._engine.gate)
@@ -59,6 +61,13 @@ class FakeGeneration:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    def _logprobs(self, text: str) -> tuple[TokenLogprob, ...]:
+        """The likeliest tokens: the chosen one, then parts of a character."""
+        if self._request.top_logprobs is None:
+            return ()
+        top = (TokenLogprob(text.encode(), -0.5), TokenLogprob(b"\xf0\x9f", -1.5), TokenLogprob(b"\xe2", -1e5))
+        return (TokenLogprob(text.encode(), -0.5, top[: self._request.top_logprobs]),)
 
     def _usage(self, tokens: int) -> Usage:
         return Usage(len(self._request.prompt), tokens)

@@ -31,12 +31,10 @@ HONOURED, REFUSED = Rule(honoured=True), Rule()
 # What both kinds of completions take. top_k, min_p and repetition_penalty are named as in vLLM; metadata, conversation
 # and safety_identifier belong to OpenAI's chat and responses, and fix session and user of a text completion as well.
 _BOTH: Mapping[str, Rule] = {
-    **dict.fromkeys(
-        ("model", "n", "seed", "stop", "max_tokens", "stream", "stream_options", "user", "metadata", "conversation"),
-        HONOURED,
-    ),
-    "temperature": HONOURED,
-    "top_p": HONOURED,
+    **dict.fromkeys(("model", "n", "max_tokens", "stop", "stream", "stream_options", "seed", "logprobs"), HONOURED),
+    **dict.fromkeys(("temperature", "top_p", "top_k", "min_p"), HONOURED),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "repetition_penalty"), HONOURED),
+    **dict.fromkeys(("user", "safety_identifier", "metadata", "conversation"), HONOURED),
     "logit_bias": Rule(harmless=({},)),
 }
 
@@ -44,10 +42,7 @@ CHAT: Mapping[str, Rule] = {
     **_BOTH,
     "messages": HONOURED,
     "max_completion_tokens": HONOURED,
-    "frequency_penalty": Rule(harmless=(0,)),
-    "presence_penalty": Rule(harmless=(0,)),
-    "logprobs": Rule(harmless=(False,)),
-    "top_logprobs": Rule(harmless=(0,)),
+    "top_logprobs": HONOURED,
     "modalities": Rule(harmless=(["text"],)),
     "tools": Rule(harmless=([],)),
     "tool_choice": Rule(harmless=("none", "auto")),

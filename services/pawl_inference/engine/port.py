@@ -109,9 +109,9 @@ class TokenLogprob:
     """Log-probability (natural logarithm) of a chosen token and of the likeliest others: the model's own, before
     temperature, penalties and what a constraint allows."""
 
-    token: str
+    utf8: bytes  # of the token: perhaps only a part of a character
     logprob: float
-    top: tuple[tuple[str, float], ...] = ()
+    top: "tuple[TokenLogprob, ...]" = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from pawl_inference.engine.port import Sampling
 _FIRST_CANDIDATES = 256
 _BLOCK = 32  # 1,536 maxima of a 49k vocabulary; some 290 values reach the 256th of them
 
+# Below, the likeliest token has all of the mass; and at 1e-308 the division overflows.
+_GREEDY_BELOW = 1e-5
+
 Logits = NDArray[np.float32]
 
 
@@ -35,7 +38,7 @@ def choose(
     scores = penalise(logits, sampling, history)
     if allowed is not None:
         scores = np.where(allowed, scores, np.float32(-np.inf))
-    if sampling.temperature <= 0:
+    if sampling.temperature < _GREEDY_BELOW:
         return int(scores.argmax())
     scaled = scores.astype(np.float64) / sampling.temperature
     weights = np.exp(scaled - scaled.max())

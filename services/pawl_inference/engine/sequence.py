@@ -7,7 +7,8 @@ import numpy as np
 
 from pawl_inference.engine import sampling
 from pawl_inference.engine.grammar import ConstraintBrokenError, Matcher
-from pawl_inference.engine.port import FinishReason, GenerationChunk, GenerationRequest, TokenLogprob, Usage
+from pawl_inference.engine.logprobs import TokenLogprobs
+from pawl_inference.engine.port import FinishReason, GenerationChunk, GenerationRequest, Usage
 from pawl_inference.engine.sampling import History, Logits
 from pawl_inference.engine.text import TextCodec, TextStream
 
@@ -40,7 +41,7 @@ class Sequence:
         self._random = np.random.Generator(np.random.PCG64(request.sampling.seed))
         self._text = ""
         self._untold: list[int] = []
-        self._logprobs: list[TokenLogprob] = []
+        self._logprobs = None if request.top_logprobs is None else TokenLogprobs(codec, request.top_logprobs)
 
     @property
     def prompt_left(self) -> int:
@@ -57,8 +58,8 @@ class Sequence:
         except ConstraintBrokenError as error:
             self._end("error", str(error), too_complex=True)
             return
-        if self.request.top_logprobs is not None:
-            self._logprobs.append(self._logprob(logits, token, self.request.top_logprobs))
+        if self._logprobs is not None and token not in self._eos:
+            self._logprobs.add(token, logits)
         self.tokens.append(token)
         self._untold.append(token)
         self._history.answer[token] += 1
@@ -106,12 +107,8 @@ class Sequence:
 
     def _flush(self, reason: FinishReason | None = None, error: str | None = None, too_complex: bool = False) -> None:
         usage = Usage(len(self.request.prompt), len(self.tokens)) if reason else None
-        untold, logprobs = tuple(self._untold), tuple(self._logprobs)
-        chunk = GenerationChunk(self._text, untold, logprobs, reason, usage, error, too_complex)
-        self._text, self._untold, self._logprobs = "", [], []
+        whole = reason is not None and not self._stream.stopped
+        logprobs = self._logprobs.told(self._text, all_of_it=whole) if self._logprobs else ()
+        chunk = GenerationChunk(self._text, tuple(self._untold), logprobs, reason, usage, error, too_complex)
+        self._text, self._untold = "", []
         self._tell(chunk)
-
-    def _logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:
-        chosen, likeliest = sampling.log_probabilities(logits, token, top)
-        others = tuple((self._codec.token(other), value) for other, value in likeliest)
-        return TokenLogprob(self._codec.token(token), chosen, others)

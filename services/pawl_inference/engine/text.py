@@ -13,6 +13,17 @@ from pawl_shared.graph_spec import TOKENIZER_FILE
 _REPLACEMENT = "\ufffd"
 
 
+def _bytes_of() -> dict[str, int]:
+    """How byte-level vocabularies write bytes (Radford et al. 2019, GPT-2): printable ones as themselves, the others as
+    the characters from 256 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTE_OF = _bytes_of()
+
+
 class TextCodec:
     """The base model's tokenizer. Safe to use from several threads."""
 
@@ -21,6 +32,11 @@ class TextCodec:
         self._tokenizer: Any = Tokenizer.from_str(_shown(source))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._added = self._tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(token for token, added in self._added.items() if added.special)
+        decoder = self._tokenizer.decoder
+        self._byte_level = decoder is not None and b'"ByteLevel"' in decoder.__getstate__()
+        self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str, special: bool) -> tuple[int, ...]:
         """Token ids of a text; `special` adds what the tokenizer puts around a document (a BOS token)."""
@@ -30,9 +46,27 @@ class TextCodec:
         """Text of token ids, without special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def token(self, token_id: int) -> str:
-        """One token as text, special tokens included."""
-        return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+    def piece(self, token_id: int) -> bytes:
+        """The bytes of one token: a part of a character perhaps, or a special token's name."""
+        if token_id not in self._pieces:
+            self._pieces[token_id] = self._piece(token_id)
+        return self._pieces[token_id]
+
+    def width(self, token_id: int) -> int:
+        """How many bytes of text a token makes; special tokens make none."""
+        return 0 if token_id in self._special else len(self.piece(token_id))
+
+    def _piece(self, token_id: int) -> bytes:
+        written: str | None = self._tokenizer.id_to_token(token_id)
+        if written is None:  # the model's vocabulary may be padded
+            return b""
+        if token_id in self._added:
+            return written.encode()
+        if self._byte_level:
+            return bytes(_BYTE_OF[character] for character in written if character in _BYTE_OF)
+        if len(written) == 6 and written.startswith("<0x") and written.endswith(">"):  # byte fallback
+            return bytes([int(written[3:5], 16)])
+        return written.replace("\u2581", " ").encode()
 
 
 class TextStream:

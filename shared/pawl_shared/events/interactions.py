@@ -23,8 +23,15 @@ class Sampling(Value):
     temperature: Finite = 1.0
     top_p: Finite = 1.0
     max_tokens: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
-    seed: Annotated[int, Field(ge=-MAX_LONG - 1, le=MAX_LONG)] | None = None
+    seed: Annotated[int, Field(ge=-MAX_LONG - 1, le=MAX_LONG)] | None = Field(
+        default=None, description="of this choice: sent by itself it gives this answer again"
+    )
     stop: tuple[str, ...] = ()
+    top_k: int = Field(default=0, ge=0, le=MAX_INT, description="0: among all tokens")
+    min_p: Finite = 0.0
+    presence_penalty: Finite = 0.0
+    frequency_penalty: Finite = 0.0
+    repetition_penalty: Finite = 1.0
 
 
 class InferenceLogged(Event):

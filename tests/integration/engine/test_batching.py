@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from pawl_inference.engine.port import (
     PromptTooLongError,
     QueueFullError,
     Sampling,
+    TokenLogprob,
     UnknownVersionError,
 )
 from pawl_inference.engine.settings import EngineSettings
@@ -93,12 +95,43 @@ async def test_usage_and_the_end_of_the_context(engine: OnnxEngine) -> None:
         engine.submit(GenerationRequest(BASE, (5,) * engine.info.context_length, 1))
 
 
-async def test_logprobs_belong_to_the_tokens(engine: OnnxEngine) -> None:
-    wanted = request(engine, BASE, "Hi", max_tokens=4)
-    chunks = [chunk async for chunk in engine.submit(GenerationRequest(BASE, wanted.prompt, 4, GREEDY, top_logprobs=3))]
-    logprobs = [logprob for chunk in chunks for logprob in chunk.logprobs]
-    assert len(logprobs) == sum(len(chunk.token_ids) for chunk in chunks)
-    assert all(logprob.top[0] == (logprob.token, logprob.logprob) and len(logprob.top) == 3 for logprob in logprobs)
+async def logprobs_of(engine: OnnxEngine, wanted: GenerationRequest) -> tuple[str, list[TokenLogprob]]:
+    chunks = [chunk async for chunk in engine.submit(replace(wanted, top_logprobs=3))]
+    return "".join(chunk.text for chunk in chunks), [logprob for chunk in chunks for logprob in chunk.logprobs]
+
+
+async def test_logprobs_are_of_the_texts_bytes(engine: OnnxEngine) -> None:
+    text, found = await logprobs_of(engine, request(engine, BASE, "Hi", max_tokens=4))
+    assert len(found) == 4
+    assert b"".join(each.utf8 for each in found).decode(errors="replace").startswith(text)
+    for each in found:
+        assert (each.top[0].utf8, each.top[0].logprob) == (each.utf8, each.logprob)  # greedy: the likeliest
+        assert len(each.top) == 3
+        assert 0 >= each.top[0].logprob >= each.top[1].logprob
+
+
+async def test_a_stop_string_has_no_logprobs(engine: OnnxEngine) -> None:
+    wanted = request(engine, BASE, "Hi", max_tokens=24)
+    whole, every = await logprobs_of(engine, wanted)
+    stop = whole[5:8]
+    text, found = await logprobs_of(engine, replace(wanted, stop=(stop,)))
+    assert text == whole[: whole.index(stop)]
+    assert found == every[: len(found)]
+    before = b"".join(each.utf8 for each in found[:-1])
+    assert len(before) < len(text.encode()) <= len(before) + len(found[-1].utf8)
+
+
+async def test_extremes_of_sampling(engine: OnnxEngine) -> None:
+    """What may be asked for never leaves the numbers."""
+    extremes = (
+        Sampling(temperature=1e-300, seed=1),
+        Sampling(temperature=2.0, repetition_penalty=0.1, frequency_penalty=-2, presence_penalty=-2, seed=1),
+        Sampling(temperature=2.0, repetition_penalty=10, frequency_penalty=2, top_k=1, min_p=1.0, seed=1),
+    )
+    wanted = [request(engine, BASE, "Hi", sampling) for sampling in extremes]
+    assert all(found.error is None and found.tokens for found in await together(engine, wanted))
+    greedy = await answer(engine, request(engine, BASE, "Hi"))
+    assert (await answer(engine, wanted[0])).tokens == greedy.tokens
 
 
 async def test_an_unknown_version_is_refused(engine: OnnxEngine) -> None:

@@ -119,6 +119,37 @@ def test_sampling_and_roles_reach_the_engine(client: TestClient, world: World) -
     ]
 
 
+def test_what_was_drawn_how_reaches_the_engine_and_the_log(client: TestClient, world: World) -> None:
+    fields = {"temperature": 0.3, "top_p": 0.8, "top_k": 9, "min_p": 0.1, "seed": 3, "presence_penalty": 0.5}
+    fields |= {"frequency_penalty": -0.5, "repetition_penalty": 1.5}
+    assert client.post(CHAT, json=ask(**fields)).status_code == 200
+    (request,) = world.engine.requests
+    (event,) = logged(world)
+    for name, value in fields.items():
+        assert getattr(request.sampling, name) == value
+        assert getattr(event.sampling, name) == value
+
+
+def test_log_probabilities_in_openais_shape(client: TestClient, world: World) -> None:
+    fields = {"logprobs": True, "top_logprobs": 3}
+    choice = client.post(CHAT, json=ask(**fields)).json()["choices"][0]
+    content = choice["logprobs"]["content"]
+    assert choice["logprobs"]["refusal"] is None
+    assert "".join(each["token"] for each in content) == choice["message"]["content"]
+    assert content[0]["bytes"] == [ord("I")]
+    assert content[0]["top_logprobs"] == [
+        {"token": "I", "logprob": -0.5, "bytes": [ord("I")]},
+        {"token": "bytes:\\xf0\\x9f", "logprob": -1.5, "bytes": [0xF0, 0x9F]},
+        {"token": "bytes:\\xe2", "logprob": -9999.0, "bytes": [0xE2]},
+    ]
+    chunks = frames(client.post(CHAT, json=ask(stream=True, **fields)).text)
+    told = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert [token for each in told if each for token in each["content"]] == content
+    plain = client.post(CHAT, json=ask(logprobs=True)).json()["choices"][0]
+    assert plain["logprobs"]["content"][0]["top_logprobs"] == []
+    assert client.post(CHAT, json=ask()).json()["choices"][0]["logprobs"] is None
+
+
 def test_an_answers_own_message_can_be_sent_back(client: TestClient) -> None:
     answered = {"role": "assistant", "content": "Hi.", "refusal": None, "tool_calls": None, "annotations": []}
     messages = [{"role": "user", "content": "Hello"}, answered, {"role": "user", "content": "And now?"}]
@@ -145,8 +176,14 @@ def test_harmless_values_of_other_parameters_are_fine(client: TestClient) -> Non
     ("fields", "param", "code"),
     [
         ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty", "unsupported_parameter"),
+        ({"logprobs": 3}, "logprobs", "invalid_value"),
+        ({"top_logprobs": 3}, "top_logprobs", "invalid_value"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty", "invalid_value"),
+        ({"presence_penalty": -2.5}, "presence_penalty", "invalid_value"),
+        ({"repetition_penalty": 0}, "repetition_penalty", "invalid_value"),
+        ({"top_k": -2}, "top_k", "invalid_value"),
+        ({"min_p": 1.5}, "min_p", "invalid_value"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
         ({"nonsense": 1}, "nonsense", "unknown_parameter"),
@@ -159,7 +196,7 @@ def test_harmless_values_of_other_parameters_are_fine(client: TestClient) -> Non
         ({"temperature": "hot"}, "temperature", "invalid_value"),
         ({"top_p": 0}, "top_p", "invalid_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
-        ({"max_tokens": 1, "max_completion_tokens": 2}, None, "invalid_value"),
+        ({"max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens", "invalid_value"),
         ({"stop": ["a"] * 5}, "stop", "invalid_value"),
         ({"stop": ""}, "stop", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
@@ -169,7 +206,7 @@ def test_harmless_values_of_other_parameters_are_fine(client: TestClient) -> Non
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", None),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content", "invalid_value"),
         ({"metadata": {"a": 1}}, "metadata.a", "invalid_value"),
-        ({"stream_options": {"include_usage": True}}, None, "invalid_value"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
         ({"model": None}, "model", "invalid_value"),
     ],
 )
