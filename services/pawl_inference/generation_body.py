@@ -63,6 +63,7 @@ class GenerationBody(Body):
 
     PARAMETERS: ClassVar[Mapping[str, Rule]] = {}
     PROMPT: ClassVar[str] = ""  # the parameter that holds what is asked
+    DEFAULT_LIMIT: ClassVar[int | None] = None  # tokens of an answer where nobody limits it; none: the context does
 
     model: Name = Field(description="a route (`assistant`), or one version of it (`assistant@<digest prefix>`)")
     temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None

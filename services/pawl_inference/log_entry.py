@@ -39,6 +39,7 @@ def logged(origin: Origin, choice: Choice, ending: Ending, first_token: float, t
         session=origin.caller.session,
         subject=origin.caller.subject,
         messages=prompt.turns,
+        form=prompt.form,
         answer="".join(choice.text),
         finish_reason=ending,
         failed=choice.failed,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pawl_inference.chat_body import ChatMessage
 from pawl_inference.domain import arm as experiment_arm
 from pawl_inference.engine.port import Engine
 from pawl_shared.events import ExperimentArm, Message
+
+
+class EmptyPromptError(ValueError):
+    """There is nothing that a model could go on with."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Encoded:
     turns: tuple[Message, ...]
     tokens: tuple[int, ...]
     prompt_version: str = ""
+    form: Literal["chat", "text"] = "chat"
 
 
 class Prompt(Protocol):
@@ -29,6 +34,8 @@ class Prompt(Protocol):
 
         Raises:
             ChatTemplateError: the base model's chat template refuses it.
+            UnknownTokenError: it holds token ids that the model does not have.
+            EmptyPromptError: no token comes of it.
         """
         ...
 
@@ -50,6 +57,23 @@ class ChatPrompt:
             # The session stays in its arm: leaving it out would leave long conversations out of one arm alone.
             return Encoded(self._turns, _tokens(engine, self._turns))
         return Encoded(self._turns, tokens, prompt_version)
+
+
+class TextPrompt:
+    """A text to go on with, as text or as token ids."""
+
+    def __init__(self, given: str | Sequence[int]) -> None:
+        self._given = given
+
+    def encoded(self, engine: Engine, arm: ExperimentArm | None) -> Encoded:
+        """See `Prompt.encoded`. An arm's system prompt has no place in it: the session stays in its arm without."""
+        if isinstance(self._given, str):
+            text, tokens = self._given, engine.encode(self._given)
+        else:
+            text, tokens = engine.decode(self._given), tuple(self._given)
+        if not tokens:
+            raise EmptyPromptError("the prompt is empty; send a text to go on with")
+        return Encoded((Message(role="user", content=text),), tokens, form="text")
 
 
 def _tokens(engine: Engine, turns: Sequence[Message]) -> tuple[int, ...]:

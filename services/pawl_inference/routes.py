@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from pawl_inference import chat_presentation, errors, external_routes, presentation
+from pawl_inference import chat_presentation, errors, external_routes, presentation, text_presentation
 from pawl_inference.answering import Answer, AnswerHandler
 from pawl_inference.chat_body import ChatRequest
 from pawl_inference.domain.assignment import UnknownModelError, model_id, route_name
@@ -25,7 +25,7 @@ from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
 from pawl_inference.otlp import TraceHandler
 from pawl_inference.presentation import AnswerStream
-from pawl_inference.prompts import ChatPrompt
+from pawl_inference.prompts import ChatPrompt, TextPrompt
 from pawl_inference.routing import RouteTable
 from pawl_inference.schemas import (
     ChatCompletion,
@@ -33,7 +33,9 @@ from pawl_inference.schemas import (
     FeedbackAccepted,
     Model,
     ModelList,
+    TextCompletion,
 )
+from pawl_inference.text_body import TextRequest
 from pawl_shared import logging
 from pawl_shared.access import Access
 from pawl_shared.service import Health
@@ -78,6 +80,7 @@ def create(
         redoc_url=None,
     )
     _add_chat(app, answers)
+    _add_completions(app, answers)
     _add_models(app, routes)
     _add_feedback(app, feedback)
     external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
@@ -109,6 +112,20 @@ def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
         if body.stream:
             return AnswerStream(answer, chat_presentation.stream(answer))
         return await _whole(request, answer, chat_presentation.whole(answer))
+
+
+def _add_completions(app: FastAPI, answers: AnswerHandler) -> None:
+    @app.post(
+        "/v1/completions",
+        response_model=TextCompletion,
+        responses=_responses(400, 401, 404, 413, 415, 429, 503),
+        summary="Go on with a text, without a chat template, at once or as server-sent events",
+    )
+    async def completions(body: TextRequest, request: Request) -> Response:
+        answer = answers.begin(body, [TextPrompt(each) for each in body.prompts], request.headers)
+        if body.stream:
+            return AnswerStream(answer, text_presentation.stream(answer, body))
+        return await _whole(request, answer, text_presentation.whole(answer, body))
 
 
 def _add_models(app: FastAPI, routes: RouteTable) -> None:
@@ -204,9 +221,10 @@ def _describe(app: FastAPI) -> None:
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
     described["components"]["schemas"] |= FEEDBACK_SCHEMAS
-    answer = described["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
-    answer["description"] = "The answer; with `stream: true` as chat.completion.chunk events that end with [DONE]"
-    answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    for path, kind in (("/v1/chat/completions", "chat.completion.chunk"), ("/v1/completions", "text_completion")):
+        answer = described["paths"][path]["post"]["responses"]["200"]
+        answer["description"] = f"The answer; with `stream: true` as {kind} events that end with [DONE]"
+        answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
 
 
 async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any]]) -> Response:

@@ -83,6 +83,35 @@ class ChatCompletion(Body):
     metadata: AnswerMetadata
 
 
+class TextLogprobs(Body):
+    """Of each token; `top_logprobs` with the chosen one."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None
+    text_offset: list[int] = Field(description="characters of the answer before each token")
+
+
+class TextChoice(Body):
+    text: str
+    index: int
+    logprobs: TextLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class TextCompletion(Body):
+    """How texts go on; `id` is the inference id, `system_fingerprint` the version that answered."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[TextChoice]
+    usage: Usage
+    metadata: AnswerMetadata
+
+
 class Model(Body):
     id: str
     object: Literal["model"] = "model"

@@ -17,11 +17,12 @@ from pawl_inference.engine.port import (
     PromptTooLongError,
     QueueFullError,
     Sampling,
+    UnknownTokenError,
     UnknownVersionError,
 )
 from pawl_inference.generation_body import GenerationBody
 from pawl_inference.hosts import Host
-from pawl_inference.prompts import Encoded, Prompt
+from pawl_inference.prompts import EmptyPromptError, Encoded, Prompt
 from pawl_inference.routing import RouteTable
 from pawl_inference.terms import Terms
 from pawl_shared import events
@@ -68,7 +69,7 @@ def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
         raise errors.unknown_model(asked.body.model, str(error)) from error
     except PromptTooLongError as error:
         raise errors.invalid(asked.body.PROMPT, f"{error}.", "context_length_exceeded") from error
-    except ChatTemplateError as error:
+    except (ChatTemplateError, UnknownTokenError, EmptyPromptError) as error:
         raise errors.invalid(asked.body.PROMPT, str(error)) from error
     except QueueFullError as error:
         raise errors.too_many(str(error), error.retry_after_seconds) from error
@@ -81,6 +82,8 @@ def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
     arm, host = assignment.experiment_arm, route.host(assignment.served)
     prompts = tuple(prompt.encoded(host.engine, arm) for prompt in asked.prompts)
     drawn = experiment_arm.sampling(arm, _wanted(asked), asked.body.temperature, asked.body.top_p)
+    if drawn.max_tokens is None:
+        drawn = drawn.model_copy(update={"max_tokens": asked.body.DEFAULT_LIMIT})
     queued: list[Queued] = []
     try:
         for prompt in prompts:

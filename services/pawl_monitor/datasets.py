@@ -26,24 +26,27 @@ from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.ids import uniform
 
 # An arm's system prompt is no part of the stored conversation: what people say of such an answer may be meant for the
-# prompt, and training on it would teach an answer to a question that nobody asked.
+# prompt, and training on it would teach an answer to a question that nobody asked. A text completion was made without a
+# chat template, and would be trained with one.
 # One row for each piece of feedback that says which answer is wanted; the latest of its kind on an answer wins.
 _COLUMNS = """
 SELECT f.feedback_id, f.kind, f.value, f.text, f.time, f.subject, a.session, a.inference_id, a.choice, a.messages,
-       a.answer, a.finish_reason, o.inference_id AS other_id, o.messages AS other_messages, o.answer AS other_answer,
+       a.answer, a.finish_reason, o.inference_id AS other_id, o.choice AS other_choice,
+       o.messages AS other_messages, o.answer AS other_answer,
        o.finish_reason AS other_finish"""
 _SAID = """
 FROM feedback f
 JOIN answers a ON a.inference_id = f.inference_id AND a.choice = f.choice"""
 _OTHER = """
-LEFT JOIN answers o ON o.inference_id = f.other_inference_id AND o.choice = 0
-  AND coalesce(o.prompt_version, '') = ''"""
+LEFT JOIN answers o ON o.inference_id = f.other_inference_id AND o.choice = coalesce(f.other_choice, 0)
+  AND coalesce(o.prompt_version, '') = '' AND coalesce(o.form, 'chat') = 'chat'"""
 _WANTED = """
 WHERE f.model = $model AND f.time >= $since AND f.time <= $until AND a.arm <> 'pinned'
-  AND coalesce(a.prompt_version, '') = ''
+  AND coalesce(a.prompt_version, '') = '' AND coalesce(a.form, 'chat') = 'chat'
   AND f.kind IN ('thumb', 'rating', 'correction', 'comparison')
 QUALIFY row_number() OVER (
-    PARTITION BY f.inference_id, f.choice, f.kind, f.other_inference_id ORDER BY f.time DESC, f.feedback_id DESC) = 1
+    PARTITION BY f.inference_id, f.choice, f.kind, f.other_inference_id, f.other_choice
+    ORDER BY f.time DESC, f.feedback_id DESC) = 1
 ORDER BY f.time, f.feedback_id
 """
 FEEDBACK_SQL = _COLUMNS + _SAID + _OTHER + _WANTED

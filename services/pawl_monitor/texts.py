@@ -69,8 +69,8 @@ class Texts:
             "text": self._open(row["text"], feedback_place(at, choice, row["kind"])),
         }
         if other is not None:
-            changed["other_messages"] = self._messages(row["other_messages"], other, 0)
-            changed["other_answer"] = self._open(row["other_answer"], answer_place(other, 0))
+            changed["other_messages"] = self._messages(row["other_messages"], other, row["other_choice"])
+            changed["other_answer"] = self._open(row["other_answer"], answer_place(other, row["other_choice"]))
         return row | changed
 
     def _messages(self, messages: Sequence[Fact], at: object, choice: int) -> list[Fact]:

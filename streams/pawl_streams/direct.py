@@ -65,8 +65,10 @@ def admit(record: Record, ring: KeyRing) -> tuple[FeedbackReceived, ...]:
         raise DecodeError("a comparison needs two answers of one model")
     if said.other_inference_id != other.inference_id:
         raise DecodeError(f"{OTHER_TOKEN_HEADER} belongs to another answer than other_inference_id")
+    won = said.model_copy(update={"other_choice": other.choice})
     lost = {**value, "value": 0.0, "inference_id": str(other.inference_id), "choice": other.choice}
-    return said, _event(record, other, lost | {"other_inference_id": str(grant.inference_id)})
+    over = {"other_inference_id": str(grant.inference_id), "other_choice": grant.choice}
+    return won, _event(record, other, lost | over)
 
 
 def _granted(ring: KeyRing, token: str, now: datetime) -> Grant:

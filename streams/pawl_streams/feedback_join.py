@@ -48,7 +48,8 @@ class Answer(BaseModel):
 
 def slot_of(feedback: FeedbackReceived) -> str:
     """What a later statement replaces: the same kind, and for some kinds the same name or the same other answer."""
-    qualifier = str(feedback.other_inference_id) if feedback.kind == "comparison" else feedback.name
+    other = f"{feedback.other_inference_id}/{feedback.other_choice}".removesuffix("/0")
+    qualifier = other if feedback.kind == "comparison" else feedback.name
     return f"{feedback.kind}/{qualifier}" if qualifier else feedback.kind
 
 

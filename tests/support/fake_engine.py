@@ -15,12 +15,14 @@ from pawl_inference.engine.port import (
     PromptTooLongError,
     QueueFullError,
     TokenLogprob,
+    UnknownTokenError,
     UnknownVersionError,
     Usage,
 )
 from pawl_shared.errors import AdapterRejectedError
 
 CONTEXT = 64
+VOCABULARY = 1000
 
 
 class FakeGeneration:
@@ -113,6 +115,11 @@ class FakeEngine:
         self.compiled.append(constraint)
         if "uniqueItems" in repr(constraint):
             raise ConstraintError('Unimplemented keys: ["uniqueItems"]')
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        if any(token >= VOCABULARY for token in tokens):
+            raise UnknownTokenError(f"the fake engine knows {VOCABULARY} tokens")
+        return " ".join(f"t{token}" for token in tokens)
 
     def publish(self, version: str, slot_file: Path) -> None:
         if slot_file.read_bytes().startswith(b"bad"):

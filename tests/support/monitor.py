@@ -67,7 +67,9 @@ def interaction(
     """An answer (its other fields: `logged_as`) and, as later revisions, a thumb and perhaps a correction."""
     inference = uuid5(NAMESPACE_OID, f"{tag(model)}inference {number}")
     place = {"model": model, "session": session or f"session {number}", "subject": f"user {number % 17}"}
+    choice = logged_as.get("choice", 0)
     common = {"inference_id": inference, "model": model, "session": place["session"], "source": "test"}
+    common |= {"choice": choice}
     logged = e.InferenceLogged(
         id=inference, time=time, source="test", inference_id=inference, **place,
         messages=(e.Message(role="user", content=f"What is {number % 40}?"),),
@@ -79,7 +81,7 @@ def interaction(
     def statement(kind: str, value: float | None, text: str | None = None) -> e.FeedbackReceived:
         return e.FeedbackReceived(
             id=uuid5(inference, kind), time=time + timedelta(seconds=2), source="test", inference_id=inference, **place,
-            kind=kind, value=value, text=text,
+            kind=kind, value=value, text=text, choice=choice,
         )  # fmt: skip
 
     said = [] if reward is None else [statement("thumb", float(reward >= 0.5))]

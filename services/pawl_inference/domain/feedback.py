@@ -158,6 +158,7 @@ def _event(
         value=statement.value,
         text=statement.text,
         other_inference_id=other.inference_id if other else None,
+        other_choice=other.choice if other else 0,
     )
 
 

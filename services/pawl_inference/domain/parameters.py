@@ -63,6 +63,14 @@ CHAT: Mapping[str, Rule] = {
     "web_search_options": REFUSED,
 }
 
+TEXT: Mapping[str, Rule] = {
+    **_BOTH,
+    "prompt": HONOURED,
+    "echo": HONOURED,
+    "best_of": HONOURED,
+    "suffix": Rule(harmless=("",)),
+}
+
 STREAM_OPTIONS: Mapping[str, Rule] = {
     "include_usage": HONOURED,
     "include_obfuscation": Rule(harmless=(False,)),

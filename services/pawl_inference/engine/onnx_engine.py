@@ -25,6 +25,7 @@ from pawl_inference.engine.port import (
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
+    UnknownTokenError,
     UnknownVersionError,
 )
 from pawl_inference.engine.sequence import Sequence
@@ -101,6 +102,14 @@ class OnnxEngine:
     def compile(self, constraint: Constraint) -> None:
         """See `port.Engine.compile`."""
         self._grammars.compile(constraint)
+
+    def decode(self, tokens: Items[int]) -> str:
+        """See `port.Engine.decode`."""
+        size = self._graph.spec.vocab_size
+        for token in tokens:
+            if not 0 <= token < size:
+                raise UnknownTokenError(f"token {token} is not in the vocabulary, which has {size}")
+        return self._codec.decode(tokens)
 
     def publish(self, version: str, slot_file: Path) -> None:
         """See `port.Engine.publish`."""

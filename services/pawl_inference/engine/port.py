@@ -33,6 +33,10 @@ class UnknownVersionError(EngineError):
     """The version is neither the base nor published (or has been retired)."""
 
 
+class UnknownTokenError(EngineError):
+    """A token id is not in the model's vocabulary; the caller should answer 400."""
+
+
 class PromptTooLongError(EngineError):
     """The prompt leaves no room for an answer; the caller should answer 400."""
 
@@ -196,6 +200,9 @@ class Engine(Protocol):
         Raises:
             ConstraintError: no grammar can express it.
         """
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, without special tokens. Raises UnknownTokenError."""
         ...
 
     def publish(self, version: str, slot_file: Path) -> None:

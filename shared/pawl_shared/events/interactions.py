@@ -46,6 +46,9 @@ class InferenceLogged(Event):
     session: str
     subject: str | None = Field(default=None, description="keyed hash of the app's user id")
     messages: tuple[Message, ...]
+    form: Literal["chat", "text"] = Field(
+        default="chat", description="text: the one message went to the model as it is, without a chat template"
+    )
     answer: SealedText
     answer_words: int | None = Field(default=None, ge=0, le=MAX_INT, description="counted before the answer was sealed")
     finish_reason: Literal["stop", "length", "cancelled"]
@@ -94,6 +97,7 @@ class FeedbackReceived(Event):
     )
     text: SealedText | None = Field(default=None, description="the correction or comment, sealed like the answer")
     other_inference_id: UUID | None = Field(default=None, description="the answer it was compared with")
+    other_choice: int = Field(default=0, ge=0, le=MAX_INT, description="which choice of it")
     via: Literal["edge", "kafka"] = Field(
         default="edge", description="who checked its token: inference, or streams for what was sent straight to Kafka"
     )

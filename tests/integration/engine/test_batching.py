@@ -1,7 +1,6 @@
 """A request's answer does not depend on who shares the batch, nor on what is published meanwhile."""
 
 import asyncio
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -158,7 +157,7 @@ async def test_a_client_that_leaves_frees_its_row(engine: OnnxEngine) -> None:
 
 async def test_time_that_is_up_ends_a_request_and_what_it_has_said_stands(engine: OnnxEngine) -> None:
     wanted = request(engine, BASE, "Hi", Sampling(seed=3), max_tokens=10_000)
-    late = dataclasses.replace(wanted, timeout_seconds=0.0)
+    late = replace(wanted, timeout_seconds=0.0)
     assert (await answer(engine, late)).finish_reason == "expired"
     handle, text = engine.submit(wanted), ""
     async for chunk in handle:

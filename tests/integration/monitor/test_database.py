@@ -143,6 +143,26 @@ def test_a_won_comparison_on_one_prompt_becomes_a_pair() -> None:
     assert lines_of([won, lost, compared(lost, 0.0)]) == []
 
 
+def test_of_two_choices_of_one_request_the_preferred_one_is_chosen() -> None:
+    second, thumb = interaction(1, START, reward=1.0, choice=1)
+    logged = second.inference.model_copy(update={"choice": 0, "answer": "The first."})
+    first = second.model_copy(update={"choice": 0, "id": UUID(int=5), "inference": logged})
+    compared = said(thumb, kind="comparison", value=1.0, other_inference_id=first.inference_id, other_choice=0)
+    (pair,) = lines_of([first, second, compared])
+    assert (pair["chosen"], pair["rejected"]) == (second.inference.answer, "The first.")
+    mirrored = said(compared, choice=0, other_choice=1)
+    (pair,) = lines_of([first, second, mirrored])
+    assert (pair["chosen"], pair["rejected"]) == ("The first.", second.inference.answer)
+
+
+def test_texts_that_were_gone_on_with_teach_nothing() -> None:
+    text = interaction(1, START, reward=1.0, correction="Short.", form="text")
+    assert lines_of(text) == []
+    won, thumb = interaction(41, START, reward=1.0)
+    compared = said(thumb, kind="comparison", value=1.0, other_inference_id=text[0].inference_id)
+    assert lines_of([won, *text, compared]) == []
+
+
 def test_other_times_models_and_pinned_answers_stay_out() -> None:
     pinned = interaction(1, START, reward=1.0, arm="pinned")
     early = interaction(2, START - timedelta(days=1), reward=1.0)
