@@ -19,6 +19,7 @@ from pawl_inference.engine.port import GenerationChunk, Usage
 from pawl_inference.generation_body import GenerationBody
 from pawl_inference.log_entry import Origin
 from pawl_inference.prompts import Prompt
+from pawl_inference.residency import NotLoadedError, Residency
 from pawl_inference.routing import RouteTable
 from pawl_inference.submission import Asked, Submitted, submit
 from pawl_inference.terms import terms_of
@@ -97,19 +98,43 @@ class AnswerHandler:
         routes: RouteTable,
         answers: AnswerLog,
         *,
+        residency: Residency,
         clock: Clock,
         rng: Random,
     ) -> None:
+        self._residency = residency
         self._policy = policy
         self._routes = routes
         self._answers = answers
         self._clock = clock
         self._rng = rng
 
+    async def answer(
+        self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS
+    ) -> Answer:
+        """As `begin`; a version that made room for others is waited for. Raises ApiError."""
+        try:
+            return self.begin(request, prompts, headers)
+        except NotLoadedError as missing:
+            await self._residency.load(missing)
+        try:
+            return self.begin(request, prompts, headers)
+        except NotLoadedError as error:  # it had to make room again: more versions are asked for than there are slots
+            raise errors.unavailable(
+                "More versions are asked for at once than there are slots (PAWL_ENGINE_SLOTS). Try again.",
+                "version_loading",
+                1,
+            ) from error
+
     def begin(
         self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS
     ) -> Answer:
-        """Assign a version and queue the request. Raises ApiError when it cannot be answered."""
+        """Assign a version and queue the request.
+
+        Raises:
+            ApiError: it cannot be answered.
+            NotLoadedError: it can, once its version is loaded.
+        """
         terms = terms_of(headers, self._policy.longest_seconds)
         if self._answers.full:
             raise errors.unavailable(

@@ -22,6 +22,7 @@ from pawl_inference.journal import Journal
 from pawl_inference.otlp import TraceHandler
 from pawl_inference.publisher import Publisher
 from pawl_inference.reports import SERVICE, Reports
+from pawl_inference.residency import Residency
 from pawl_inference.routing import RouteTable
 from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
@@ -83,8 +84,8 @@ def build(
     policy = AnswerPolicy(
         source, _subject_key(settings), tokens, settings.token_lifetime, settings.request_timeout_seconds
     )
-    log = AnswerLog(journal, ring)
-    answers = AnswerHandler(policy, table, log, clock=clock, rng=rng)
+    log, residency = AnswerLog(journal, ring), Residency(artifacts)
+    answers = AnswerHandler(policy, table, log, residency=residency, clock=clock, rng=rng)
     external = ExternalHandler(policy, log, clock=clock, rng=rng)
     asgi = routes.create(
         answers=answers,
@@ -114,6 +115,7 @@ def build(
         follower=follower,
         feedback=feedback,
         reports=reports,
+        residency=residency,
     )
 
 

@@ -42,7 +42,7 @@ class Deployments:
         return bool(self._wanted) and self._wanted.keys() <= self._routes.all().keys()
 
     def slots(self) -> dict[str, str]:
-        """The versions that are loaded, numbered; bases come first."""
+        """The versions that can be asked for, numbered; bases come first."""
         loaded = sorted({(v.slot_file is not None, v.version) for r in self._routes.all().values() for v in r.versions})
         return {str(number): version for number, (_, version) in enumerate(loaded)}
 
@@ -57,6 +57,8 @@ class Deployments:
                 continue
             except AdapterRejectedError as error:
                 self._refused(deployment, error)
+            except NoFreeSlotError as error:  # an answer that ends makes room at any moment
+                self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
             except (PawlError, OSError) as error:
                 well = False
                 self.problems[deployment.model] = f"revision {deployment.revision}: {error}"

@@ -33,6 +33,9 @@ CUT_OFF = Gauge(
     "pawl_inference_deployments_cut_off_seconds",
     "For how long deployments could not be read, as no broker answers; what is served goes on being served",
 )
+RELOADS = Counter(
+    "pawl_inference_version_reloads", "Versions that had made room for others and were loaded again for a request"
+)
 DEPLOYMENTS = Counter(
     "pawl_inference_deployments", "Deployment revisions that were tried here, by outcome", ["outcome"]
 )

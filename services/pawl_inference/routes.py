@@ -108,7 +108,7 @@ def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
         summary="Answer a conversation, at once or as server-sent events",
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        answer = answers.begin(body, [ChatPrompt(body.messages)], request.headers)
+        answer = await answers.answer(body, [ChatPrompt(body.messages)], request.headers)
         if body.stream:
             return AnswerStream(answer, chat_presentation.stream(answer))
         return await _whole(request, answer, chat_presentation.whole(answer))
@@ -122,7 +122,7 @@ def _add_completions(app: FastAPI, answers: AnswerHandler) -> None:
         summary="Go on with a text, without a chat template, at once or as server-sent events",
     )
     async def completions(body: TextRequest, request: Request) -> Response:
-        answer = answers.begin(body, [TextPrompt(each) for each in body.prompts], request.headers)
+        answer = await answers.answer(body, [TextPrompt(each) for each in body.prompts], request.headers)
         if body.stream:
             return AnswerStream(answer, text_presentation.stream(answer, body))
         return await _whole(request, answer, text_presentation.whole(answer, body))

@@ -12,6 +12,7 @@ from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
 from pawl_inference.journal import Journal
 from pawl_inference.reports import Reports
+from pawl_inference.residency import Residency
 from pawl_inference.routing import RouteTable
 from pawl_inference.settings import InferenceSettings
 from pawl_shared.key_topic import KeyFollower
@@ -39,6 +40,7 @@ class InferenceService:
         follower: DeploymentFollower,
         feedback: FeedbackHandler,
         reports: Reports,
+        residency: Residency,
     ) -> None:
         self._settings = settings
         self.asgi = asgi
@@ -51,6 +53,7 @@ class InferenceService:
         self._follower = follower
         self._feedback = feedback
         self._reports = reports
+        self._residency = residency
 
     def start(self) -> None:
         """Follow keys and deployments, and forward the journal."""
@@ -62,6 +65,7 @@ class InferenceService:
     def stop(self) -> None:
         """No new deployments; the journal is sent as far as the broker takes it, and the rest is kept."""
         self.health.wait_for("stop", "the service is stopping")
+        self._residency.close()
         self._follower.stop()
         self._key_follower.stop()
         self._forwarder.stop()

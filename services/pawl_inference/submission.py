@@ -23,6 +23,7 @@ from pawl_inference.engine.port import (
 from pawl_inference.generation_body import GenerationBody
 from pawl_inference.hosts import Host
 from pawl_inference.prompts import EmptyPromptError, Encoded, Prompt
+from pawl_inference.residency import NotLoadedError
 from pawl_inference.routing import RouteTable
 from pawl_inference.terms import Terms
 from pawl_shared import events
@@ -58,11 +59,16 @@ class Asked:
 
 
 def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
-    """Queue a request, as a whole or not at all. Raises ApiError when it cannot be answered."""
+    """Queue a request, as a whole or not at all.
+
+    Raises:
+        ApiError: it cannot be answered.
+        NotLoadedError: it can, once its version is loaded.
+    """
     try:
         try:
             return _once(routes, asked, caller)
-        except UnknownVersionError:
+        except (UnknownVersionError, NotLoadedError):
             # Retired between looking the route up and queueing: the table has the newer route by now.
             return _once(routes, asked, caller)
     except (UnknownModelError, UnknownVersionError) as error:
@@ -96,9 +102,11 @@ def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
                     share=asked.terms.share(caller),
                 )
                 queued.append(Queued(host.engine.submit(request), prompt, own))
-    except BaseException:
+    except BaseException as error:
         for each in queued:
             each.generation.cancel()
+        if isinstance(error, UnknownVersionError) and assignment.served.slot_file is not None:
+            raise NotLoadedError(host, assignment.served) from error
         raise
     return Submitted(host, assignment, prompts, tuple(queued))
 

@@ -114,7 +114,7 @@ class OnnxEngine:
     def publish(self, version: str, slot_file: Path) -> None:
         """See `port.Engine.publish`."""
         with self._publishing:
-            if version in self.versions():
+            if version in self.versions() or self._slots.revive(version):
                 return
             slot = self._slots.load(version, slot_file)
             try:

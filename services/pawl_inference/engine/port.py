@@ -61,7 +61,7 @@ class ConstraintError(EngineError):
 
 
 class NoFreeSlotError(EngineError):
-    """Every slot is live or still draining; retire a version, or give the engine more slots."""
+    """Requests hold every slot; later, or with more slots, there is room."""
 
 
 @dataclass(frozen=True)
@@ -208,11 +208,12 @@ class Engine(Protocol):
     def publish(self, version: str, slot_file: Path) -> None:
         """Make a version servable: read and check the file, fill a free slot, warm it, then let new requests see it.
 
-        Requests in flight are not touched. Publishing a version that is live does nothing.
+        Requests in flight are not touched. Publishing a version that is live does nothing. Where no slot is free, the
+        version that was asked for the longest ago, and that no request holds, makes room and is not servable any more.
 
         Raises:
             AdapterRejectedError: the file is damaged, not finite, or made for another base or graph; nothing changed.
-            NoFreeSlotError: all slots are held.
+            NoFreeSlotError: requests hold all slots; nothing changed.
         """
         ...
 

@@ -16,6 +16,8 @@ from pawl_shared.tensor_file import Tensors
 class SlotPool:
     """Fixed memory for `count` adapters. A slot is written only while no request can read it.
 
+    With more versions than slots, the one that was asked for the longest ago makes room; one that a request holds never
+    does. What a slot holds stays in it until then, so that a version that comes back is there at once.
     The base needs no slot: its rows have an all-zero mask.
     """
 
@@ -29,6 +31,9 @@ class SlotPool:
         self._live: dict[str, int] = {}
         self._holders = [0] * count
         self._filling: set[int] = set()
+        self._content: dict[int, str] = {}
+        self._asked: dict[int, int] = {}  # by slot: when it was last asked for, counted in requests
+        self._requests = 0
         self._lock = threading.Lock()
 
     def address(self, name: str, first: int, last: int) -> tuple[int, list[int]]:
@@ -36,12 +41,22 @@ class SlotPool:
         view = self._view(name, first, last)
         return int(view.ctypes.data), list(view.shape)
 
+    def revive(self, version: str) -> bool:
+        """Make a version live again whose slot was not filled with another since; False: it has to be loaded."""
+        with self._lock:
+            slots = [slot for slot, content in self._content.items() if content == version]
+            if slots:
+                self._show(version, slots[0])
+        return bool(slots)
+
     def load(self, version: str, slot_file: Path) -> int:
         """Check a slot file and copy it into a free slot, which nobody sees until `activate`.
 
         Raises:
             AdapterInvalidError, NoFreeSlotError: nothing has changed.
         """
+        with self._lock:
+            self._room()  # before megabytes are read
         arrays = slot_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
         slot = self._reserve()
         self._fill(slot, arrays)
@@ -50,8 +65,9 @@ class SlotPool:
     def activate(self, version: str, slot: int) -> None:
         """The swap itself: from here on new requests find the version."""
         with self._lock:
-            self._live = {**self._live, version: slot}
             self._filling.discard(slot)
+            self._content[slot] = version
+            self._show(version, slot)
 
     def discard(self, slot: int) -> None:
         """Give back a slot that was loaded but never activated."""
@@ -76,6 +92,7 @@ class SlotPool:
                 raise UnknownVersionError(f"version {version[:12]} is not served here")
             slot = self._live[version]
             self._holders[slot] += 1
+            self._touch(slot)
             return slot
 
     def release(self, slot: int | None) -> None:
@@ -93,6 +110,14 @@ class SlotPool:
         with self._lock:
             return self.count - len(self._free())
 
+    def _show(self, version: str, slot: int) -> None:
+        self._live = {**self._live, version: slot}
+        self._touch(slot)
+
+    def _touch(self, slot: int) -> None:
+        self._requests += 1
+        self._asked[slot] = self._requests
+
     def _fill(self, slot: int, arrays: Tensors) -> None:
         for name, array in arrays.items():
             self._view(name, slot, slot)[:] = array
@@ -104,12 +129,24 @@ class SlotPool:
 
     def _reserve(self) -> int:
         with self._lock:
-            free = self._free()
-            if not free:
-                raise NoFreeSlotError(f"all {self.count} adapter slots are held; retire a version or raise the number")
+            slot = self._room()
+            self._live = {name: held for name, held in self._live.items() if held != slot}
+            self._content.pop(slot, None)
+            self._filling.add(slot)
+            return slot
+
+    def _room(self) -> int:
+        """The slot to fill next."""
+        if free := self._free():
             # A batch pays for every slot between its first and its last one, so live slots are kept close together.
-            self._filling.add(free[0])
             return free[0]
+        idle = [slot for slot in self._live.values() if self._holders[slot] == 0]
+        if not idle:
+            raise NoFreeSlotError(
+                f"each of the {self.count} adapter slots has answers to finish; it is tried again. "
+                "With PAWL_ENGINE_SLOTS there are more"
+            )
+        return min(idle, key=lambda slot: self._asked[slot])
 
     def _free(self) -> list[int]:
         taken = set(self._live.values()) | self._filling

@@ -53,16 +53,20 @@ async def test_a_slot_is_reused_only_when_nobody_holds_it(engine: OnnxEngine, ti
     for version in (first, second):
         engine.publish(version, tiny.slot_files[version])
     handle = engine.submit(request(engine, first, "Hi", max_tokens=10_000))
+    other = engine.submit(request(engine, second, "Hi", max_tokens=10_000))
     engine.retire(first)
-    with pytest.raises(NoFreeSlotError, match="retire a version"):
+    with pytest.raises(NoFreeSlotError, match="PAWL_ENGINE_SLOTS"):
         engine.publish(third, tiny.slot_files[third])
-    handle.cancel()
-    async for _ in handle:
-        pass
+    for each in (handle, other):
+        each.cancel()
+        async for _ in each:
+            pass
     while engine.stats().slots_used > 1:
         await asyncio.sleep(0.01)
     engine.publish(third, tiny.slot_files[third])
     assert engine.versions() == {BASE, second, third}
+    engine.publish(first, tiny.slot_files[first])
+    assert engine.versions() == {BASE, third, first}  # `second` was asked for the longest ago
 
 
 async def test_publishing_again_changes_nothing(engine: OnnxEngine, tiny: TinyServing) -> None:

@@ -1,0 +1,79 @@
+"""Who is in which slot: who holds one keeps it, who was asked for the longest ago makes room."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.tiny_engine import BASE, GRAPH, toy_spec
+
+from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
+from pawl_inference.engine.slots import SlotPool
+from pawl_shared import slot_format
+from pawl_shared.tensor_file import Tensors
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> "Filled":
+    return Filled(tmp_path)
+
+
+class Filled(SlotPool):
+    """A pool of two slots that makes the files of its versions itself."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(toy_spec(), GRAPH, 2)
+        self._folder = folder
+        self.loads = 0
+
+    def add(self, version: str) -> None:
+        if not self.revive(version):
+            path = self._folder / version
+            arrays: Tensors = {}
+            for site in self.spec.sites:
+                for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
+                    arrays[name] = np.ones((site.blocks * self.spec.rank, width), np.float32)
+            slot_format.write_slots(path, arrays, adapter=version, base=BASE, graph=GRAPH, rank=self.spec.rank)
+            self.activate(version, self.load(version, path))
+            self.loads += 1
+
+
+def test_the_version_that_was_asked_for_the_longest_ago_makes_room(pool: Filled) -> None:
+    pool.add("a")
+    pool.add("b")
+    pool.release(pool.hold("a"))
+    pool.add("c")
+    assert pool.live() == {"a", "c"}
+    with pytest.raises(UnknownVersionError):
+        pool.hold("b")
+
+
+def test_what_is_held_never_makes_room(pool: Filled) -> None:
+    pool.add("a")
+    held = pool.hold("a")
+    for version in ("b", "c", "d"):
+        pool.add(version)
+        assert pool.live() == {"a", version}
+    pool.retire("a")
+    pool.hold("d")
+    with pytest.raises(NoFreeSlotError, match="2 adapter slots"):
+        pool.add("e")
+    assert pool.live() == {"d"}
+    pool.release(held)
+    pool.add("e")
+    assert pool.live() == {"d", "e"}
+
+
+def test_a_version_that_comes_back_before_its_slot_is_filled_anew_is_there_at_once(pool: Filled) -> None:
+    pool.add("a")
+    slot = pool.hold("a")
+    pool.retire("a")
+    pool.add("a")  # while it drains
+    assert (pool.hold("a"), pool.loads, pool.used()) == (slot, 1, 1)
+    pool.release(slot)
+    pool.release(slot)
+    pool.retire("a")
+    pool.add("b")
+    pool.add("c")
+    pool.add("a")
+    assert pool.loads == 4
+    assert pool.live() == {"a", "c"}
