@@ -17,7 +17,7 @@ from pawl_inference.engine.copying import Copier
 from pawl_inference.engine.graph import Scalar, ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.settings import Provider
-from pawl_inference.engine.slots import SlotPool
+from pawl_inference.engine.slots import SlotPool, stride
 from pawl_shared.graph_spec import GraphSpec
 from pawl_shared.tensor_file import Tensors
 
@@ -96,7 +96,7 @@ class DeviceSlotPool(SlotPool):
         self.count, self._holders = count, [0] * count
         self._provider = provider
         self._shapes = {name: array.shape[1] for name, array in self._arrays.items()}
-        self._slot_rows = {name: site.blocks * spec.rank for site in spec.sites for name in (site.a, site.b)}
+        self._slot_rows = {name: stride(site.blocks, spec.rank) for site in spec.sites for name in (site.a, site.b)}
         self._values = {
             name: _put(np.zeros((count * self._slot_rows[name], width), spec.element), provider)
             for name, width in self._shapes.items()
@@ -110,12 +110,17 @@ class DeviceSlotPool(SlotPool):
         return int(self._values[name].data_ptr()) + start, [(last - first + 1) * rows, width]
 
     def _fill(self, slot: int, arrays: Tensors) -> None:
-        staged = {name: _put(array.astype(self.spec.element), self._provider) for name, array in arrays.items()}
+        staged = {name: _put(self._whole(name, array), self._provider) for name, array in arrays.items()}
         blocks = []
         for name, value in staged.items():
             target, shape = self.address(name, slot, slot)
             blocks.append((int(value.data_ptr()), target, math.prod(shape)))
         self._copier.copy(blocks)
+
+    def _whole(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """With the rows between this slot and the next."""
+        gap = self._slot_rows[name] - len(array)
+        return np.pad(array.astype(self.spec.element), ((0, gap), (0, 0)))
 
 
 class DeviceStep(Step):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.provider import open_session
 from pawl_inference.engine.settings import CPU, Provider
-from pawl_inference.engine.slots import SlotPool
+from pawl_inference.engine.slots import SlotPool, stride
 from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -90,15 +90,15 @@ class Step:
             return
         for blocks, mask in self._masks.items():
             mask[:] = 0
-            width = blocks * self._spec.rank
+            width, apart = blocks * self._spec.rank, stride(blocks, self._spec.rank)
             for row, slot in enumerate(slots):
                 if slot is not None:
-                    start = (slot - self._span[0]) * width
+                    start = (slot - self._span[0]) * apart
                     mask[start : start + width, row * self._length : (row + 1) * self._length] = 1
         self._assigned = slots
 
     def _mask(self, blocks: int, columns: int) -> NDArray[Any]:
-        rows = (self._span[1] - self._span[0] + 1) * blocks * self._spec.rank
+        rows = (self._span[1] - self._span[0] + 1) * stride(blocks, self._spec.rank)
         return self._input(f"mask_{blocks}", np.zeros((rows, columns), self._spec.element))
 
     def _bind_cache(self, cache: KvCache, row: int, rows: int) -> None:
