@@ -66,10 +66,13 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        """Each prompt counts once, however many choices it has."""
+        """Each prompt counts once, however many choices it has: as its first one found it."""
+        prompts = self.submitted.prompts
+        first_choices = self.choices[:: len(self.choices) // len(prompts)]
         return Usage(
-            sum(len(prompt.tokens) for prompt in self.submitted.prompts),
+            sum(len(prompt.tokens) for prompt in prompts),
             sum(choice.usage.completion_tokens for choice in self.choices),
+            sum(choice.usage.cached_tokens for choice in first_choices),
         )
 
     async def chunks(self) -> AsyncGenerator[Item, None]:
@@ -188,6 +191,9 @@ class AnswerHandler:
         model = origin.assignment.model
         metrics.ANSWERS.labels(model, origin.assignment.arm, ending).inc()
         metrics.TOKENS.labels(model).inc(choice.usage.completion_tokens)
+        if choice.usage.cached_tokens:
+            metrics.PREFIX_HITS.labels(model).inc()
+            metrics.PREFIX_TOKENS.labels(model).inc(choice.usage.cached_tokens)
         metrics.FIRST_TOKEN_SECONDS.observe(first)
         metrics.ANSWER_SECONDS.observe(total)
 

@@ -126,6 +126,7 @@ def _onnx(settings: InferenceSettings) -> EngineFactory:
         slots=settings.engine_slots,
         max_waiting=settings.engine_max_waiting,
         provider=provider.choose(settings.engine_provider, settings.engine_device),
+        prefix_cache_bytes=settings.engine_prefix_cache_bytes,
     )
     return lambda folder, graph: OnnxEngine(folder, graph, sizes)
 

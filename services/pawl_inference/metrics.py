@@ -16,6 +16,8 @@ EXTERNAL = Counter(
 )
 SPANS = Counter("pawl_inference_spans", "Spans that apps sent, by what was made of them", ["outcome"])
 TOKENS = Counter("pawl_inference_answer_tokens", "Tokens that were generated", ["model"])
+PREFIX_HITS = Counter("pawl_inference_prefix_hits", "Answers whose prompt began like an earlier one", ["model"])
+PREFIX_TOKENS = Counter("pawl_inference_prefix_tokens", "Prompt tokens that were not computed again", ["model"])
 FIRST_TOKEN_SECONDS = Histogram(
     "pawl_inference_first_token_seconds", "From a request to the first token of its answer", buckets=_SECONDS
 )

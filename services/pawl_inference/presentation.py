@@ -72,10 +72,15 @@ def finish_reason(choice: Choice) -> str:
     return "stop" if choice.finish_reason == "stop" else "length"
 
 
-def usage(answer: Answer) -> dict[str, int]:
+def usage(answer: Answer) -> dict[str, Any]:
     """Token counts of all choices."""
     prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": answer.usage.cached_tokens},
+    }
 
 
 def token_text(utf8: bytes) -> str:

@@ -54,10 +54,15 @@ class AnswerChoice(Body):
     finish_reason: Literal["stop", "length"]
 
 
+class PromptTokensDetails(Body):
+    cached_tokens: int = Field(description="that were not computed again, as an earlier prompt began with them")
+
+
 class Usage(Body):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
 
 class AnswerMetadata(Body):

@@ -48,6 +48,9 @@ class InferenceSettings(TokenSettings):
     engine_slots: int = Field(
         default=6, ge=1, description="adapters held at once: live, draining, and one to load into"
     )
+    engine_prefix_cache_bytes: int = Field(
+        default=128 << 20, ge=0, description="memory for beginnings of prompts that are not computed again; 0: none"
+    )
     engine_max_waiting: int = Field(
         default=64,
         ge=0,

@@ -9,6 +9,7 @@ import numpy as np
 from pawl_inference.domain.fair_queue import FairQueue
 from pawl_inference.engine.device import new_cache, new_step
 from pawl_inference.engine.graph import ServingGraph, Step
+from pawl_inference.engine.prefix_cache import PrefixCache
 from pawl_inference.engine.rows import Rows
 from pawl_inference.engine.sampling import Logits
 from pawl_inference.engine.sequence import Sequence
@@ -30,6 +31,8 @@ class DecodeLoop:
     def __init__(self, graph: ServingGraph, slots: SlotPool, settings: EngineSettings) -> None:
         self._graph, self._slots, self._settings = graph, slots, settings
         self._cache = new_cache(graph, settings.max_batch, graph.spec.context_length)
+        kept_bytes = 0 if graph.provider.on_device else settings.prefix_cache_bytes  # it is made of numpy's memory
+        self._prefix = PrefixCache(self._cache, kept_bytes, settings.prefill_chunk)
         self._rows = Rows(self._cache, settings.max_batch)
         self._waiting: FairQueue[Sequence] = FairQueue(settings.max_waiting)
         self._wake = threading.Condition()
@@ -92,10 +95,13 @@ class DecodeLoop:
         if row is None:
             return
         sequence = self._rows.members[row]
+        self._prefix.resume(sequence, row)
         chunk = sequence.request.prompt[sequence.past : sequence.past + self._settings.prefill_chunk]
         slot = sequence.slot
         step = self._step(row, 1, len(chunk), (slot or 0, slot or 0))
         logits = step.run(np.array([chunk], np.int64), [sequence.past], [slot])
+        if len(chunk) == self._settings.prefill_chunk:
+            self._prefix.keep(sequence, row)
         sequence.past += len(chunk)
         self.steps_run += 1
         if not sequence.prompt_left:

@@ -19,11 +19,21 @@ class KvCache:
         self.names = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
         self.buffers: list[NDArray[Any]] = [np.zeros(shape, spec.element) for _ in self.names]
         self.row_shape = shape[1:]
+        self.token_bytes = sum(buffer.itemsize for buffer in self.buffers) * spec.kv_heads * spec.head_size
 
     def pointer(self, index: int, row: int) -> int:
         """Address of a row in a buffer; rows are contiguous, so any run of rows can be bound as a batch."""
         buffer = self.buffers[index]
         return int(buffer.ctypes.data) + row * int(buffer.strides[0])
+
+    def read(self, row: int, start: int, stop: int) -> NDArray[Any]:
+        """A copy of a row's tokens start..stop: [buffers, kv heads, tokens, head size]."""
+        return np.stack([buffer[row, :, start:stop] for buffer in self.buffers])
+
+    def write(self, row: int, start: int, values: NDArray[Any]) -> None:
+        """Put back what `read` returned, from token `start` of any row."""
+        for buffer, part in zip(self.buffers, values, strict=True):
+            buffer[row, :, start : start + part.shape[1]] = part
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a row over another row."""

@@ -102,10 +102,12 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts. `completion_tokens` includes the end-of-turn token."""
+    """Token counts. `completion_tokens` includes the end-of-turn token; `cached_tokens` of the prompt were not computed
+    again, as an earlier prompt began with them."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Sequence:
     ) -> None:
         self.request, self.slot = request, slot
         self.past = 0  # tokens in the cache
+        self.cached = 0  # prompt tokens that the prefix cache gave
+        self.prefix: list[bytes] = []  # keys of the prompt's chunks so far, see PrefixCache
         self.tokens: list[int] = []
         self.cancelled = False
         self.deadline = time.monotonic() + request.timeout_seconds
@@ -106,7 +108,7 @@ class Sequence:
         self._flush(reason, error, too_complex)
 
     def _flush(self, reason: FinishReason | None = None, error: str | None = None, too_complex: bool = False) -> None:
-        usage = Usage(len(self.request.prompt), len(self.tokens)) if reason else None
+        usage = Usage(len(self.request.prompt), len(self.tokens), self.cached) if reason else None
         whole = reason is not None and not self._stream.stopped
         logprobs = self._logprobs.told(self._text, all_of_it=whole) if self._logprobs else ()
         chunk = GenerationChunk(self._text, tuple(self._untold), logprobs, reason, usage, error, too_complex)

@@ -27,7 +27,9 @@ WARM = Sampling(temperature=0.9, top_p=0.9, seed=11)
 
 @pytest.fixture(scope="module", params=[8, 16])
 def engine(request: pytest.FixtureRequest, tiny: TinyServing) -> Iterator[OnnxEngine]:
-    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(max_batch=request.param, prefill_chunk=16))
+    engine = OnnxEngine(
+        tiny.graph_folder, GRAPH, EngineSettings(max_batch=request.param, prefill_chunk=16, prefix_cache_bytes=0)
+    )
     for version, path in tiny.slot_files.items():
         engine.publish(version, path)
     yield engine

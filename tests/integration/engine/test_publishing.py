@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def engine(tiny: TinyServing) -> Iterator[OnnxEngine]:
-    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(slots=2))
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(slots=2, prefix_cache_bytes=0))
     yield engine
     engine.close()
 

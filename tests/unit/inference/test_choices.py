@@ -55,7 +55,8 @@ def test_each_choice_is_an_answer_of_its_own(client: TestClient, world: World) -
     assert len(set(tokens)) == 3
     assert body["metadata"]["feedback_token"] == tokens[0]
     words = sum(len(text.split()) for text in _texts(body))
-    assert body["usage"] == {"prompt_tokens": 2, "completion_tokens": words, "total_tokens": words + 2}
+    counts = {"prompt_tokens": 2, "completion_tokens": words, "total_tokens": words + 2}
+    assert body["usage"] == {**counts, "prompt_tokens_details": {"cached_tokens": 0}}
     events = sorted(logged(world, 3), key=lambda event: event.choice)
     assert [event.choice for event in events] == [0, 1, 2]
     assert [event.answer for event in events] == _texts(body)

@@ -71,7 +71,8 @@ def test_an_answer_has_openais_shape_and_pawls_metadata(client: TestClient, worl
     (choice,) = body["choices"]
     assert choice["message"] == {"role": "assistant", "content": f"I am {BASE[:6]}", "refusal": None}
     assert choice["finish_reason"] == "stop"
-    assert body["usage"] == {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    counts = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    assert body["usage"] == {**counts, "prompt_tokens_details": {"cached_tokens": 0}}
     assert body["metadata"]["inference_id"] == body["id"] == response.headers["x-request-id"]
     assert body["metadata"]["feedback_token"] == response.headers["x-pawl-feedback-token"]
     assert (response.headers["x-pawl-version"], response.headers["x-pawl-arm"]) == (BASE, "champion")

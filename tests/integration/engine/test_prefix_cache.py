@@ -1,0 +1,125 @@
+"""What two prompts begin with is computed once for each version, and nobody can tell from the answers."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from support.answers import GREEDY, Answer, answer, one_by_one, together
+from support.tiny_engine import BASE, GRAPH, TinyServing
+
+from pawl_inference.engine.onnx_engine import OnnxEngine
+from pawl_inference.engine.port import GenerationRequest, Sampling
+from pawl_inference.engine.settings import EngineSettings
+
+pytestmark = pytest.mark.anyio
+CHUNK = 16
+TOKEN_BYTES = 2 * 2 * 2 * 16 * 4  # layers, key and value, heads, head size, float32
+
+
+def engine_of(tiny: TinyServing, prefix_cache_bytes: int) -> OnnxEngine:
+    engine = OnnxEngine(
+        tiny.graph_folder, GRAPH, EngineSettings(prefill_chunk=CHUNK, prefix_cache_bytes=prefix_cache_bytes)
+    )
+    for version, path in tiny.slot_files.items():
+        engine.publish(version, path)
+    return engine
+
+
+@pytest.fixture
+def engine(tiny: TinyServing) -> Iterator[OnnxEngine]:
+    engine = engine_of(tiny, 1 << 20)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def without(tiny: TinyServing) -> Iterator[OnnxEngine]:
+    """The same engine with nothing kept."""
+    engine = engine_of(tiny, 0)
+    yield engine
+    engine.close()
+
+
+def prompt(length: int, begin: int = 0, first: int = 5) -> tuple[int, ...]:
+    """Tokens whose first `begin` ones are the same for every `first`."""
+    return tuple(7 + position % 50 for position in range(begin)) + tuple(
+        first + position % 40 for position in range(length - begin)
+    )
+
+
+def asked(tokens: tuple[int, ...], version: str = BASE, sampling: Sampling = GREEDY) -> GenerationRequest:
+    return GenerationRequest(version, tokens, 12, sampling)
+
+
+def cached(found: Answer) -> int:
+    assert found.usage is not None
+    return found.usage.cached_tokens
+
+
+def uncounted(found: Answer) -> Answer:
+    assert found.usage is not None
+    return replace(found, usage=replace(found.usage, cached_tokens=0))
+
+
+@pytest.mark.parametrize(
+    ("length", "saved"), [(CHUNK, 0), (CHUNK + 1, CHUNK), (4 * CHUNK, 3 * CHUNK), (4 * CHUNK + 5, 4 * CHUNK)]
+)
+async def test_the_same_prompt_again_is_read_from_its_last_chunk(engine: OnnxEngine, length: int, saved: int) -> None:
+    wanted = asked(prompt(length))
+    first, again = await one_by_one(engine, [wanted, wanted])
+    assert (cached(first), cached(again)) == (0, saved)
+    assert uncounted(again) == first
+
+
+async def test_answers_are_those_of_an_engine_that_keeps_nothing(
+    engine: OnnxEngine, without: OnnxEngine, tiny: TinyServing
+) -> None:
+    requests = [
+        asked(prompt(length, begin=3 * CHUNK, first=first), version, sampling)
+        for version in (BASE, *tiny.versions)
+        for first, length in ((5, 60), (9, 75), (13, 90))
+        for sampling in (GREEDY, Sampling(temperature=0.9, seed=3))
+    ]
+    expected = await one_by_one(without, requests)
+    assert not any(cached(found) for found in expected)
+    found = await together(engine, requests)
+    assert sum(cached(each) for each in found) >= 3 * CHUNK * len(requests) // 2
+    assert [uncounted(each) for each in found] == expected
+
+
+async def test_a_prefix_belongs_to_its_version(engine: OnnxEngine, without: OnnxEngine, tiny: TinyServing) -> None:
+    """Also when a swap puts another version into the same slot."""
+    first, second, third = tiny.versions
+    tokens = prompt(50)
+    assert cached(await answer(engine, asked(tokens, first))) == 0
+    assert cached(await answer(engine, asked(tokens, second))) == 0
+    for version in tiny.versions:
+        engine.retire(version)
+    engine.publish(third, tiny.slot_files[third])  # into the slot that was the first one's
+    swapped = await answer(engine, asked(tokens, third))
+    assert swapped == await answer(without, asked(tokens, third))
+    engine.retire(third)
+    engine.publish(first, tiny.slot_files[first])
+    again = await answer(engine, asked(tokens, first))
+    assert cached(again) == 3 * CHUNK
+    assert uncounted(again) == await answer(without, asked(tokens, first))
+
+
+async def test_a_difference_anywhere_before_a_chunk_makes_it_another(engine: OnnxEngine) -> None:
+    tokens = prompt(4 * CHUNK + 1)
+    await answer(engine, asked(tokens))
+    for position in (0, CHUNK, 3 * CHUNK):
+        changed = (*tokens[:position], 90, *tokens[position + 1 :])
+        assert cached(await answer(engine, asked(changed))) == position // CHUNK * CHUNK
+
+
+async def test_memory_is_bounded_and_the_least_used_chunks_go_from_their_ends(tiny: TinyServing) -> None:
+    engine = engine_of(tiny, 4 * CHUNK * TOKEN_BYTES)
+    try:
+        used, other = prompt(3 * CHUNK + 1), prompt(2 * CHUNK + 1, first=30)
+        for tokens in (used, other):  # five chunks where four have room
+            await answer(engine, asked(tokens))
+        assert cached(await answer(engine, asked(other))) == 2 * CHUNK
+        assert cached(await answer(engine, asked(used))) == 2 * CHUNK
+    finally:
+        engine.close()
