@@ -15,7 +15,7 @@ const TEXTS = {
   "label": "Rate this answer",
   "label-up": "Good answer",
   "label-down": "Bad answer",
-  "label-comment": "What was it about?",
+  "label-comment": "Anything to add?",
   "label-correction": "What should it have said?",
   "label-send": "Send",
   "text-thanks": "Thank you.",
@@ -221,10 +221,18 @@ class PawlThumbs extends HTMLElement {
     this.#say(status >= 200 && status < 300 ? "sent" : "failed", said, status);
   }
 
+  /** What was written is kept in sight until it is safe. */
+  #done(safe) {
+    const form = this.#root.querySelector("form");
+    form.hidden = safe;
+    if (safe) form.reset();
+  }
+
   #say(state, said, status) {
     const line = this.#root.querySelector("[role=status]");
     line.textContent = this.#text({ sent: "text-thanks", waiting: "text-waiting", failed: "text-failed" }[state]);
     line.className = state;
+    if (!("thumb" in said)) this.#done(state !== "failed");
     this.dispatchEvent(new CustomEvent("pawl-feedback", { bubbles: true, composed: true, detail: { state, said, status } }));
   }
 }
