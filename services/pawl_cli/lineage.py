@@ -43,9 +43,11 @@ def lines(answer: Facts) -> list[str]:
     """The account in sentences, from the answer back to what people said."""
     told = [
         f"Asked: “{_prompt(answer['messages'])}”",
-        f"Answered by version {short(answer['version'])} as {_role(answer)}: “{_cut(answer['answer'])}”",
+        f"Answered {_by(answer)}: “{_cut(answer['answer'])}”",
         *[said for event in answer["feedback_events"] if (said := _said(event))],
     ]
+    if answer["arm"] == "external":
+        return told
     lineage = answer["lineage"]
     if lineage["kind"] == "base":
         name = (lineage.get("registered") or {}).get("name") or "see `pawl status`"
@@ -98,6 +100,13 @@ def _said(event: Facts) -> str:
 
 def _quoted(text: str) -> str:
     return f"“{_cut(text, 80)}” ({len(text.split())} words)"
+
+
+def _by(answer: Facts) -> str:
+    if answer["arm"] != "external":
+        return f"by version {short(answer['version'])} as {_role(answer)}"
+    names = " ".join(filter(None, (answer.get("provider"), answer.get("provider_model"))))
+    return f"elsewhere, by {names}" if names else "elsewhere"
 
 
 def _role(answer: Facts) -> str:

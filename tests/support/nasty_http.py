@@ -106,39 +106,39 @@ def twice(client: Client, first: dict[str, Any], second: dict[str, Any], key: st
 
 SYNTAX, VALUE, TOKEN = "invalid_json", "invalid_value", "invalid_feedback_token"
 MISSING, UNKNOWN = "missing_required_parameter", "unknown_parameter"
-BOTH = (CHAT, FEEDBACK)
+EVERY = (CHAT, FEEDBACK, "/v1/inferences")
 UP = {"thumb": "up"}
 
 CASES: tuple[Case, ...] = (
     # ------------------------------------------------------------ bodies
-    Case("an empty body", 400, SYNTAX, "nothing was asked", lambda c: [c.post(path, b"") for path in BOTH]),
+    Case("an empty body", 400, SYNTAX, "nothing was asked", lambda c: [c.post(path, b"") for path in EVERY]),
     Case(
         "a body cut in the middle",
         400,
         SYNTAX,
         "half a request has no meaning",
-        lambda c: [c.post(p, b'{"a') for p in BOTH],
+        lambda c: [c.post(p, b'{"a') for p in EVERY],
     ),
     Case(
         "bytes that are not UTF-8",
         400,
         SYNTAX,
         "JSON is UTF-8",
-        lambda c: [c.post(p, b'{"a":"\xff\xfe"}') for p in BOTH],
+        lambda c: [c.post(p, b'{"a":"\xff\xfe"}') for p in EVERY],
     ),
     Case(
         "10,000 levels of nesting",
         400,
         SYNTAX,
         "a parser's stack is finite",
-        lambda c: [c.post(p, deep(10_000)) for p in BOTH],
+        lambda c: [c.post(p, deep(10_000)) for p in EVERY],
     ),
     Case(
         "10 MB with a length",
         413,
         "request_too_large",
         "a log record must hold it",
-        lambda c: [large(c, p) for p in BOTH],
+        lambda c: [large(c, p) for p in EVERY],
     ),
     Case(
         "10 MB in pieces, without a length",
@@ -152,7 +152,7 @@ CASES: tuple[Case, ...] = (
         400,
         "*",
         "fields have names",
-        lambda c: [c.post(p, b) for p in BOTH for b in (b"[1]", b'"x"', b"null")],
+        lambda c: [c.post(p, b) for p in EVERY for b in (b"[1]", b'"x"', b"null")],
     ),
     Case(
         "another content type",
@@ -160,7 +160,7 @@ CASES: tuple[Case, ...] = (
         "unsupported_content_type",
         "browsers send forms across sites without asking",
         lambda c: [
-            c.http.post(p, content=b"{}", headers={"content-type": t}) for p in BOTH for t in ("text/plain", "")
+            c.http.post(p, content=b"{}", headers={"content-type": t}) for p in EVERY for t in ("text/plain", "")
         ],
     ),
     Case(

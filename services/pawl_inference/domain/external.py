@@ -14,7 +14,16 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 
 from pawl_inference.domain.assignment import Caller, model_id, resolve_caller
 from pawl_shared.events import Finite, InferenceLogged, Message
@@ -37,6 +46,23 @@ Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[Finite, Field(ge=0, le=_DAY_SECONDS)]
 Tags = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+def _calls(value: Any) -> Any:
+    """Calls of tools as JSON, where they enter: what they hold is the app's, however deep."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise ValueError("it is no list of calls")
+    try:
+        return json.dumps(value, sort_keys=True) if value else ""
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+Calls = Annotated[
+    str,
+    BeforeValidator(_calls),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}}),
 ]
 Finish = Literal["stop", "length", "tool_calls", "function_call", "content_filter", "cancelled", "error"]
 _ENDINGS: Mapping[str, Literal["length", "cancelled"]] = {
@@ -62,7 +88,7 @@ class ExternalMessage(_Part):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text | list[ExternalText] | None = None
-    tool_calls: list[dict[str, Any]] | None = Field(default=None, description="kept as JSON behind the text")
+    tool_calls: Calls | None = Field(default=None, description="kept as JSON behind the text")
     tool_call_id: Name | None = Field(default=None, description="of a tool's answer; not kept")
     name: Name | None = Field(default=None, description="of who speaks; not kept")
 
@@ -72,7 +98,7 @@ class ExternalMessage(_Part):
         said = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
         if not self.tool_calls:
             return said
-        return "\n".join(filter(None, (said, json.dumps(self.tool_calls, sort_keys=True))))
+        return "\n".join(filter(None, (said, self.tool_calls)))
 
 
 class ExternalUsage(BaseModel):

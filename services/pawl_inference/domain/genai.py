@@ -59,7 +59,10 @@ def answers_of(span: Span) -> list[ExternalInference]:
     """
     if not is_chat(span) or _is_ours(span):
         return []
-    asked, answered = _content(span)
+    try:
+        asked, answered = _content(span)
+    except RecursionError as error:
+        raise SpanError("a chat span is nested too deeply") from error
     if not asked or not (answered or span.failed):
         raise SpanError(NO_CONTENT)
     outputs = list(enumerate(answered)) or [(0, {"role": "assistant", "content": "", "finish_reason": "error"})]

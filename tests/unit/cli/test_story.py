@@ -92,6 +92,12 @@ def test_a_base_answer_has_learnt_nothing() -> None:
     assert "smollm2" in lineage.lines(answer("base"))[-1]
 
 
+def test_an_answer_made_elsewhere_names_who_gave_it() -> None:
+    told = lineage.lines(answer("base") | {"arm": "external", "provider": "openai", "provider_model": "gpt-5-mini"})
+    assert any(line.startswith("Answered elsewhere, by openai gpt-5-mini: “") for line in told)
+    assert "base model" not in "\n".join(told)
+
+
 def test_an_answer_of_an_experiments_arm_says_so() -> None:
     told = lineage.lines(answer("adapter") | {"experiment_arm": "kind", "prompt_version": "ab" * 32})
     assert "as the arm kind of an experiment, with the arm's own system prompt" in "\n".join(told)

@@ -1,5 +1,6 @@
 """Answers that were made elsewhere: what is journalled of them, under which identity, and what is refused."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,11 @@ def told(**fields: Any) -> dict[str, Any]:
         "provider_model": "gpt-5-mini",
         **fields,
     }
+
+
+def post(client: TestClient, body: Any, **headers: str) -> Any:
+    """Half surrogates too, which the client itself would not encode."""
+    return client.post(URL, content=json.dumps(body), headers={"Content-Type": "application/json", **headers})
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +151,9 @@ def test_how_it_ended(client: TestClient, log: Any, finish: str, ending: str, fa
         (told(model="a/b/c"), "model", "pattern"),
         (told(messages=[]), "messages", "at least 1"),
         (told(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0].type", "text"),
+        (told(messages=[{"role": "assistant", "tool_calls": ["find"]}]), "messages[0].tool_calls", "no list of calls"),
         (told(answer=None), "answer", "string"),
+        (told(answer="\ud800"), "answer", "valid"),
         (told(temperature=1), "temperature", "Unknown parameter"),
         (told(id="mine"), "id", "UUID"),
         (told(total_seconds=-1), "total_seconds", "0"),
@@ -157,7 +165,7 @@ def test_how_it_ended(client: TestClient, log: Any, finish: str, ending: str, fa
     ],
 )
 def test_what_is_refused_names_the_field(client: TestClient, body: Any, param: str | None, says: str) -> None:
-    answer = client.post(URL, json=body)
+    answer = post(client, body)
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, param), error
     assert says in error["message"]
@@ -176,6 +184,13 @@ def test_an_answer_can_be_rated_without_the_token_of_its_post(
     missing = client.post(f"{URL}/{made['id']}/token", json={"model": "support", "user": "ada"})
     assert (missing.status_code, missing.json()["error"]["param"]) == (400, "time")
     assert client.post(f"{URL}/nonsense/token", json={"model": "support"}).status_code == 400
+
+
+def test_calls_of_tools_may_hold_anything(client: TestClient) -> None:
+    for argument in ("\ud800", json.loads("[" * 400 + "]" * 400)):
+        turn = {"role": "assistant", "tool_calls": [{"function": {"arguments": argument}}]}
+        posted = post(client, told(messages=[turn]), **{"Idempotency-Key": "tools"})
+        assert posted.status_code == 202, posted.text
 
 
 def test_when_the_journal_is_full_nothing_is_accepted(tmp_path: Path) -> None:
