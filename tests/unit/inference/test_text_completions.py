@@ -50,7 +50,8 @@ def test_a_text_goes_on_without_a_template_and_is_logged_as_such(client: TestCli
     body = response.json()
     assert body["object"] == "text_completion"
     assert body["choices"] == [{"text": SAID, "index": 0, "logprobs": None, "finish_reason": "stop"}]
-    assert body["usage"] == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+    counts = {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+    assert body["usage"] == {**counts, "prompt_tokens_details": {"cached_tokens": 0}}
     assert response.headers["x-pawl-feedback-token"] == body["metadata"]["feedback_token"]
     (request,) = world.engine.requests
     assert (request.prompt, request.max_tokens) == ((0, 1, 2, 3), 16)
