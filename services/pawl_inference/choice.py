@@ -58,6 +58,8 @@ class Choice:
                     raise errors.internal()
                 if chunk.finish_reason == "expired":
                     raise errors.expired(self.wait_seconds())
+                if chunk.finish_reason == "cancelled" and not self.usage.completion_tokens:
+                    raise errors.ending()  # the client still reads: it was the service that cancelled
                 if chunk.finish_reason is not None:
                     self._finish(chunk.finish_reason)
                 yield chunk

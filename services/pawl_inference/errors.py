@@ -63,6 +63,11 @@ def expired(retry_after_seconds: float) -> ApiError:
     return unavailable(text, "request_expired", retry_after_seconds)
 
 
+def ending() -> ApiError:
+    """503: this process is about to end."""
+    return unavailable("This replica is shutting down; ask again.", "shutting_down", 2)
+
+
 def internal() -> ApiError:
     """500: the server's own fault; what happened stands in its log."""
     text = "The server had an error while processing your request. Its log has the details."

@@ -62,6 +62,10 @@ class DeploymentFollower:
                 self._reports.replica(*self._state(), stopped=True)
         self._deployments.close()
 
+    def cut(self) -> None:
+        """End the engines; what they are answering ends where it is."""
+        self._deployments.close()
+
     @property
     def cut_off_seconds(self) -> float:
         """For how long no broker has answered."""

@@ -10,6 +10,7 @@ from pawl_inference.answering import AnswerHandler
 from pawl_inference.feedback import FeedbackHandler
 from pawl_inference.follower import DeploymentFollower
 from pawl_inference.forwarder import Forwarder
+from pawl_inference.intake import Intake
 from pawl_inference.journal import Journal
 from pawl_inference.reports import Reports
 from pawl_inference.residency import Residency
@@ -18,9 +19,6 @@ from pawl_inference.settings import InferenceSettings
 from pawl_shared.key_topic import KeyFollower
 from pawl_shared.service import Health, listen
 from pawl_shared.web_server import serve
-
-# How long the answers in flight may take at shutdown before they are cut.
-GRACE_SECONDS = 10
 
 
 class InferenceService:
@@ -44,6 +42,7 @@ class InferenceService:
     ) -> None:
         self._settings = settings
         self.asgi = asgi
+        self._intake = Intake(asgi)
         self.answers = answers
         self.routes = routes
         self.health = health
@@ -73,8 +72,12 @@ class InferenceService:
         self._reports.close()
         self.journal.close()
 
+    def _take_no_more(self) -> None:
+        self.health.wait_for("stop", "the service is stopping")
+        self._intake.close()
+
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set.
+        """Serve until `stop` is set; then finish what has begun, for as long as it may take, and log all of it.
 
         Raises:
             ConfigurationError: the port is taken.
@@ -82,6 +85,14 @@ class InferenceService:
         listener = listen(self._settings)
         self.start()
         try:
-            serve(self.asgi, listener, stop.is_set, grace=GRACE_SECONDS)
+            serve(
+                self._intake,
+                listener,
+                stop.is_set,
+                grace=self._settings.shutdown_grace_seconds,
+                ending=self._take_no_more,
+                drained=lambda: self._intake.idle,
+                cut=self._follower.cut,
+            )
         finally:
             self.stop()

@@ -56,6 +56,9 @@ class InferenceSettings(TokenSettings):
         ge=0,
         description="requests that may wait, of one API key or user half as many; further ones get a 429",
     )
+    shutdown_grace_seconds: int = Field(
+        default=10, ge=0, description="how long answers in flight may take at the end before they are cut"
+    )
     request_timeout_seconds: float = Field(
         default=600.0,
         gt=0,

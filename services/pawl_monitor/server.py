@@ -18,8 +18,6 @@ from pawl_shared.runner import Runner
 from pawl_shared.service import Health, listen
 from pawl_shared.web_server import serve
 
-GRACE_SECONDS = 3
-
 
 class MonitorService:
     """Everything that runs. `asgi` and `url` are for tests and for whoever embeds it."""
@@ -64,7 +62,6 @@ class MonitorService:
                 self.asgi,
                 listener,
                 lambda: stop.is_set() or self._ended.is_set(),
-                grace=GRACE_SECONDS,
                 ending=self.asgi.state.feed.close,
             )
         finally:

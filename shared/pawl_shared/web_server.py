@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -15,6 +16,8 @@ from starlette.types import Scope
 from pawl_shared.access import Place
 
 LOOK_SECONDS = 0.1
+# So long what was cut may take to say so.
+CUT_SECONDS = 3
 
 
 def serve(
@@ -22,28 +25,44 @@ def serve(
     listener: socket.socket,
     over: Callable[[], bool],
     *,
-    grace: int,
+    grace: int = 0,
     ending: Callable[[], None] = lambda: None,
+    drained: Callable[[], bool] = lambda: True,
+    cut: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until `over` answers true, or until the server ends by itself.
 
     Args:
         listener: where to listen, as service.listen() answers it.
-        grace: seconds that answers in flight may take at the end before they are cut.
-        ending: called before that, to end what would go on without end.
+        ending: called at the end, to end what would go on without end.
+        drained: while it is not, connections are still taken, and told what `app` tells them, for `grace` seconds.
+        cut: called after that, to end what has not ended.
     """
-    asyncio.run(_serve(app, listener, over, grace, ending))
+
+    async def at_the_end() -> None:
+        ending()
+        give_up = time.monotonic() + grace
+        while not drained() and time.monotonic() < give_up:
+            await asyncio.sleep(LOOK_SECONDS)
+        cut()
+
+    asyncio.run(_serve(app, listener, over, at_the_end))
 
 
 async def _serve(
-    app: Callable[..., Any], listener: socket.socket, over: Callable[[], bool], grace: int, ending: Callable[[], None]
+    app: Callable[..., Any],
+    listener: socket.socket,
+    over: Callable[[], bool],
+    ending: Callable[[], Awaitable[None]],
 ) -> None:
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=grace)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CUT_SECONDS
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not over() and not serving.done():
         await asyncio.sleep(LOOK_SECONDS)
-    ending()
+    await ending()
     server.should_exit = True
     await serving
 

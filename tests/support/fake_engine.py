@@ -10,6 +10,7 @@ from pawl_inference.engine.port import (
     ConstraintError,
     EngineInfo,
     EngineStats,
+    FinishReason,
     GenerationChunk,
     GenerationRequest,
     PromptTooLongError,
@@ -33,8 +34,8 @@ class FakeGeneration:
         self._cancelled = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[GenerationChunk]:
-        if self._engine.expires:
-            yield GenerationChunk("", finish_reason="expired", usage=self._usage(0))
+        if self._engine.ends is not None:
+            yield GenerationChunk("", finish_reason=self._engine.ends, usage=self._usage(0))
             return
         words = self._engine.words(self._request)[: self._request.max_tokens]
         for number, word in enumerate(words):
@@ -87,9 +88,10 @@ class FakeEngine:
         self.compiled: list[Constraint] = []
         self.gate: asyncio.Event | None = None
         self.fails = False
-        self.expires = False
+        self.ends: FinishReason | None = None  # before its first word
         self.full = False
         self.cancelled = 0
+        self.generations: list[FakeGeneration] = []
         self.closed = False
 
     def words(self, request: GenerationRequest) -> list[str]:
@@ -138,7 +140,10 @@ class FakeEngine:
         if len(request.prompt) >= CONTEXT:
             raise PromptTooLongError(len(request.prompt), CONTEXT)
         self.requests.append(request)
-        return FakeGeneration(self, request)
+        self.generations.append(FakeGeneration(self, request))
+        return self.generations[-1]
 
     def close(self) -> None:
         self.closed = True
+        for generation in self.generations:
+            generation.cancel()

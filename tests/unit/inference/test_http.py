@@ -295,7 +295,7 @@ def test_an_engine_that_fails(client: TestClient, world: World) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_request_whose_time_is_up_before_its_answer_began(client: TestClient, world: World, stream: bool) -> None:
-    world.engine.expires = True
+    world.engine.ends = "expired"
     response = client.post(CHAT, json=ask(stream=stream))
     assert "request_expired" in response.text
     if not stream:

@@ -1,0 +1,104 @@
+"""The end of a replica: nothing new is taken, what has begun is finished or cut, and all of it is logged."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.inference import World, eventually
+
+from pawl_cli import ports
+from pawl_inference.server import InferenceService
+from pawl_shared.topics import INFERENCES, REPLICAS
+
+
+class Running:
+    """A service in a thread, with its real web server."""
+
+    def __init__(self, folder: Path, grace: int) -> None:
+        self.world = World(folder)
+        self.world.deploy(1)
+        port = ports.choose(folder / "ports.json", {"inference": 0})["inference"]
+        self.url = f"http://{ports.HOST}:{port}"
+        self.service: InferenceService = self.world.build(http_port=port, shutdown_grace_seconds=grace)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.service.run, args=(self.stop,))
+        self.thread.start()
+        eventually(lambda: self.service.health.ready)
+        self.world.engine.gate = asyncio.Event()
+
+    def ask(self) -> dict[str, Any]:
+        return {"model": "assistant", "messages": [{"role": "user", "content": "Hello"}]}
+
+    def stream(self) -> Iterator[str]:
+        """The lines of a streamed answer; the first word is there when the first line is."""
+        with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=self.ask() | {"stream": True}) as response:
+            yield from (line for line in response.iter_lines() if line)
+
+    def ended(self) -> Any:
+        """What was logged, once the service is over."""
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        assert self.world.read(REPLICAS)[-1].stopped
+        return self.world.read(INFERENCES)
+
+
+def ending(lines: list[str]) -> tuple[str, str]:
+    """A stream's last line, and its finish_reason."""
+    reasons = [json.loads(line.removeprefix("data: "))["choices"][0]["finish_reason"] for line in lines[:-1]]
+    return lines[-1], str(reasons[-1])
+
+
+def test_what_has_begun_is_finished_and_nothing_else_is_taken(tmp_path: Path) -> None:
+    running = Running(tmp_path, grace=30)
+    lines = running.stream()
+    begun = [next(lines), next(lines)]
+    running.stop.set()
+    refused = eventually(lambda: found if (found := _refused(running)).status_code == 503 else None)
+    assert refused.json()["error"]["code"] == "shutting_down"
+    assert "retry-after" in refused.headers
+    assert httpx.get(f"{running.url}/readyz").status_code == 503
+    assert running.world.engine.gate is not None
+    running.world.engine.gate.set()
+    assert ending([*begun, *lines]) == ("data: [DONE]", "stop")
+    assert [event.finish_reason for event in running.ended()] == ["stop"]
+
+
+def _refused(running: Running) -> httpx.Response:
+    """A request that the journal has nothing of: its kind is wrong while the service lives."""
+    return httpx.post(f"{running.url}/v1/chat/completions", content=b"-")
+
+
+def test_what_takes_longer_than_the_grace_is_cut_and_logged(tmp_path: Path) -> None:
+    running = Running(tmp_path, grace=0)
+    lines = running.stream()
+    begun = [next(lines), next(lines)]
+    running.stop.set()
+    assert ending([*begun, *lines]) == ("data: [DONE]", "length")
+    (event,) = running.ended()
+    assert (event.finish_reason, event.answer) == ("cancelled", "I")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_had_not_begun_when_the_service_cut_it_is_an_error(tmp_path: Path, stream: bool) -> None:
+    world = World(tmp_path)
+    world.deploy(1)
+    service = world.build()
+    service.start()
+    eventually(lambda: service.health.ready)
+    world.engine.ends = "cancelled"
+    transport = httpx.ASGITransport(service.asgi)
+
+    async def scenario() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://pawl") as client:
+            body = {"model": "assistant", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+            return await client.post("/v1/chat/completions", json=body)
+
+    response = asyncio.run(scenario())
+    service.stop()
+    assert "shutting_down" in response.text
+    assert response.status_code == (200 if stream else 503)
