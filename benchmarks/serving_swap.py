@@ -1,7 +1,7 @@
 """Adapters swapped under load: wrong tokens, failed requests, the streams' rhythm, and how soon a swap is seen.
 
 SmolLM2-135M-Instruct, a real broker and a real replica over HTTP. 16 clients stream answers of 16 tokens at temperature
-0. One of eight random adapters after the other becomes the champion, more than there are slots, so that each is loaded
+0. One of 16 random adapters after the other becomes the champion, more than there are slots, so that each is loaded
 anew. An answer is wrong when it is not, letter by letter, what the version that it names says alone. Phases with swaps
 and without take turns; both are watched by the same poll of the list of models, by which a swap counts as seen.
 
@@ -28,7 +28,7 @@ from rich.console import Console
 
 from pawl_shared.events import DeployedVersion
 
-ADAPTERS, CLIENTS = 8, 16
+ADAPTERS, CLIENTS = 16, 16
 SWAP_SECONDS, POLL_SECONDS = 0.5, 0.02
 QUICK, FULL = (4, 20), (20, 50)  # pairs of phases, and swaps in each
 SETTLE_SECONDS = 2.0  # what a phase begins with is not counted: the answers of the one before

@@ -46,7 +46,9 @@ class InferenceSettings(TokenSettings):
     engine_threads: int = Field(default=0, ge=0, description="threads that compute answers; 0: one for each core")
     engine_max_batch: int = Field(default=8, ge=1, le=MAX_BATCH_LIMIT, description="answers computed at the same time")
     engine_slots: int = Field(
-        default=6, ge=1, description="adapters held at once: live, draining, and one to load into"
+        default=12,
+        ge=1,
+        description="adapters held at once: live, draining, and one to load into; memory is taken as they fill",
     )
     engine_prefix_cache_bytes: int = Field(
         default=128 << 20, ge=0, description="memory for beginnings of prompts that are not computed again; 0: none"

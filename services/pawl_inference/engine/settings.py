@@ -39,7 +39,7 @@ class EngineSettings:
     threads: int = 2
     allow_spinning: bool = False
     max_batch: int = 8
-    slots: int = 6
+    slots: int = 12
     max_waiting: int = 64
     prefill_chunk: int = 64
     prefix_cache_bytes: int = 128 << 20

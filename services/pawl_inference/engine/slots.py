@@ -155,8 +155,10 @@ class SlotPool:
         if free := self._free():
             # A batch pays for every slot between its first and its last one, so live slots are kept close together.
             return free[0]
-        idle = [slot for slot in self._live.values() if self._holders[slot] == 0]
-        if not idle:
+        live = self._live.values()
+        idle = [slot for slot in live if self._holders[slot] == 0]
+        draining = [slot for slot, holders in enumerate(self._holders) if holders and slot not in live]
+        if draining or not idle:  # what drains is free in a moment; what is live may be asked for in this one
             raise NoFreeSlotError(
                 f"each of the {self.count} adapter slots has answers to finish; it is tried again. "
                 "With PAWL_ENGINE_SLOTS there are more"
