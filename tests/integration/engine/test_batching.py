@@ -1,6 +1,7 @@
 """A request's answer does not depend on who shares the batch, nor on what is published meanwhile."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -170,6 +171,32 @@ async def test_time_that_is_up_ends_a_request_and_what_it_has_said_stands(engine
     assert chunk.usage is not None
     assert 0 < chunk.usage.completion_tokens < engine.info.context_length // 2
     assert (await answer(engine, wanted)).text.startswith(text)
+
+
+async def test_a_long_prompt_holds_up_a_running_answer_by_one_chunk_a_token(
+    engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = engine._loop
+    steps: dict[int, list[int]] = {}
+    accept = loop._accept
+
+    def noted(sequence: Any, logits: Any) -> None:
+        steps.setdefault(len(sequence.request.prompt), []).append(loop.steps_run)
+        accept(sequence, logits)
+
+    monkeypatch.setattr(loop, "_accept", noted)
+    running, long = request(engine, BASE, "Hi", Sampling(seed=3), max_tokens=200), tuple(range(5, 325))
+    answering = engine.submit(running)
+    chunks = aiter(answering)
+    await anext(chunks)
+    await answer(engine, GenerationRequest(BASE, long, 2))
+    answering.cancel()
+    async for _ in chunks:
+        pass
+    own = steps[len(running.prompt)]
+    before = [step for step in own if step <= steps[len(long)][0]]
+    assert len(before) > len(long) // 16 - 2  # the prompt's chunks, 16 tokens each, and a token between any two
+    assert max(after - step for step, after in itertools.pairwise(own)) <= 2
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back(tiny: TinyServing) -> None:
