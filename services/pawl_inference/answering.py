@@ -13,15 +13,17 @@ from uuid import UUID
 
 from pawl_inference import errors, log_entry, metrics
 from pawl_inference.answer_log import AnswerLog
-from pawl_inference.choice import Choice, Ending
+from pawl_inference.choice import Choice, Ending, Piece
 from pawl_inference.domain.assignment import Assignment, resolve_caller
-from pawl_inference.engine.port import GenerationChunk, Usage
+from pawl_inference.domain.calls import CallReader
+from pawl_inference.engine.port import Usage
 from pawl_inference.generation_body import GenerationBody
+from pawl_inference.hosts import Host
 from pawl_inference.log_entry import Origin
 from pawl_inference.prompts import Prompt
 from pawl_inference.residency import NotLoadedError, Residency
 from pawl_inference.routing import RouteTable
-from pawl_inference.submission import Asked, Submitted, submit
+from pawl_inference.submission import Asked, Submitted, prepare, submit
 from pawl_inference.terms import terms_of
 from pawl_shared.clock import Clock
 from pawl_shared.ids import uuid7
@@ -30,7 +32,7 @@ from pawl_shared.tokens import Grant, KeyRing, sign
 # What is logged fits into a signed 64-bit number.
 _SEED_BITS = 63
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-Item = tuple[Choice, GenerationChunk]
+Item = tuple[Choice, Piece]
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ class AnswerHandler:
     async def answer(
         self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS
     ) -> Answer:
-        """As `begin`; a version that made room for others is waited for. Raises ApiError."""
+        """As `begin`, when what the answer must be is compiled, and a version that made room for others is loaded.
+        Raises ApiError."""
+        await prepare(self._routes, request)
         try:
             return self.begin(request, prompts, headers)
         except NotLoadedError as missing:
@@ -173,6 +177,7 @@ class AnswerHandler:
                 started,
                 record,
                 wait_seconds,
+                _reader(request, submitted.host),
             )
             for index, queued in enumerate(submitted.queued)
         )
@@ -196,6 +201,11 @@ class AnswerHandler:
             metrics.PREFIX_TOKENS.labels(model).inc(choice.usage.cached_tokens)
         metrics.FIRST_TOKEN_SECONDS.observe(first)
         metrics.ANSWER_SECONDS.observe(total)
+
+
+def _reader(request: GenerationBody, host: Host) -> CallReader | None:
+    form, names = host.engine.info.calls, [tool["function"]["name"] for tool in request.offered]
+    return CallReader(form, names) if form and names else None
 
 
 async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[Item, None]:

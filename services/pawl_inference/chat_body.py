@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from pawl_inference.domain import parameters
 from pawl_inference.domain.parameters import Rule
+from pawl_inference.engine.constraint import MAX_CALLS, Constraint, Function
 from pawl_inference.generation_body import MAX_TOKENS, Body, GenerationBody, Text, refusal
+from pawl_inference.tools_body import MAX_TOOLS, NamedTool, ResponseFormat, Tool, ToolCall, ToolChoice
 
 # A message takes some 150 bytes in the log, sealed and with its names: so many empty ones still fit into a record.
 MAX_MESSAGES = 2_048
@@ -25,13 +27,15 @@ class TextPart(Body):
 class ChatMessage(Body):
     """One turn of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | list[TextPart] | None = None
+    tool_calls: list[ToolCall] | None = Field(default=None, max_length=MAX_TOOLS, description="of an assistant's turn")
+    tool_call_id: str | None = Field(default=None, max_length=256, description="of a tool's turn: the call it answers")
 
     @property
     def text(self) -> str:
         """The content; parts are joined."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
 
 
 class ChatRequest(GenerationBody):
@@ -41,6 +45,10 @@ class ChatRequest(GenerationBody):
     PROMPT: ClassVar[str] = "messages"
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    tools: list[Tool] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: StrictBool | None = None
+    response_format: ResponseFormat | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
     max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = None
@@ -53,6 +61,50 @@ class ChatRequest(GenerationBody):
             raise refusal("top_logprobs", "it needs logprobs: true")
         return self
 
+    @model_validator(mode="after")
+    def _tools_fit(self) -> ChatRequest:
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise refusal("tools", "two functions have one name")
+        wanted = self.tool_choice
+        if wanted == "required" and not names:
+            raise refusal("tool_choice", "there are no tools to choose from")
+        if isinstance(wanted, NamedTool) and wanted.function.name not in names:
+            raise refusal("tool_choice", f"no tool has the name '{wanted.function.name}'")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_fit(self) -> ChatRequest:
+        called: set[str | None] = set()
+        for number, turn in enumerate(self.messages):
+            if problem := _problem(turn, called):
+                raise refusal(f"messages[{number}].{problem[0]}", problem[1])
+            called |= {call.id for call in turn.tool_calls or ()}
+        return self
+
+    @property
+    def offered(self) -> tuple[dict[str, Any], ...]:
+        """The tools that the model is shown."""
+        return () if self.tool_choice == "none" else tuple(tool.offered() for tool in self.tools or ())
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """See GenerationBody.constraint."""
+        answer = self.response_format.schema_of_answer if self.response_format else None
+        tools = self.tools if self.offered else None
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else None
+        must = named is not None or self.tool_choice == "required"
+        bound = must or self.parallel_tool_calls is False or any(tool.function.strict for tool in tools or ())
+        if not tools or not (bound or answer):
+            return Constraint(answer) if answer else None
+        functions = (tool.function for tool in tools if named in (None, tool.function.name))
+        return Constraint(
+            answer=None if must else answer,
+            functions=tuple(Function(each.name, each.schema_of_arguments) for each in functions),
+            must_call=must,
+            max_calls=1 if named or self.parallel_tool_calls is False else MAX_CALLS,
+        )
+
     @property
     def limit(self) -> int | None:
         """See GenerationBody.limit."""
@@ -62,3 +114,21 @@ class ChatRequest(GenerationBody):
     def likeliest(self) -> int | None:
         """See GenerationBody.likeliest."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+
+def _problem(turn: ChatMessage, called: set[str | None]) -> tuple[str, str] | None:
+    """What is wrong with a turn: its field and the reason. `called`: ids of the calls before it."""
+    if turn.tool_calls and turn.role != "assistant":
+        return "tool_calls", "only turns of role 'assistant' have calls"
+    if (turn.tool_call_id is not None) != (turn.role == "tool"):
+        return "tool_call_id", "turns of role 'tool' need it, and no others may have it"
+    if turn.role == "tool" and turn.tool_call_id not in called:
+        return "tool_call_id", "no turn before it made this call"
+    if turn.content is None and not turn.tool_calls:
+        return "content", "a turn without calls needs one"
+    for number, call in enumerate(turn.tool_calls or ()):
+        try:
+            call.function.decoded()
+        except ValueError:
+            return f"tool_calls[{number}].function.arguments", "it must be the JSON text of an object"
+    return None

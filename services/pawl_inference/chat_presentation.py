@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from pawl_inference import presentation
 from pawl_inference.answering import Answer
-from pawl_inference.choice import Choice
+from pawl_inference.choice import Choice, MadeCall
 from pawl_inference.engine.port import TokenLogprob
 from pawl_inference.presentation import Event
 
@@ -33,6 +33,8 @@ async def stream(answer: Answer) -> AsyncGenerator[Event, None]:
         yield frame | {"choices": [_piece(choice, {"role": "assistant", "content": ""})]}
     async with aclosing(answer.chunks()) as chunks:
         async for choice, chunk in chunks:
+            if chunk.calls:
+                yield frame | {"choices": [_piece(choice, {"tool_calls": [_streamed(call) for call in chunk.calls]})]}
             if chunk.text or chunk.logprobs:
                 told = _logprobs(answer, chunk.logprobs)
                 yield frame | {"choices": [_piece(choice, {"content": chunk.text}, logprobs=told)]}
@@ -47,15 +49,27 @@ async def stream(answer: Answer) -> AsyncGenerator[Event, None]:
 def _whole(answer: Answer, choice: Choice) -> Event:
     return {
         "index": choice.index,
-        "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+        "message": _message(choice),
         "logprobs": _logprobs(answer, choice.logprobs),
         "finish_reason": presentation.finish_reason(choice),
     }
 
 
-def _piece(
-    choice: Choice, delta: dict[str, str], finish_reason: str | None = None, logprobs: Event | None = None
-) -> Event:
+def _message(choice: Choice) -> Event:
+    content = "".join(choice.content)
+    message = {"role": "assistant", "content": content or None if choice.calls else content, "refusal": None}
+    return message | {"tool_calls": [_call(call) for call in choice.calls]} if choice.calls else message
+
+
+def _call(call: MadeCall) -> Event:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _streamed(call: MadeCall) -> Event:
+    return {"index": call.index, **_call(call)}
+
+
+def _piece(choice: Choice, delta: Event, finish_reason: str | None = None, logprobs: Event | None = None) -> Event:
     return {"index": choice.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REQUEST = "invalid_request_error"
-_INNER = frozenset({"body", "str", "constrained-str", "item", "batch", "Conversation"})
+_INNER = frozenset({"body", "str", "constrained-str", "item", "batch", "Conversation", "NamedTool"})
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic_core import PydanticCustomError
 
 from pawl_inference.domain.parameters import Rule, refused
+from pawl_inference.engine.constraint import Constraint
 from pawl_shared.events import Finite
 
 MAX_STOPS = 4
@@ -108,6 +109,16 @@ class GenerationBody(Body):
     def limit(self) -> int | None:
         """How many tokens each answer may have."""
         return self.max_tokens
+
+    @property
+    def offered(self) -> tuple[dict[str, Any], ...]:
+        """The tools that the model is shown."""
+        return ()
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer must be."""
+        return None
 
     @property
     def likeliest(self) -> int | None:

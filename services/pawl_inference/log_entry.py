@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,6 +42,8 @@ def logged(origin: Origin, choice: Choice, ending: Ending, first_token: float, t
         messages=prompt.turns,
         form=prompt.form,
         answer="".join(choice.text),
+        tools=json.dumps(origin.request.offered, ensure_ascii=False) if origin.request.offered else "",
+        called=tuple(call.name for call in choice.calls),
         finish_reason=ending,
         failed=choice.failed,
         arm=assignment.arm,

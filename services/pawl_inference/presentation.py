@@ -69,7 +69,9 @@ def frame(answer: Answer, kind: str) -> Event:
 
 def finish_reason(choice: Choice) -> str:
     """OpenAI knows no `cancelled`; a client that still listens (a shutdown) sees an answer that was cut."""
-    return "stop" if choice.finish_reason == "stop" else "length"
+    if choice.finish_reason != "stop":
+        return "length"
+    return "tool_calls" if choice.calls else "stop"
 
 
 def usage(answer: Answer) -> dict[str, Any]:

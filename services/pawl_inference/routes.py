@@ -108,7 +108,7 @@ def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
         summary="Answer a conversation, at once or as server-sent events",
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        answer = await answers.answer(body, [ChatPrompt(body.messages)], request.headers)
+        answer = await answers.answer(body, [ChatPrompt(body.messages, body.offered)], request.headers)
         if body.stream:
             return AnswerStream(answer, chat_presentation.stream(answer))
         return await _whole(request, answer, chat_presentation.whole(answer))

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from pawl_inference.domain.feedback import FeedbackItem
 from pawl_inference.generation_body import Body
+from pawl_inference.tools_body import ToolCall
 from pawl_shared.events import Arm
 
 
@@ -28,8 +29,9 @@ class FeedbackAccepted(Body):
 
 class AnswerMessage(Body):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None = Field(description="none: the answer is calls alone")
     refusal: None = None
+    tool_calls: list[ToolCall] | None = Field(default=None, description="only where there are some")
 
 
 class TopLogprob(Body):
@@ -51,7 +53,7 @@ class AnswerChoice(Body):
     index: int
     message: AnswerMessage
     logprobs: ChoiceLogprobs | None = None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class PromptTokensDetails(Body):

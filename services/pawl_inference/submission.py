@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pawl_inference import errors
+from pawl_inference import constraints, errors
 from pawl_inference.domain import arm as experiment_arm
 from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError
 from pawl_inference.domain.choices import seed_of
+from pawl_inference.engine.constraint import Constraint
 from pawl_inference.engine.port import (
     ChatTemplateError,
+    ConstraintError,
     Engine,
     Generation,
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
     Sampling,
+    ToolsUnsupportedError,
     UnknownTokenError,
     UnknownVersionError,
 )
@@ -36,6 +39,7 @@ class Queued:
     generation: Generation
     prompt: Encoded
     sampling: events.Sampling
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,27 @@ def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
         raise errors.invalid(asked.body.PROMPT, f"{error}.", "context_length_exceeded") from error
     except (ChatTemplateError, UnknownTokenError, EmptyPromptError) as error:
         raise errors.invalid(asked.body.PROMPT, str(error)) from error
+    except ToolsUnsupportedError as error:
+        raise errors.invalid("tools" if asked.body.offered else "messages", f"{error}.") from error
+    except ConstraintError as error:
+        raise constraints.refused(asked.body.constraint, error) from error
     except QueueFullError as error:
         raise errors.too_many(str(error), error.retry_after_seconds) from error
+
+
+async def prepare(routes: RouteTable, body: GenerationBody) -> None:
+    """Compile what the answer must be, beside the event loop: a new schema takes milliseconds, and would hold up every
+    stream. Raises ApiError when no grammar can express it."""
+    constraint = body.constraint
+    if constraint is None:
+        return
+    try:
+        route, _ = routes.resolve(body.model, "")
+    except UnknownModelError:
+        return  # `submit` tells
+    for host in route.hosts.values():
+        if host.engine.info.calls or not constraint.functions:  # else its chat template tells why
+            await constraints.compiled(host.engine, constraint)
 
 
 def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
@@ -98,10 +121,11 @@ def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
                 request = replace(
                     _request(host.engine, assignment.served.version, prompt, own),
                     top_logprobs=asked.body.likeliest,
+                    constraint=asked.body.constraint,
                     timeout_seconds=asked.terms.timeout_seconds,
                     share=asked.terms.share(caller),
                 )
-                queued.append(Queued(host.engine.submit(request), prompt, own))
+                queued.append(Queued(host.engine.submit(request), prompt, own, request.constraint))
     except BaseException as error:
         for each in queued:
             each.generation.cancel()

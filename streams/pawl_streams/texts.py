@@ -47,6 +47,7 @@ def prepare(
     update = {
         "messages": messages,
         "answer": clean(event.answer),
+        "tools": clean(event.tools),
         "metadata": {name: clean(value) for name, value in event.metadata.items()},
     }
     prompt = _last_prompt(event.messages)

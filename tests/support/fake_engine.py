@@ -16,6 +16,7 @@ from pawl_inference.engine.port import (
     PromptTooLongError,
     QueueFullError,
     TokenLogprob,
+    ToolsUnsupportedError,
     UnknownTokenError,
     UnknownVersionError,
     Usage,
@@ -47,6 +48,9 @@ class FakeGeneration:
             if self._cancelled.is_set():
                 yield GenerationChunk("", finish_reason="cancelled", usage=self._usage(number + 1))
                 return
+        if self._engine.too_complex:
+            yield GenerationChunk("", finish_reason="error", error="too many states", too_complex=True)
+            return
         if self._engine.fails:
             yield GenerationChunk("", finish_reason="error", error="the fake engine was told to fail")
             return
@@ -89,13 +93,18 @@ class FakeEngine:
         self.gate: asyncio.Event | None = None
         self.fails = False
         self.ends: FinishReason | None = None  # before its first word
+        self.too_complex = False
+        self.said: list[str] | None = None
+        self.tools: list[Sequence[Mapping[str, Any]] | None] = []
         self.full = False
         self.cancelled = 0
         self.generations: list[FakeGeneration] = []
         self.closed = False
 
     def words(self, request: GenerationRequest) -> list[str]:
-        """Every version says its own name."""
+        """Every version says its own name, unless it is told what to say."""
+        if self.said is not None:
+            return self.said
         return ["I", "am", request.version[:6]]
 
     def versions(self) -> frozenset[str]:
@@ -107,7 +116,10 @@ class FakeEngine:
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
     ) -> tuple[int, ...]:
+        if tools and self.info.calls is None:
+            raise ToolsUnsupportedError("this base model's chat template has no place for tools")
         self.conversations.append([dict(message) for message in messages])
+        self.tools.append(tools)
         return tuple(range(sum(len(message["content"].split()) for message in messages)))
 
     def encode(self, text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ class Rule:
     honoured: bool = False
     harmless: tuple[object, ...] = ()
     any_text: bool = False  # a hint on which no answer depends
+    instead: str = ""  # what took its place in OpenAI's API
 
     def allows(self, value: object) -> bool:
         """Whether the value can be taken."""
@@ -44,12 +45,9 @@ CHAT: Mapping[str, Rule] = {
     "max_completion_tokens": HONOURED,
     "top_logprobs": HONOURED,
     "modalities": Rule(harmless=(["text"],)),
-    "tools": Rule(harmless=([],)),
-    "tool_choice": Rule(harmless=("none", "auto")),
-    "parallel_tool_calls": Rule(harmless=(True, False)),
-    "functions": Rule(harmless=([],)),
-    "function_call": Rule(harmless=("none", "auto")),
-    "response_format": Rule(harmless=({"type": "text"},)),
+    **dict.fromkeys(("tools", "tool_choice", "parallel_tool_calls", "response_format"), HONOURED),
+    "functions": Rule(harmless=([],), instead="tools"),
+    "function_call": Rule(harmless=("none", "auto"), instead="tool_choice"),
     "service_tier": Rule(harmless=("auto", "default")),
     "store": Rule(harmless=(False,)),
     "verbosity": Rule(harmless=("medium",)),
@@ -80,8 +78,11 @@ STREAM_OPTIONS: Mapping[str, Rule] = {
 MESSAGE: Mapping[str, Rule] = {
     "role": HONOURED,
     "content": HONOURED,
-    **dict.fromkeys(("name", "refusal", "audio", "function_call", "tool_call_id"), REFUSED),
-    **dict.fromkeys(("tool_calls", "annotations"), Rule(harmless=([],))),
+    "tool_calls": HONOURED,
+    "tool_call_id": HONOURED,
+    "function_call": Rule(instead="tool_calls"),
+    "annotations": Rule(harmless=([],)),
+    **dict.fromkeys(("name", "refusal", "audio"), REFUSED),
 }
 
 TEXT_PART: Mapping[str, Rule] = {"type": HONOURED, "text": HONOURED, "prompt_cache_breakpoint": REFUSED}
@@ -131,7 +132,8 @@ def _first(given: object, table: Mapping[str, Rule], prefix: str) -> Refusal | N
         if rule is None and value is not None:
             return Refusal(param, "unknown_parameter", f"Unknown parameter: '{param}'.")
         if rule is not None and not rule.allows(value):
-            text = f"Unsupported parameter: '{param}' is not supported with this value by this server; leave it out."
+            advice = f"use '{rule.instead}'" if rule.instead else "leave it out"
+            text = f"Unsupported parameter: '{param}' is not supported with this value by this server; {advice}."
             return Refusal(param, "unsupported_parameter", text)
     return None
 

@@ -46,8 +46,15 @@ class InferenceLogged(Event):
     session: str
     subject: str | None = Field(default=None, description="keyed hash of the app's user id")
     messages: tuple[Message, ...]
-    form: Literal["chat", "text"] = Field(
-        default="chat", description="text: the one message went to the model as it is, without a chat template"
+    form: Literal["chat", "text", "tools"] = Field(
+        default="chat",
+        description="text: the one message went to the model as it is, without a chat template; tools: the template "
+        "was given tools, or turns hold calls",
+    )
+    tools: SealedText = Field(default="", description="JSON list of the tools that the model was shown")
+    called: tuple[str, ...] = Field(
+        default=(),
+        description="functions that the answer calls, in order; it holds the calls as the model wrote them",
     )
     answer: SealedText
     answer_words: int | None = Field(default=None, ge=0, le=MAX_INT, description="counted before the answer was sealed")
