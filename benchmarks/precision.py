@@ -59,7 +59,7 @@ def decode(graph: ServingGraph, rows: int, steps: int) -> Run:
 
 
 def resident() -> float:
-    """MB that this process holds in memory of its own."""
+    """MB of memory that this process holds, mapped files among it."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return int(fields["VmRSS"].split()[0]) / 1024
 
@@ -67,8 +67,10 @@ def resident() -> float:
 def grown(folder: Path) -> float:
     """MB by which this process grows for a graph. Run in a process of its own."""
     before = resident()
-    decode(ServingGraph(folder, THREADS, allow_spinning=False), max(BATCHES), 2)()
-    return resident() - before
+    run = decode(ServingGraph(folder, THREADS, allow_spinning=False), max(BATCHES), 2)
+    run()
+    after = resident()  # while `run` holds the graph
+    return after - before
 
 
 def memory(precision: Precision) -> float:
