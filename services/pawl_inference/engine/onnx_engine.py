@@ -35,8 +35,6 @@ from pawl_shared import logging
 from pawl_shared.graph_spec import TOKENIZER_FILE
 from pawl_shared.tensor_file import AdapterInvalidError, Fault
 
-_WARM_TOKENS = 8
-
 
 class OnnxEngine:
     """Serves one base graph and the adapters that are published to it.
@@ -161,11 +159,11 @@ class OnnxEngine:
         return self._seconds * max(0, self._loop.waiting + 1 - free) / self._info.max_batch
 
     def _warm(self, slot: int | None) -> None:
-        """Run a few tokens on the base or a new slot, beside the batch, so that the first request finds warm memory."""
-        cache = new_cache(self._graph, 1, _WARM_TOKENS)
-        step = new_step(self._graph, cache, self._slots, 0, 1, _WARM_TOKENS, (slot or 0, slot or 0))
-        ids = np.arange(_WARM_TOKENS, dtype=np.int64)[None] % self._graph.spec.vocab_size
-        if not np.isfinite(step.run(ids, [0], [slot])).all():
+        """Run a token on the base or a new slot, beside the batch, so that the first request finds warm memory."""
+        cache = new_cache(self._graph, 1, 1)
+        step = new_step(self._graph, cache, self._slots, 0, 1, 1, (slot or 0, slot or 0))
+        # One token reads all of a slot; more of them would keep the batch beside it waiting.
+        if not np.isfinite(step.run(np.zeros((1, 1), np.int64), [0], [slot])).all():
             raise AdapterInvalidError(
                 Fault.NOT_FINITE, "the model gives no finite logits" + ("" if slot is None else " with it")
             )
