@@ -36,14 +36,15 @@ def example_server() -> Any:
 
 
 @pytest.fixture
-def page_of_chat(tmp_path: Path) -> Iterator[tuple[str, World]]:
-    world, port = World(tmp_path), free_port()
+def page_of_chat(tmp_path: Path) -> Iterator[tuple[str, str, World]]:
+    world, port, page = World(tmp_path), free_port(), free_port()
     world.deploy(1)
-    with serving(world.build(http_port=port), port) as url:
-        server = example_server().Server(("127.0.0.1", 0), url, "assistant")
+    origins = (f"http://127.0.0.1:{page}",)
+    with serving(world.build(http_port=port, feedback_origins=origins), port) as url:
+        server = example_server().Server(("127.0.0.1", page), url, "assistant")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/", world
+        yield f"http://127.0.0.1:{page}/", url, world
         server.shutdown()
         thread.join(30)
         server.server_close()
@@ -55,11 +56,12 @@ def said(world: World, count: int) -> list[tuple[str, Any]]:
 
 
 @needs_browser
-def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[str, World]) -> None:
+def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[str, str, World]) -> None:
     from playwright.sync_api import expect, sync_playwright
 
-    url, world = page_of_chat
+    url, pawl, world = page_of_chat
     problems: list[str] = []
+    keys: list[str | None] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(viewport={"width": 360, "height": 800})
@@ -87,6 +89,11 @@ def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
         # another opinion without a connection: it waits, also over a reload, and counts once
+        thumbs = page.locator("pawl-thumbs")
+        mine = {name: thumbs.get_attribute(name) for name in ("inference-id", "token")}
+        page.on(
+            "request", lambda r: keys.append(r.headers.get("idempotency-key")) if r.url.endswith("feedback") else None
+        )
         page.route("**/v1/feedback", lambda route: route.abort())
         up.click()
         expect(group.get_by_role("status")).to_contain_text("Saved.", timeout=20_000)
@@ -96,6 +103,19 @@ def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[
         page.reload()
         assert said(world, 4)[3] == ("thumb", 1.0)
         page.wait_for_function("localStorage.getItem('pawl-thumbs') === null", timeout=20_000)
+
+        assert len(keys) >= 2
+        assert keys[0]
+        assert len(set(keys)) == 1, "a repeat under another key would count twice"
+
+        # from a page of another origin, straight to Pawl
+        page.set_content(
+            f"<pawl-thumbs server='{pawl}' inference-id='{mine['inference-id']}' token='{mine['token']}'></pawl-thumbs>"
+        )
+        page.add_script_tag(url=f"{url}pawl-thumbs.js", type="module")
+        page.get_by_role("button", name="Bad answer").click()
+        expect(page.get_by_role("status")).to_have_text("Thank you.", timeout=20_000)
+        assert said(world, 5)[4] == ("thumb", 0.0)
 
         # what is refused for good is said, and not tried again; texts are the page's own
         page.set_content(
