@@ -30,7 +30,7 @@ from pawl_inference.engine.text import TextCodec
 
 PROMPT = "Write a long story about a lighthouse keeper, his dog and the winter in which the ships did not come."
 TOKENS = 96
-CROWD, SHORT = 8, 24  # clients, and tokens of each of their answers
+CROWD, TURNS, SHORT = 8, 3, 24  # clients, answers of each, one after the other, and tokens of an answer
 LOGGED, UNLOGGED = "logged", "unlogged"
 BARE, STREAMED, WHOLE = "bare loop, batch 1", "HTTP streamed, batch 1", "HTTP whole, batch 1"
 WITH_LOG, WITHOUT_LOG = "8 clients, answers logged", "8 clients, no log"
@@ -89,7 +89,7 @@ def one_whole(port: int, text: str) -> Run:
 
 
 def crowd(port: int) -> Run:
-    prompts = [[f"{PROMPT} Begin with the number {client}."] for client in range(CROWD)]
+    prompts = [[f"{PROMPT} Begin with the number {client}{turn}." for turn in range(TURNS)] for client in range(CROWD)]
     return lambda: asyncio.run(clients(port, prompts, SHORT)).rate
 
 
