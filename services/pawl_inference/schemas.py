@@ -8,7 +8,6 @@ from pydantic import ConfigDict, Field
 
 from pawl_inference.domain.feedback import FeedbackItem
 from pawl_inference.generation_body import Body
-from pawl_inference.tools_body import ToolCall
 from pawl_shared.events import Arm
 
 
@@ -27,11 +26,22 @@ class FeedbackAccepted(Body):
     ids: list[str]
 
 
+class CalledFunction(Body):
+    name: str
+    arguments: str = Field(description="JSON text of an object")
+
+
+class AnswerCall(Body):
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class AnswerMessage(Body):
     role: Literal["assistant"] = "assistant"
     content: str | None = Field(description="none: the answer is calls alone")
     refusal: None = None
-    tool_calls: list[ToolCall] | None = Field(default=None, description="only where there are some")
+    tool_calls: list[AnswerCall] | None = Field(default=None, description="only where there are some")
 
 
 class TopLogprob(Body):

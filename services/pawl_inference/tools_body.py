@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool, TypeAdapter, model_validator
@@ -14,10 +15,13 @@ MAX_TOOLS = 128
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 # A schema is kept with its grammar and, of tools, logged with every answer.
 MAX_SCHEMA = 65_536
+MAX_DEPTH = 100  # the grammar library gives up at 128, Python at a thousand
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 def _schema(value: dict[str, Any]) -> dict[str, Any]:
+    if _depth(value) > MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
@@ -32,6 +36,17 @@ def _parameters(value: dict[str, Any]) -> dict[str, Any]:
     if value.setdefault("type", "object") != "object":
         raise ValueError("the arguments of a call are an object, so `type` must be 'object'")
     return value
+
+
+def _depth(value: object) -> int:
+    level, depth = [value], 0
+    while level := [child for each in level for child in _children(each)]:
+        depth += 1
+    return depth
+
+
+def _children(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 Schema = Annotated[dict[str, Any], AfterValidator(_schema)]
@@ -86,6 +101,7 @@ class FunctionCall(_Exact):
 
     name: FunctionName
     arguments: Text
+    parsed_arguments: Any = Field(default=None, description="`arguments` as OpenAI's SDK read them; only those count")
 
     def decoded(self) -> dict[str, Any]:
         """The arguments. Raises ValueError when they are no JSON object."""
@@ -96,9 +112,10 @@ class FunctionCall(_Exact):
 
 
 class ToolCall(_Exact):
-    id: Annotated[str, Field(min_length=1, max_length=256)]
+    id: Annotated[Text, Field(min_length=1, max_length=256)]
     type: Literal["function"] = "function"
     function: FunctionCall
+    index: int | None = Field(default=None, description="of a streamed call, as SDKs send it back; their order counts")
 
 
 class NamedSchema(_Exact):

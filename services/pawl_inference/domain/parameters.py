@@ -80,6 +80,7 @@ MESSAGE: Mapping[str, Rule] = {
     "content": HONOURED,
     "tool_calls": HONOURED,
     "tool_call_id": HONOURED,
+    "parsed": HONOURED,  # `content` as OpenAI's SDK read it
     "function_call": Rule(instead="tool_calls"),
     "annotations": Rule(harmless=([],)),
     **dict.fromkeys(("name", "refusal", "audio"), REFUSED),

@@ -49,7 +49,7 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 **self._tokens,
             )
-        except (TemplateError, TypeError, KeyError) as error:
+        except (TemplateError, TypeError, ValueError, AttributeError, LookupError) as error:
             raise ChatTemplateError(f"the chat template cannot render these messages: {error}") from error
 
 

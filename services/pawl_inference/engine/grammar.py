@@ -1,6 +1,7 @@
 """Answers that follow a grammar: which tokens may come next, by llguidance (Earley parsing over the token trie)."""
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ Marks = Mapping[str, int]  # tokens that stand for a text as a whole
 # Without a bound, a small model may write spaces until the answer is cut. So much is a line's end and its indentation.
 _SPACE = r"[ \n]{0,12}"
 _TEXT = r"TEXT: /(.|\n)*/"
+_QUOTED = re.compile(r"^ *\d+ \| ", re.MULTILINE)
+_PLACE = re.compile(r"^\d+\(\d+\): (failed to compile JSON schema: )?")
 _REASON = 300  # characters of the library's reason
 # A compiled grammar is some 100 kB, and takes about a millisecond to compile anew.
 _KEPT = 64
@@ -102,7 +105,7 @@ class Grammars:
             trial.consume_token(int(bits.argmax()))
             trial.compute_bitmask()
         if (failed := matcher if matcher.is_error() else trial).is_error():
-            raise ConstraintError(" ".join(failed.get_error().split())[:_REASON])
+            raise ConstraintError(_reason(failed.get_error()))
         return matcher
 
     def _tokenizer(self) -> tuple[LLTokenizer, Marks]:
@@ -112,6 +115,12 @@ class Grammars:
                 tokenizer = LLTokenizer(json.dumps(source), n_vocab=self._vocabulary, eos_token=sorted(self._eos))
                 self._read = tokenizer, {added["content"]: added["id"] for added in source["added_tokens"]}
             return self._read
+
+
+def _reason(error: str) -> str:
+    """What the library says, without the lines of the grammar that it quotes."""
+    said = _QUOTED.split(error)[0].removeprefix("at ")
+    return " ".join(_PLACE.sub("", said).split())[:_REASON]
 
 
 def grammar_of(constraint: Constraint, calls: CallFormat | None, marks: Marks) -> str:

@@ -28,6 +28,13 @@ def by_schema(schema: object, **fields: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "person", "schema": schema, **fields}}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth // 2):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
 class ToolWorld(World):
     """With a client."""
 
@@ -54,7 +61,8 @@ def engine(world: ToolWorld) -> Any:
 
 
 def post(world: ToolWorld, **fields: Any) -> Any:
-    return world.client.post(CHAT, json=ask(**fields))
+    body = json.dumps(ask(**fields))
+    return world.client.post(CHAT, content=body, headers={"content-type": "application/json"})
 
 
 def entry(world: ToolWorld, body: dict[str, Any]) -> Any:
@@ -233,6 +241,11 @@ def test_without_tools_no_text_is_taken_for_a_call(world: ToolWorld, engine: Any
         ({"tools": [tool(parameters={"type": "array"})]}, "tools[0].function.parameters"),
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
         ({"tools": [tool(parameters={"uniqueItems": True}, strict=True)]}, "tools"),
+        ({"response_format": by_schema({"enum": ["\ud800"]})}, "response_format.json_schema.schema"),
+        ({"response_format": by_schema({"enum": ["x" * 70_000]})}, "response_format.json_schema.schema"),
+        ({"response_format": by_schema(nested(101))}, "response_format.json_schema.schema"),
+        ({"tools": [tool(parameters=nested(101))]}, "tools[0].function.parameters"),
+        ({"tools": [tool(description="\ud800")]}, "tools[0].function.description"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": {"name": "f"}}, "function_call"),
     ],
@@ -256,6 +269,10 @@ def test_a_base_without_a_place_for_tools(world: ToolWorld, engine: Any) -> None
     assert post(world, tools=[tool()], tool_choice="none").status_code == 200
 
 
+def calling(arguments: str, identity: str = "a") -> list[dict[str, Any]]:
+    return turn(role="assistant", tool_calls=[{"id": identity, "function": {"name": "f", "arguments": arguments}}])
+
+
 def turn(**fields: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": "Hi"}, fields]
 
@@ -268,13 +285,11 @@ def turn(**fields: Any) -> list[dict[str, Any]]:
         (turn(role="user", content="x", tool_call_id="call_9"), "messages[1].tool_call_id"),
         (turn(role="assistant", content=None), "messages[1].content"),
         (turn(role="user"), "messages[1].content"),
-        (
-            turn(
-                role="assistant",
-                tool_calls=[{"id": "a", "type": "function", "function": {"name": "f", "arguments": "[]"}}],
-            ),
-            "messages[1].tool_calls[0].function.arguments",
-        ),
+        (calling("[]"), "messages[1].tool_calls[0].function.arguments"),
+        (calling("[" * 5000), "messages[1].tool_calls[0].function.arguments"),
+        (calling('{"a": "\\ud800"}'), "messages[1].tool_calls[0].function.arguments"),
+        (calling('{"a": ' + "9" * 5000 + "}"), "messages[1].tool_calls[0].function.arguments"),
+        (calling("{}", "\ud800"), "messages[1].tool_calls[0].id"),
         (
             turn(role="user", content="", tool_calls=[{"id": "a", "function": {"name": "f", "arguments": "{}"}}]),
             "messages[1].tool_calls",
