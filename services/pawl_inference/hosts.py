@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
@@ -18,6 +20,8 @@ from pawl_shared.graph_spec import TEMPLATE_FILE
 
 log = logging.get(__name__)
 
+# When the last answers of an engine that has ended are sent, and nothing refers to it any more.
+COLLECT_SECONDS = 2.0
 # Makes an engine of a serving graph's folder and that folder's digest.
 EngineFactory = Callable[[Path, str], Engine]
 
@@ -52,6 +56,7 @@ class Hosts:
         self._open: dict[str, Host] = {}
         self._opening: dict[str, Future[Host]] = {}
         self._leaving: list[Host] = []
+        self._collect_at = math.inf
 
     def of(self, graph: str) -> Host:
         """The engine of a graph.
@@ -76,10 +81,20 @@ class Hosts:
             opening = self._opening.pop(graph)
             if opening.exception() is None:
                 self._leaving.append(opening.result())
-        for host in [host for host in self._leaving if _idle(host.engine)]:
+        if self._end_drained():
+            self._collect_at = time.monotonic() + COLLECT_SECONDS
+        elif time.monotonic() >= self._collect_at:
+            self._collect_at = math.inf
+            gc.collect()  # an engine's parts know each other: a gigabyte would stay until Python looks by itself
+
+    def _end_drained(self) -> bool:
+        """Whether any was."""
+        drained = [host for host in self._leaving if _idle(host.engine)]
+        for host in drained:
             self._leaving.remove(host)
             host.engine.close()
             log.info("engine ended", base=host.engine.info.name)
+        return bool(drained)
 
     def close(self) -> None:
         """End all engines; what they still answer is cut. To be called once more does nothing."""
