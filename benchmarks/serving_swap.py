@@ -1,8 +1,8 @@
 """Adapters swapped under load: wrong tokens, failed requests, the streams' rhythm, and how soon a swap is seen.
 
 SmolLM2-135M-Instruct, a real broker and a real replica over HTTP. 16 clients stream answers of 16 tokens at temperature
-0. One of 16 random adapters after the other becomes the champion, more than there are slots, so that most
-are loaded anew. An answer is wrong when it is not, letter by letter, what the version that it names says alone. Phases with swaps
+0. One of 16 random adapters after the other becomes the champion, more than there are slots, so that most are loaded
+anew. An answer is wrong when it is not, letter by letter, what the version that it names says alone. Phases with swaps
 and without take turns; both are watched by the same poll of the list of models, by which a swap counts as seen.
 
 Run: .venv/bin/python -m benchmarks.serving_swap [--quick]
