@@ -1,32 +1,23 @@
 """`pawl approve` and `pawl reject`: a person's verdict on what waits for one."""
 
-from pathlib import Path
 from typing import Literal
 
 import typer
 
 from pawl_cli import outcome
-from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, Who, Why, bus_at, print_json, told
-from pawl_cli.commands.deployment import ON_THE_LOG, Prefix, Wait, envelope, find
+from pawl_cli.commands.asked import AskedOf, asking
+from pawl_cli.commands.common import print_json, told
+from pawl_cli.commands.deployment import ON_THE_LOG, Prefix, Wait, find
 from pawl_cli.follow import everything
 from pawl_cli.outcome import NoAnswerError
-from pawl_cli.stack import DEFAULT_MODEL
 from pawl_cli.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.codec import decode
 from pawl_shared.topics import DEPLOYMENTS
 
 
-def approve(
-    version: Prefix,
-    why: Why = "",
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def approve(version: Prefix, asked: AskedOf, wait: Wait = 30) -> None:
     """Let a version that waits for it begin its trial, or be promoted (`canary.approval` in model.yaml asks for that).
 
     Who approved, and why, stands on the log and in the version's history. (`pawl promote` makes a version champion
@@ -34,50 +25,32 @@ def approve(
 
     Example:  pawl approve 3f9a --why "read 20 of its answers"
     """
-    _verdict("approve", version, why, model, who, data, kafka, wait, json)
+    _verdict("approve", version, asked, wait)
 
 
-def reject(
-    version: Prefix,
-    why: Why = "",
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def reject(version: Prefix, asked: AskedOf, wait: Wait = 30) -> None:
     """Refuse a version that waits for approval, is in the queue, or is on trial. It never serves again.
 
     Exit status: 0 it is rejected, 1 that was refused or nobody answered.
 
     Example:  pawl reject 3f9a --why "too curt with customers"
     """
-    _verdict("reject", version, why, model, who, data, kafka, wait, json)
+    _verdict("reject", version, asked, wait)
 
 
-def _verdict(
-    verdict: Literal["approve", "reject"],
-    version: str,
-    why: str,
-    model: str,
-    who: str,
-    data: Path,
-    kafka: str,
-    wait: float,
-    json: bool,
-) -> None:
+def _verdict(verdict: Literal["approve", "reject"], version: str, asked: AskedOf, wait: float) -> None:
     with told():
-        bus = bus_at(data, kafka)
+        bus, model = asked.bus(), asked.model
         found = find(bus, model, version)
-        command = e.ApproveCommand(**envelope(model, who, why), version=found.version, verdict=verdict)
+        command = e.ApproveCommand(**asked.envelope(model), version=found.version, verdict=verdict)
         try:
             record = outcome.carried_out(bus, command, wait, answers=(e.ApprovalChanged, e.StageChanged))
         except NoAnswerError as error:
             raise NoAnswerError(f"{error}: {ON_THE_LOG}") from error
         # committed together with the answer, where the verdict changes who serves
         changed = next((each for each in everything(bus, DEPLOYMENTS) if each.cause == command.id), None)
-        if json:
+        if asked.json:
             print_json(
                 {
                     "id": command.id,

@@ -11,19 +11,17 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from pawl_cli.commands.asked import Asked, asking
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
     FAILED,
     AsJson,
     Data,
     Servers,
-    Who,
-    Why,
     bus_at,
     errors,
     print_json,
     told,
-    user,
 )
 from pawl_cli.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
 from pawl_shared.clock import SystemClock
@@ -85,18 +83,15 @@ def show(
 
 
 @dead_letters_app.command("retry")
+@asking
 def retry_(
+    asked: Asked,
     letter_ids: Annotated[list[str] | None, typer.Argument(help="Ids, or enough of their beginnings.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All that are open and match the options below.")] = False,
     service: Service = "",
     topic: Topic = "",
     since: Since = "",
     reason: Reason = "",
-    who: Who = "",
-    why: Why = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    json: AsJson = False,
 ) -> None:
     """Publish the records of dead letters again on their topics, as they were. Nothing is counted twice by it.
 
@@ -107,7 +102,7 @@ def retry_(
     if bool(letter_ids) == all_:
         raise typer.BadParameter("name letters by their ids, or give --all (with --service, --topic, …): one of both")
     with told():
-        bus, filters = bus_at(data, kafka), Filters(service, topic, _since(since), reason)
+        bus, filters = asked.bus(), Filters(service, topic, _since(since), reason)
         letters = load(bus)
         chosen = (
             [letter for letter in letters if letter.state == "open" and filters.match(letter)]
@@ -116,8 +111,8 @@ def retry_(
                 {letter.event.id: letter for letter in (find(letters, name) for name in letter_ids or ())}.values()
             )
         )
-        done = retry(bus, chosen, (who or user())[:200], why, SystemClock().now(), SystemRandom())
-        if json:
+        done = retry(bus, chosen, asked.by[:200], asked.why, SystemClock().now(), SystemRandom())
+        if asked.json:
             print_json({"retried": [x.event.id for x in done.done], "refused": done.refused})
         else:
             typer.echo(f"published again: {len(done.done)} of {len(chosen)}")

@@ -2,36 +2,19 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 from rich.console import Console
 
 from pawl_cli import outcome, undo, versions
 from pawl_cli import replay as children
-from pawl_cli.commands.common import (
-    DEFAULT_DATA,
-    AsJson,
-    Data,
-    Model,
-    Servers,
-    Who,
-    Why,
-    bus_at,
-    errors,
-    print_json,
-    running,
-    told,
-    user,
-)
+from pawl_cli.commands.asked import AskedOf, asking
+from pawl_cli.commands.common import errors, print_json, running, told
 from pawl_cli.follow import history
 from pawl_cli.outcome import Following, NoAnswerError
-from pawl_cli.policies import SOURCE
-from pawl_cli.stack import DEFAULT_MODEL
 from pawl_cli.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.bus import Bus, Record
-from pawl_shared.clock import SystemClock
 from pawl_shared.codec import decode
 from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, MODELS
 
@@ -42,16 +25,8 @@ Prefix = Annotated[str, typer.Argument(help="The version; its first digits are e
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the validator, then for the replicas.")]
 
 
-def promote(
-    version: Prefix,
-    why: Why = "",
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def promote(version: Prefix, asked: AskedOf, wait: Wait = 30) -> None:
     """Make a version champion: the one on trial, one that passed the gates, or an earlier champion.
 
     Waits until the validator has decided and every replica that lives has reported. Exit status: 0 all have, 1 it was
@@ -60,26 +35,21 @@ def promote(
     Example:  pawl promote 3f9a --why "reviewed by hand"
     """
     with told():
-        bus = bus_at(data, kafka)
-        found = find(bus, model, version)
-        command = e.PromoteCommand(**envelope(model, who, why), version=found.version)
-        send(bus, command, wait, json)
+        bus = asked.bus()
+        found = find(bus, asked.model, version)
+        send(bus, e.PromoteCommand(**asked.envelope(asked.model), version=found.version), wait, asked.json)
 
 
+@asking
 def rollback(
+    asked: AskedOf,
     version: Annotated[
         str, typer.Argument(help="What to take away; by default the candidate on trial, without one the champion.")
     ] = "",
-    why: Why = "",
     force: Annotated[
         bool, typer.Option("--force", help="Do without the validator, when it is down or stuck; it is fenced.")
     ] = False,
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
     wait: Wait = 30,
-    json: AsJson = False,
 ) -> None:
     """Undo the latest change: take the candidate on trial away, or without one bring the previous champion back.
 
@@ -92,22 +62,14 @@ def rollback(
     Example:  pawl rollback --why "complaints about prices"
     """
     with told():
-        bus = bus_at(data, kafka)
+        bus, model = asked.bus(), asked.model
         away = find(bus, model, version).version if version else undo.taken_away(deployed(bus, model))
-        command = e.RollbackCommand(**envelope(model, who, why), version=away)
-        send(bus, command, wait, json, _environment(data, kafka) if force else None)
+        command = e.RollbackCommand(**asked.envelope(model), version=away)
+        send(bus, command, wait, asked.json, _environment(asked.data, asked.kafka) if force else None)
 
 
-def pin(
-    version: Prefix,
-    why: Why = "",
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def pin(version: Prefix, asked: AskedOf, wait: Wait = 30) -> None:
     """Serve this version and stay on it: no candidate is tried, nothing is promoted, until `pawl unpin`.
 
     A candidate on trial is taken away and may be promoted later. Training goes on; what passes the gates waits.
@@ -117,26 +79,19 @@ def pin(
     Example:  pawl pin 3f9a --why "until the fair is over"
     """
     with told():
-        bus = bus_at(data, kafka)
-        found = find(bus, model, version)
-        send(bus, e.PinCommand(**envelope(model, who, why), version=found.version), wait, json)
+        bus = asked.bus()
+        found = find(bus, asked.model, version)
+        send(bus, e.PinCommand(**asked.envelope(asked.model), version=found.version), wait, asked.json)
 
 
-def unpin(
-    why: Why = "",
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def unpin(asked: AskedOf, wait: Wait = 30) -> None:
     """Let the loop try and promote candidates again; the first that waits goes on trial.
 
     Example:  pawl unpin --why "the fair is over"
     """
     with told():
-        send(bus_at(data, kafka), e.PinCommand(**envelope(model, who, why)), wait, json)
+        send(asked.bus(), e.PinCommand(**asked.envelope(asked.model)), wait, asked.json)
 
 
 def known(bus: Bus, model: str) -> list[versions.Version]:
@@ -153,12 +108,6 @@ def deployed(bus: Bus, model: str) -> e.DeploymentChanged:
 def find(bus: Bus, model: str, prefix: str) -> versions.Version:
     """The version that begins like that. Raises UnknownVersionError, BusError."""
     return versions.find(known(bus, model), model, prefix)
-
-
-def envelope(model: str, who: str, why: str) -> dict[str, Any]:
-    """What all commands carry."""
-    now = SystemClock().now()
-    return {"id": uuid4(), "time": now, "source": SOURCE, "model": model, "who": who or user(), "why": why}
 
 
 def _environment(data: Path, kafka: str) -> dict[str, str]:

@@ -7,19 +7,18 @@ import typer
 from rich.console import Console
 
 from pawl_cli import experiments
+from pawl_cli.commands.asked import Asked, AskedOf, asking
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
     AsJson,
     Data,
     Model,
     Servers,
-    Who,
-    Why,
     bus_at,
     print_json,
     told,
 )
-from pawl_cli.commands.deployment import Wait, envelope, send
+from pawl_cli.commands.deployment import Wait, send
 from pawl_cli.experiments import Standing
 from pawl_cli.follow import history
 from pawl_cli.stack import DEFAULT_MODEL
@@ -52,15 +51,8 @@ def init(
 
 
 @experiment_app.command("start")
-def start(
-    file: File = Path("experiment.yaml"),
-    why: Why = "",
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def start(asked: Asked, file: File = Path("experiment.yaml"), wait: Wait = 30) -> None:
     """Let the arms of an experiment answer. One runs at a time, and none beside a canary; new candidates wait.
 
     Waits until the validator has decided and every replica that lives has reported. Exit status: 0 all have, 1 it was
@@ -70,20 +62,13 @@ def start(
     """
     with told():
         spec = experiments.load(file)
-        command = StartExperimentCommand(**envelope(spec.model, who, why), experiment=spec)
-        send(bus_at(data, kafka), command, wait, json)
+        command = StartExperimentCommand(**asked.envelope(spec.model), experiment=spec)
+        send(asked.bus(), command, wait, asked.json)
 
 
 @experiment_app.command("stop")
-def stop(
-    why: Why = "",
-    model: Model = DEFAULT_MODEL,
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    wait: Wait = 30,
-    json: AsJson = False,
-) -> None:
+@asking
+def stop(asked: AskedOf, wait: Wait = 30) -> None:
     """End the experiment that runs: the champion alone answers again, and candidates that waited are tried.
 
     Exit status: as of `pawl experiment start`.
@@ -91,7 +76,7 @@ def stop(
     Example:  pawl experiment stop --why "seen enough"
     """
     with told():
-        send(bus_at(data, kafka), StopExperimentCommand(**envelope(model, who, why)), wait, json)
+        send(asked.bus(), StopExperimentCommand(**asked.envelope(asked.model)), wait, asked.json)
 
 
 @experiment_app.command("status")

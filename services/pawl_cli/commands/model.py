@@ -7,18 +7,16 @@ import typer
 from rich.console import Console
 
 from pawl_cli import model_file, policies
+from pawl_cli.commands.asked import Asked, asking
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
     AsJson,
     Data,
     Model,
     Servers,
-    Who,
-    Why,
     bus_at,
     print_json,
     told,
-    user,
 )
 from pawl_cli.policies import Known
 from pawl_cli.stack import DEFAULT_MODEL
@@ -93,14 +91,8 @@ def show(
 
 
 @model_app.command("apply")
-def apply(
-    file: File = Path("model.yaml"),
-    why: Why = "",
-    who: Who = "",
-    data: Data = DEFAULT_DATA,
-    kafka: Servers = "",
-    json: AsJson = False,
-) -> None:
+@asking
+def apply(asked: Asked, file: File = Path("model.yaml")) -> None:
     """Make a model.yaml valid from now on, without a restart. A file with a mistake changes nothing.
 
     What was decided before stays decided, by the policy of that time, which `pawl replay` uses again. A canary that
@@ -109,12 +101,12 @@ def apply(
     Example:  pawl model apply model.yaml --why "a smaller canary on weekdays"
     """
     with told():
-        policy, bus = model_file.load(file), bus_at(data, kafka)
+        policy, bus = model_file.load(file), asked.bus()
         before = policies.known(bus, policy.model).valid
-        applied = policies.apply(bus, policy, who or user(), why)
+        applied = policies.apply(bus, policy, asked.by, asked.why)
         old = before.policy if before else ModelPolicy(model=policy.model)
         changed = list(model_file.differences(old, policy))
-        if json:
+        if asked.json:
             print_json(
                 {
                     "model": policy.model,

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
@@ -105,3 +107,18 @@ def test_the_note_of_a_running_pawl_is_there_while_it_runs_and_survives_damage(t
     assert read_note(tmp_path) is None
     (tmp_path / "running.json").write_text(json.dumps({"pid": 1, "surprise": True}))
     assert read_note(tmp_path) is None
+
+
+def test_what_all_commands_to_the_loop_have_in_common_is_an_option_of_each() -> None:
+    common = {"--why", "--who", "--data", "--kafka-bootstrap-servers", "--json"}
+    for words, more in {
+        "pause": {"--model"}, "resume": {"--model"}, "unpin": {"--model", "--wait"}, "pin": {"--model", "--wait"},
+        "promote": {"--model", "--wait"}, "approve": {"--model", "--wait"}, "reject": {"--model", "--wait"},
+        "rollback": {"--model", "--wait", "--force"}, "experiment stop": {"--model", "--wait"},
+        "experiment start": {"--wait"}, "model apply": set(),
+    }.items():  # fmt: skip
+        command: Any = get_command(app)
+        for word in words.split():
+            command = command.commands[word]
+        options = {name for option in command.params for name in option.opts if name.startswith("--")}
+        assert options == common | more, words

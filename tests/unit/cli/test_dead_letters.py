@@ -15,6 +15,7 @@ from support.inference import eventually
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
+from pawl_cli.commands import asked
 from pawl_cli.commands import dead_letters as commands
 from pawl_cli.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
 from pawl_shared.bus import Message
@@ -231,7 +232,8 @@ def test_bytes_cannot_steer_a_terminal() -> None:
 
 @pytest.fixture
 def cli(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    monkeypatch.setattr(commands, "bus_at", lambda *_: world.bus)
+    for module in (commands, asked):
+        monkeypatch.setattr(module, "bus_at", lambda *_: world.bus)
     runner = CliRunner()
     return lambda *words: runner.invoke(app, ["dead-letters", *words], env={"COLUMNS": "200"})
 

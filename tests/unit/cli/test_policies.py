@@ -7,8 +7,8 @@ from typer.testing import CliRunner, Result
 
 from pawl_cli import policies
 from pawl_cli.__main__ import app
+from pawl_cli.commands import asked
 from pawl_cli.commands import model as model_commands
-from pawl_cli.commands import pause as pause_commands
 from pawl_cli.follow import everything
 from pawl_cli.model_file import render
 from pawl_shared.events import PauseCommand, RegisterModelCommand
@@ -28,7 +28,7 @@ def bus() -> MemoryBus:
 
 @pytest.fixture
 def cli(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    for module in (model_commands, pause_commands):
+    for module in (model_commands, asked):
         monkeypatch.setattr(module, "bus_at", lambda *_: bus)
     return lambda *words: CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 

@@ -7,7 +7,7 @@ from support.samples import ADAPTER, BASE, GRAPH, MODEL, SLOTS, envelope
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.commands import deployment
+from pawl_cli.commands import asked, deployment
 from pawl_cli.outcome import NoAnswerError
 from pawl_cli.undo import NothingToUndoError, latest, taken_away
 from pawl_shared import events as e
@@ -56,7 +56,7 @@ def test_the_command_that_is_sent_names_it_and_so_does_what_to_do_when_nobody_an
         sent.append(command)
         raise NoAnswerError("the validator has not answered")
 
-    monkeypatch.setattr(deployment, "bus_at", lambda *_: bus)
+    monkeypatch.setattr(asked, "bus_at", lambda *_: bus)
     monkeypatch.setattr(deployment.outcome, "carried_out", nobody)
     for words in ([], [BASE[:7]]):
         result = CliRunner().invoke(app, ["rollback", *words])
