@@ -106,6 +106,14 @@ class ChatRequest(GenerationBody):
         )
 
     @property
+    def bound(self) -> str:
+        """See GenerationBody.bound."""
+        if self.constraint is None:
+            return ""
+        named = {"response_format", "tool_choice", "parallel_tool_calls"}
+        return self.model_dump_json(include=named, exclude_none=True, by_alias=True)
+
+    @property
     def limit(self) -> int | None:
         """See GenerationBody.limit."""
         return self.max_completion_tokens or self.max_tokens

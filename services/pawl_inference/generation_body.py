@@ -121,6 +121,11 @@ class GenerationBody(Body):
         return None
 
     @property
+    def bound(self) -> str:
+        """JSON of the parameters that the constraint comes from; empty: there is none."""
+        return ""
+
+    @property
     def likeliest(self) -> int | None:
         """How many likeliest tokens are told of each; none: no log-probabilities at all."""
         return None

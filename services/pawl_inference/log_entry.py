@@ -42,7 +42,8 @@ def logged(origin: Origin, choice: Choice, ending: Ending, first_token: float, t
         messages=prompt.turns,
         form=prompt.form,
         answer="".join(choice.text),
-        tools=json.dumps(origin.request.offered, ensure_ascii=False) if origin.request.offered else "",
+        tools=_compact(origin.request.offered) if origin.request.offered else "",
+        bound=origin.request.bound,
         called=tuple(call.name for call in choice.calls),
         finish_reason=ending,
         failed=choice.failed,
@@ -61,3 +62,8 @@ def logged(origin: Origin, choice: Choice, ending: Ending, first_token: float, t
         total_seconds=total,
         metadata={name: value for name, value in (origin.request.metadata or {}).items() if name != "session_id"},
     )
+
+
+def _compact(value: object) -> str:
+    """No longer than in the request's body, which is bounded so that a record holds it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

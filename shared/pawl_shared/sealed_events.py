@@ -31,9 +31,9 @@ def answer_place(inference_id: UUID | str, choice: int) -> str:
     return f"{inference_id}/{choice}/answer"
 
 
-def tools_place(inference_id: UUID | str, choice: int) -> str:
-    """Where the tools that were offered stand."""
-    return f"{inference_id}/{choice}/tools"
+def terms_place(inference_id: UUID | str, choice: int, name: str) -> str:
+    """Where the tools that were offered stand, or what bound the answer."""
+    return f"{inference_id}/{choice}/{name}"
 
 
 def feedback_place(inference_id: UUID | str, choice: int, kind: str) -> str:
@@ -91,8 +91,8 @@ def _with_texts(event: E, change: _Change) -> E:
             )
             answer = change(owner, answer_place(at, choice), event.answer)
             update = {"messages": tuple(turns), "answer": answer, "answer_words": event.words}
-            if event.tools:
-                update["tools"] = change(owner, tools_place(at, choice), event.tools)
+            terms = {"tools": event.tools, "bound": event.bound}
+            update |= {name: change(owner, terms_place(at, choice, name), text) for name, text in terms.items() if text}
         case FeedbackReceived(text=str() as text):
             place = feedback_place(event.inference_id, event.choice, event.kind)
             update = {"text": change(owner_of(event), place, text)}

@@ -48,6 +48,7 @@ def prepare(
         "messages": messages,
         "answer": clean(event.answer),
         "tools": clean(event.tools),
+        "bound": clean(event.bound),
         "metadata": {name: clean(value) for name, value in event.metadata.items()},
     }
     prompt = _last_prompt(event.messages)

@@ -52,6 +52,10 @@ class InferenceLogged(Event):
         "was given tools, or turns hold calls",
     )
     tools: SealedText = Field(default="", description="JSON list of the tools that the model was shown")
+    bound: SealedText = Field(
+        default="",
+        description="JSON of response_format, tool_choice and parallel_tool_calls, if they bound the answer",
+    )
     called: tuple[str, ...] = Field(
         default=(),
         description="functions that the answer calls, in order; it holds the calls as the model wrote them",

@@ -177,9 +177,13 @@ def test_a_call_is_told_from_the_answer_and_logged(world: ToolWorld, engine: Any
     assert json.loads(said.tools)[0]["function"]["name"] == "get_weather"
 
 
-def test_the_tools_leave_the_process_sealed(world: ToolWorld, engine: Any) -> None:
-    body = post(world, tools=[tool(description="asks the zebra")]).json()
-    assert "zebra" in entry(world, body).tools
+def test_the_tools_and_what_bound_the_answer_leave_the_process_sealed(world: ToolWorld, engine: Any) -> None:
+    wanted = by_schema({"enum": ["zebra"]})
+    body = post(world, tools=[tool(description="asks the zebra")], tool_choice="auto", response_format=wanted).json()
+    said = entry(world, body)
+    assert "zebra" in said.tools
+    assert json.loads(said.bound) == {"tool_choice": "auto", "response_format": wanted}
+    assert entry(world, post(world).json()).bound == ""
     assert not any(b"zebra" in (record.value or b"") for record in world.bus.read(INFERENCES.name) if record)
 
 
