@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from pawl_inference.domain.assignment import Caller, model_id, resolve_caller
+from pawl_inference.generation_body import MAX_TOKENS, Name, Tags, Text
 from pawl_shared.events import Finite, InferenceLogged, Message
 from pawl_shared.ids import derived_id
 
@@ -34,19 +35,12 @@ MAX_AGE = timedelta(days=7)
 # Clocks of other machines are a little ahead.
 MAX_AHEAD = timedelta(minutes=1)
 MAX_BATCH = 500
-MAX_COUNT = 2**31 - 1
 _DAY_SECONDS = 86_400
 
-Name = Annotated[str, Field(min_length=1, max_length=256)]
 # As in a model.yaml, the tenant may be left out; `@` would ask for a version of Pawl's own.
 ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s/@]+(/[^\s/@]+)?$")]
-# A length makes pydantic notice half a surrogate pair.
-Text = Annotated[str, Field(max_length=1 << 24)]
-Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
+Count = Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]
 Seconds = Annotated[Finite, Field(ge=0, le=_DAY_SECONDS)]
-Tags = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-]
 
 
 def _calls(value: Any) -> Any:
@@ -227,6 +221,7 @@ def logged(item: ExternalInference, placed: Placed, source: str) -> InferenceLog
         answer=item.answer,
         finish_reason=_ENDINGS.get(item.finish_reason, "stop"),
         failed=item.finish_reason == "error",
+        form="tools" if any(turn.tool_calls or _role(turn.role) == "tool" for turn in item.messages) else "chat",
         arm="external",
         version=version_of(item.provider, item.provider_model),
         revision=0,

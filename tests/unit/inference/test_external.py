@@ -93,6 +93,7 @@ def test_an_answer_of_another_provider_is_logged_as_such(client: TestClient, log
     ]
     assert (event.answer, event.prompt_tokens, event.answer_tokens, event.total_seconds) == ("A catch.", 7, 3, 1.5)
     assert (event.provider, event.provider_model, event.metadata) == ("openai", "gpt-5-mini", {"plan": "pro"})
+    assert event.form == "tools", "what holds calls is no example to train on"
     assert event.subject
     assert "user-ada" not in event.model_dump_json()
 
@@ -153,7 +154,7 @@ def test_how_it_ended(client: TestClient, log: Any, finish: str, ending: str, fa
         (told(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0].type", "text"),
         (told(messages=[{"role": "assistant", "tool_calls": ["find"]}]), "messages[0].tool_calls", "no list of calls"),
         (told(answer=None), "answer", "string"),
-        (told(answer="\ud800"), "answer", "valid"),
+        (told(answer="\ud800"), "answer", "surrogate"),
         (told(temperature=1), "temperature", "Unknown parameter"),
         (told(id="mine"), "id", "UUID"),
         (told(total_seconds=-1), "total_seconds", "0"),
