@@ -7,8 +7,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 END = "<|im_end|>"
 
 
-def write_small_tokenizer(folder: Path) -> Tokenizer:
-    """Write a tokenizer.json and return the tokenizer; `<tool_call>` is a token of its own that answers show."""
+def write_small_tokenizer(folder: Path, *, special_marks: bool = False) -> Tokenizer:
+    """Write a tokenizer.json and return the tokenizer; `<tool_call>` is a token of its own, which some call special."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate(alphabet)}
     merges = [("{", '"'), ('"', ":"), ("t", "r"), ("u", "e"), ("tr", "ue")]
@@ -18,6 +18,6 @@ def write_small_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(END, special=True)])
-    tokenizer.add_tokens([AddedToken("<tool_call>", special=False), AddedToken("</tool_call>", special=False)])
+    tokenizer.add_tokens([AddedToken(mark, special=special_marks) for mark in ("<tool_call>", "</tool_call>")])
     tokenizer.save(str(folder / "tokenizer.json"))
     return tokenizer

@@ -1,8 +1,11 @@
 """Streaming text: whole characters, stop strings, nothing lost and nothing taken back."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.small_tokenizer import END, write_small_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from pawl_inference.engine.text import TextCodec, TextStream
@@ -69,3 +72,12 @@ def test_stop_strings_cut_as_if_the_text_had_been_searched_token_by_token(
             expected = text[: min(starts)]
             break
     assert "".join(streamed(codec, text, tuple(stop))[0]) == expected
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_marks_of_calls_are_seen_also_where_the_tokenizer_calls_them_special(tmp_path: Path, special: bool) -> None:
+    write_small_tokenizer(tmp_path, special_marks=special)
+    codec = TextCodec(tmp_path)
+    tokens = codec.encode(f"<tool_call>{{}}</tool_call>{END}", special=False)
+    assert len(tokens) < 8  # the marks are tokens of their own
+    assert codec.decode(tokens) == "<tool_call>{}</tool_call>"
