@@ -22,8 +22,9 @@ class ApiError(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The JSON body."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        """The JSON body. It may quote the request, and JSON can write half a surrogate pair, which UTF-8 cannot."""
+        param = None if self.param is None else _whole(self.param)
+        return {"error": {"message": _whole(self.message), "type": self.type, "param": param, "code": self.code}}
 
 
 def invalid(param: str | None, message: str, code: str | None = "invalid_value") -> ApiError:
@@ -98,6 +99,10 @@ def from_validation(errors: list[dict[str, Any]]) -> ApiError:
         return ApiError(400, f"Unknown parameter: '{param}'.", "unknown_parameter", param)
     message = str(first.get("msg", "it is not valid")).removeprefix("Value error, ")
     return invalid(param, f"Invalid value for '{param}': {message}." if param else f"Invalid body: {message}.")
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _path(error: dict[str, Any]) -> list[Any]:

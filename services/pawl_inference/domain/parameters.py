@@ -122,14 +122,14 @@ def _in_part(part: object, prefix: str) -> Refusal | None:
     """A part that is no text is named by its kind, as that is what the app has to leave out."""
     kind = part.get("type") if isinstance(part, dict) else None
     if isinstance(kind, str) and kind not in ("text", ""):
-        text = f"Unsupported content: '{kind[:100]}' parts cannot be read by this server; send text parts only."
+        text = f"Unsupported content: '{_quoted(kind)}' parts cannot be read by this server; send text parts only."
         return Refusal(f"{prefix}type", "unsupported_parameter", text)
     return _first(part, TEXT_PART, prefix)
 
 
 def _first(given: object, table: Mapping[str, Rule], prefix: str) -> Refusal | None:
     for name, value in given.items() if isinstance(given, dict) else ():
-        rule, param = table.get(name), f"{prefix}{name}"[:200]
+        rule, param = table.get(name), _quoted(f"{prefix}{name}")
         if rule is None and value is not None:
             return Refusal(param, "unknown_parameter", f"Unknown parameter: '{param}'.")
         if rule is not None and not rule.allows(value):
@@ -137,6 +137,11 @@ def _first(given: object, table: Mapping[str, Rule], prefix: str) -> Refusal | N
             text = f"Unsupported parameter: '{param}' is not supported with this value by this server; {advice}."
             return Refusal(param, "unsupported_parameter", text)
     return None
+
+
+def _quoted(text: str) -> str:
+    """JSON can write half a surrogate pair, which UTF-8 cannot."""
+    return text[:200].encode("utf-8", "replace").decode()
 
 
 def _same(given: object, harmless: object) -> bool:

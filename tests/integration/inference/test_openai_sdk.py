@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -51,6 +52,43 @@ def test_a_seed_fixes_the_answer(live: Live) -> None:
 
     assert answer(1) == answer(1)
     assert len({answer(seed) for seed in range(4)}) > 1
+
+
+def test_choices_are_the_same_streamed_or_not_alone_or_together(live: Live) -> None:
+    """Three rows of one batch, and each by itself with the seed that was logged for it."""
+    asked = {"model": "assistant", "messages": QUESTION, "seed": -3, "max_tokens": 12, "logprobs": True}
+    plain = live.client.chat.completions.create(n=3, metadata={"session_id": "three"}, **asked)
+    texts = [choice.message.content for choice in plain.choices]
+    assert len(set(texts)) == 3
+    streamed = ["", "", ""]
+    for chunk in live.client.chat.completions.create(n=3, stream=True, **asked):
+        streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert streamed == texts
+    logged = eventually(lambda: found if len(found := _of_session(live, "three")) == 3 else None)
+    seeds = [event.sampling.seed for event in sorted(logged, key=lambda event: event.choice)]
+    alone = [live.client.chat.completions.create(**(asked | {"seed": seed})) for seed in seeds]
+    assert [made.choices[0].message.content for made in alone] == texts
+    assert [made.choices[0].logprobs for made in alone] == [choice.logprobs for choice in plain.choices]
+    said = b"".join(bytes(token.bytes or ()) for token in plain.choices[0].logprobs.content)
+    assert said.decode(errors="replace").startswith(texts[0] or "")
+
+
+def _of_session(live: Live, session: str) -> list[Any]:
+    return [event for event in live.world.read(INFERENCES) if event.session == session]
+
+
+def test_texts_go_on_from_texts_and_tokens(live: Live) -> None:
+    asked = {"model": "assistant", "temperature": 0, "max_tokens": 8}
+    one = live.client.completions.create(prompt="The quick brown", logprobs=2, **asked)
+    assert one.object == "text_completion"
+    assert len(one.choices[0].logprobs.text_offset) == len(one.choices[0].logprobs.tokens)
+    streamed = live.client.completions.create(prompt="The quick brown", stream=True, **asked)
+    assert "".join(chunk.choices[0].text for chunk in streamed if chunk.choices) == one.choices[0].text
+    both = live.client.completions.create(prompt=[[40, 41, 42], [43]], **asked)
+    assert [choice.index for choice in both.choices] == [0, 1]
+    with pytest.raises(openai.BadRequestError) as unknown:
+        live.client.completions.create(prompt=[10_000], **asked)
+    assert unknown.value.param == "prompt"
 
 
 def test_errors_are_the_sdks_own(live: Live) -> None:

@@ -207,6 +207,9 @@ def test_harmless_values_of_other_parameters_are_fine(client: TestClient) -> Non
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", None),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content", "invalid_value"),
         ({"metadata": {"a": 1}}, "metadata.a", "invalid_value"),
+        ({"\ud800": 1}, "?", "unknown_parameter"),
+        ({"messages": [{"role": "user", "content": [{"type": "\ud800"}]}]}, "messages[0].content[0].type", None),
+        ({"metadata": {"\ud800": "x"}}, "metadata." + "\ufffd" * 3, "invalid_value"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
         ({"model": None}, "model", "invalid_value"),
     ],
@@ -242,7 +245,9 @@ def test_bodies_that_are_no_json_object(calm: tuple[TestClient, World], body: by
         assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("model", ["other", "acme/assistant", "assistant@ffffff", "assistant@", "assistant@zz"])
+@pytest.mark.parametrize(
+    "model", ["other", "acme/assistant", "assistant@ffffff", "assistant@", "assistant@zz"]
+)
 def test_unknown_models(calm: tuple[TestClient, World], model: str) -> None:
     client, _ = calm
     response = client.post(CHAT, json=ask() | {"model": model})
