@@ -14,10 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from pawl_inference import chat_presentation, errors, external_routes, presentation, text_presentation
+from pawl_inference import chat_presentation, errors, external_routes, model_routes, presentation, text_presentation
 from pawl_inference.answering import Answer, AnswerHandler
 from pawl_inference.chat_body import ChatRequest
-from pawl_inference.domain.assignment import UnknownModelError, model_id, route_name
 from pawl_inference.edge import Edge, respond
 from pawl_inference.errors import ApiError
 from pawl_inference.external import ExternalHandler
@@ -31,8 +30,6 @@ from pawl_inference.schemas import (
     ChatCompletion,
     Error,
     FeedbackAccepted,
-    Model,
-    ModelList,
     TextCompletion,
 )
 from pawl_inference.text_body import TextRequest
@@ -55,7 +52,6 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         503: "Not ready, ending, out of time, the journal is full, or the broker is away; see Retry-After.",
     }.items()
 }
-PREFIX_SHOWN = 12
 
 
 def create(
@@ -81,7 +77,7 @@ def create(
     )
     _add_chat(app, answers)
     _add_completions(app, answers)
-    _add_models(app, routes)
+    model_routes.add(app, routes, _responses(401, 404))
     _add_feedback(app, feedback)
     external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
     external_routes.add_traces(app, traces, _responses(400, 401, 413, 415, 503))
@@ -126,30 +122,6 @@ def _add_completions(app: FastAPI, answers: AnswerHandler) -> None:
         if body.stream:
             return AnswerStream(answer, text_presentation.stream(answer, body))
         return await _whole(request, answer, text_presentation.whole(answer, body))
-
-
-def _add_models(app: FastAPI, routes: RouteTable) -> None:
-    def listed() -> list[Model]:
-        found = []
-        for model, route in sorted(routes.all().items()):
-            created = int(route.deployment.time.timestamp())
-            name = route_name(model)
-            pins = [f"{name}@{each.version[:PREFIX_SHOWN]}" for each in route.versions]
-            found += [Model(id=each, created=created) for each in (name, *pins)]
-        return found
-
-    @app.get("/v1/models", responses=_responses(401), summary="Routes, and the versions that can be pinned")
-    async def list_models() -> ModelList:
-        return ModelList(data=listed())
-
-    @app.get("/v1/models/{name:path}", responses=_responses(401, 404), summary="One route or version")
-    async def get_model(name: str) -> Model:
-        try:
-            _, assigned = routes.resolve(name, "")
-        except UnknownModelError as error:
-            raise errors.unknown_model(name, str(error)) from error
-        created = int(routes.all()[assigned.model].deployment.time.timestamp())
-        return Model(id=route_name(model_id(name)), created=created)
 
 
 def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from pawl_inference.domain.feedback import FeedbackItem
 from pawl_inference.generation_body import Body
-from pawl_shared.events import Arm
+from pawl_shared.events import Arm, UtcDatetime
 
 
 class FeedbackBatch(Body):
@@ -129,11 +129,32 @@ class TextCompletion(Body):
     metadata: AnswerMetadata
 
 
+Status = Literal["champion", "challenger", "experiment", "base"]
+
+
+class ModelDeployment(Body):
+    """The latest change of who serves a model, and who made it."""
+
+    revision: int
+    change: str
+    time: UtcDatetime
+    who: str
+    reasons: list[str]
+
+
 class Model(Body):
+    """A route or a version; from `version` on, Pawl's own part."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "pawl"
+    version: str = Field(description="digest of the base or adapter; of a route: its champion's")
+    base: str = Field(description="digest of the base model")
+    parent: str | None = Field(description="digest of what an adapter was trained on; none: a base model")
+    status: Status
+    share: float | None = Field(description="of a challenger: the share of sessions that it answers")
+    deployment: ModelDeployment
 
 
 class ModelList(Body):

@@ -133,7 +133,7 @@ def test_bodies_of_requests(client: Client, path: str, bodies: st.SearchStrategy
         met[client.check(path, json.dumps(body).encode())] += 1
 
     check()
-    assert min(met[200], met[400]) >= 20, f"the fuzz meets one kind of answer only, and proves little: {met}"
+    assert min(met[200], met[400]) >= 10, f"the fuzz meets one kind of answer only, and proves little: {met}"
 
 
 @EXAMPLES

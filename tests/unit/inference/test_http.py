@@ -245,9 +245,7 @@ def test_bodies_that_are_no_json_object(calm: tuple[TestClient, World], body: by
         assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize(
-    "model", ["other", "acme/assistant", "assistant@ffffff", "assistant@", "assistant@zz"]
-)
+@pytest.mark.parametrize("model", ["other", "acme/assistant", "assistant@ffffff", "assistant@", "assistant@zz"])
 def test_unknown_models(calm: tuple[TestClient, World], model: str) -> None:
     client, _ = calm
     response = client.post(CHAT, json=ask() | {"model": model})
@@ -439,6 +437,19 @@ def test_models(client: TestClient) -> None:
     assert [model["id"] for model in found["data"]] == ["assistant", f"assistant@{BASE[:12]}"]
     assert client.get(f"/v1/models/assistant@{BASE[:12]}").json()["id"] == f"assistant@{BASE[:12]}"
     assert client.get("/v1/models/other").status_code == 404
+
+
+def test_models_tell_where_a_version_comes_from(client: TestClient, world: World) -> None:
+    world.deploy(2, challenger=world.adapter("new"), canary=CANARY, share=0.25, change="canary", reasons=("better",))
+    eventually(lambda: len(client.get("/v1/models").json()["data"]) == 3)
+    route, *pins = client.get("/v1/models").json()["data"]
+    assert (route["version"], route["base"], route["parent"], route["status"]) == (BASE, BASE, None, "champion")
+    (challenger,) = [model for model in pins if model["status"] == "challenger"]
+    assert (challenger["version"], challenger["parent"], challenger["share"]) == (digest("new"), BASE, 0.25)
+    made = challenger["deployment"]
+    assert (made["revision"], made["change"], made["who"], made["reasons"]) == (2, "canary", "pawl", ["better"])
+    assert client.get(f"/v1/models/{challenger['id']}").json() == challenger
+    assert client.get("/v1/models/assistant").json() == route
 
 
 def test_a_pinned_version_answers_outside_of_the_canary(client: TestClient, world: World) -> None:
