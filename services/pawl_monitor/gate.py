@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawl_monitor.console.pages import Pages
+from pawl_monitor.login_routes import own
 from pawl_monitor.logins import COOKIE, Logins
 from pawl_monitor.own_hosts import READING
 from pawl_shared.access import AccessRefusedError
@@ -58,7 +59,7 @@ class Gate:
         if asked.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in asked.cookies:
             # A strict cookie does not come along with a link in a mail or a chat. Asked for once more, by a page of
             # ours, it does, if there is one.
-            return HTMLResponse(self._pages.again(target))
+            return HTMLResponse(self._pages.again(own(target)))
         return RedirectResponse(f"/login?next={quote(target, safe='')}", 303)
 
     def _while_admitted(self, asked: HTTPConnection, send: Send) -> Send:

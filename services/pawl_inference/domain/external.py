@@ -195,7 +195,10 @@ def told_time(identity: UUID | None) -> datetime | None:
     """When a UUIDv7 was made; None for ids of other kinds, which do not tell."""
     if identity is None or identity.version != 7:
         return None
-    return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+    try:
+        return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+    except ValueError:  # 48 bits of milliseconds reach into the year 10889
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def check_age(time: datetime, now: datetime) -> None:

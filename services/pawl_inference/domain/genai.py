@@ -59,6 +59,8 @@ def answers_of(span: Span) -> list[ExternalInference]:
     """
     if not is_chat(span) or _is_ours(span):
         return []
+    if not (int(span.trace or "0", 16) and int(span.span or "0", 16)):
+        raise SpanError("a chat span has no ids: others without them would be taken for repeats of it")
     try:
         asked, answered = _content(span)
     except RecursionError as error:
@@ -155,7 +157,7 @@ def _turns(value: Any) -> list[dict[str, str]]:
         return [{"role": "user", "content": found}]
     if isinstance(found, dict):
         found = [found]
-    return [_turn(each) for each in found or () if isinstance(each, dict)]
+    return [_turn(each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _turn(value: Mapping[str, Any]) -> dict[str, str]:

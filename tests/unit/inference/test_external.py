@@ -163,6 +163,7 @@ def test_how_it_ended(client: TestClient, log: Any, finish: str, ending: str, fa
         ({"inferences": [told(), told(time="2999-01-01T00:00:00Z")]}, "inferences[1].time", "in the future"),
         ({"inferences": [told()], "model": "x"}, "model", "Unknown parameter"),
         ([told()], None, "dictionary"),
+        (told(id="ffffffff-ffff-7fff-bfff-ffffffffffff"), "time", "in the future"),
     ],
 )
 def test_what_is_refused_names_the_field(client: TestClient, body: Any, param: str | None, says: str) -> None:

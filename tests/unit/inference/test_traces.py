@@ -235,6 +235,18 @@ def test_what_cannot_be_logged_is_a_partial_success_that_says_why(world: World, 
     assert empty.headers["content-type"] == "application/x-protobuf"
 
 
+@pytest.mark.parametrize("value", [5, 1.5, True])
+def test_a_number_where_messages_should_stand_is_rejected_by_itself(value: object) -> None:
+    with pytest.raises(SpanError, match="no messages"):
+        answers_of(span(CHAT | {"gen_ai.input.messages": value}))
+
+
+@pytest.mark.parametrize("ids", [("", ""), ("00" * 16, "cd" * 8), ("ab" * 16, "00" * 8)])
+def test_a_span_without_ids_is_not_taken_for_the_repeat_of_another_one(ids: tuple[str, str]) -> None:
+    with pytest.raises(SpanError, match="no ids"):
+        answers_of(Span(*ids, NOW, NOW, CHAT))
+
+
 PROTOBUF = {"content-type": "application/x-protobuf"}
 ZIPPED = {"content-type": "application/json", "content-encoding": "gzip"}
 
@@ -255,6 +267,7 @@ ZIPPED = {"content-type": "application/json", "content-encoding": "gzip"}
         (b"{}", ZIPPED, 400, "not gzip"),
         (gzip.compress(b"{}")[:-4], ZIPPED, 400, "too early"),
         (gzip.compress(b" " * 10_000_000), ZIPPED, 413, "PAWL_MAX_TRACE_BYTES"),
+        (gzip.compress(b"") * 17, ZIPPED, 400, "members"),
         (b" " * 65_537, PROTOBUF, 413, "PAWL_MAX_TRACE_BYTES"),
         (b"{}", ZIPPED | {"content-encoding": "br"}, 415, "gzip"),
         (b"{}", {"content-type": "text/plain"}, 415, "JSON"),

@@ -170,6 +170,8 @@ def test_a_link_from_elsewhere_is_asked_for_once_more_by_our_own_page(console: C
     page = console.client.get("/alarms/1?a=%22&b", headers=link)
     assert page.status_code == 200
     assert 'content="0; url=/alarms/1?a=%22&amp;b"' in page.text
+    for path in ("//evil.example", "/%0A/evil.example"):  # to a browser, addresses elsewhere
+        assert 'content="0; url=/"' in console.client.get(f"http://localhost{path}", headers=link).text, path
     assert console.client.get("/", headers=HTML | {"Sec-Fetch-Site": "same-origin"}).status_code == 303
     console.log_in(key)
     assert "No model yet" in console.client.get("/", headers=link).text
