@@ -51,6 +51,10 @@ def test_a_comparison_is_one_won_and_one_lost() -> None:
     won, lost = admit(record(said, ce_otherfeedbacktoken=sign(RING, OTHER)), RING)
     assert (won.session, won.value, won.other_inference_id) == ("s-1", 1.0, OTHER.inference_id)
     assert (lost.session, lost.value, lost.other_inference_id) == ("s-2", 0.0, MINE.inference_id)
+    first = replace(MINE, choice=0)  # of the same request
+    between = said | {"other_inference_id": str(MINE.inference_id)}
+    won, lost = admit(record(between, ce_otherfeedbacktoken=sign(RING, first)), RING)
+    assert (won.choice, won.other_choice, lost.choice, lost.other_choice) == (2, 0, 0, 2)
     with pytest.raises(DecodeError, match="ce_otherfeedbacktoken"):
         admit(record(said), RING)
     with pytest.raises(DecodeError, match="two answers of one model"):

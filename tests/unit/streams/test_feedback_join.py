@@ -8,7 +8,7 @@ import pytest
 from support.samples import FEEDBACK, INFERENCE
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.reward_policy import RewardPolicy, Scale
+from pawl_shared.reward_policy import RewardPolicy, Scale, Weight
 from pawl_streams.feedback_join import MAX_SLOTS, Answer, join
 
 POLICY = RewardPolicy()
@@ -44,6 +44,15 @@ def test_a_revision_replaces_what_was_said_before() -> None:
     assert [r.reward for r in revisions] == [None, 0.0, 1.0]
     assert [r.rated for r in revisions] == [False, True, True]
     assert [r.revision for r in revisions] == [1, 2, 3]
+
+
+def test_comparisons_with_two_choices_of_one_request_both_count() -> None:
+    policy = RewardPolicy(comparison=Weight(weight=1.0))
+    won, lost = said("comparison", 1.0), said("comparison", 0.0, 1)
+    over = [each.model_copy(update={"other_inference_id": uuid.UUID(int=1)}) for each in (won, lost)]
+    second = over[1].model_copy(update={"other_choice": 1})
+    assert play(INFERENCE, over[0], second, policy=policy)[1][-1].reward == 0.5
+    assert play(INFERENCE, *over, policy=policy)[1][-1].reward == 0.0
 
 
 def test_a_statement_that_comes_late_and_was_replaced_before_changes_nothing() -> None:
