@@ -1,7 +1,10 @@
-"""Decode speed of the serving graph beside the model builder's plain int8 graph, which carries no adapters.
+"""Decode speed of the serving graph beside others that do the same work on the same threads.
 
-SmolLM2-135M-Instruct, 256 tokens of context, greedy: one adapter for the whole batch, and base and three adapters mixed
-row by row, at batch 1, 4 and 8. The graphs are made once (two minutes) and kept under .cache/benchmarks.
+SmolLM2-135M-Instruct, 256 tokens of context, greedy: one adapter (rank 16, all linear layers) for the whole batch, and
+base and three adapters mixed row by row, at batch 1, 4, 8 and 16. Peers: the model builder's plain int8 graph on ONNX
+Runtime, which carries no adapter; torch with peft (float32) and llama.cpp (Q8_0, no sampling) with the same adapter as
+Pawl's. Prefill is measured in Pawl's chunks of 64 tokens beside the whole prompt at once. The graphs are made once (two
+minutes) and kept under .cache/benchmarks.
 
 Run: .venv/bin/python -m benchmarks.serving_decode [--quick]
 """
@@ -10,17 +13,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from benchmarks.harness import Benchmark, Run, Target, main, rate
+from benchmarks.support import lora_peers
+from benchmarks.support.llama_server import q8_0
 
 from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import base_models, slot_format, tensor_file
+from pawl_shared import base_models, lora_format, tensor_file
 from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, read_spec
 from pawl_validator import onnx_export
 
@@ -28,8 +35,12 @@ CACHE = Path(__file__).parents[1] / ".cache" / "benchmarks"
 BASE = GRAPH = "0" * 64
 CONTEXT = 256
 STEPS = 8
-BATCHES = (1, 4, 8)
+TORCH_STEPS = 2
+BATCHES = (1, 4, 8, 16)
+ADAPTERS = 3
+HEADS = 9  # of SmolLM2-135M's queries
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LLAMA_AT_LEAST = 4  # from this batch on the target is llama.cpp's speed; below, it is reported
 
 
 def graphs() -> tuple[Path, Path]:
@@ -45,18 +56,19 @@ def graphs() -> tuple[Path, Path]:
     return plain, pawl
 
 
-def filled_slots(spec: GraphSpec, count: int) -> SlotPool:
-    """Slots with random adapters on all linear layers."""
-    slots = SlotPool(spec, GRAPH, count)
-    for seed in range(count):
-        random = np.random.default_rng(seed)
-        arrays: tensor_file.Tensors = {}
-        for site in spec.sites:
-            for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
-                arrays[name] = random.normal(0, 0.02, (site.blocks * spec.rank, width)).astype(np.float32)
-        path = CACHE / f"{seed}.slots"
-        slot_format.write_slots(path, arrays, adapter=str(seed), base=BASE, graph=GRAPH, rank=spec.rank)
-        slots.activate(str(seed), slots.load(str(seed), path))
+def adapter_path(number: int) -> Path:
+    return CACHE / f"{number}.adapter"
+
+
+def filled_slots(graph_folder: Path, spec: GraphSpec) -> SlotPool:
+    """Slots with random adapters on all linear layers, which are kept for the peers."""
+    slots = SlotPool(spec, GRAPH, ADAPTERS)
+    for seed in range(ADAPTERS):
+        lora_peers.random_adapter(adapter_path(seed), lora_peers.shapes(spec), seed, spec.rank)
+        packed = CACHE / f"{seed}.slots"
+        onnx_export.pack_adapter(adapter_path(seed), graph_folder, GRAPH, packed)
+        version = tensor_file.file_digest(adapter_path(seed))
+        slots.activate(version, slots.load(version, packed))
     return slots
 
 
@@ -72,11 +84,24 @@ def pawl_run(graph: ServingGraph, cache: KvCache, slots: SlotPool, rows: list[in
     return rate(work, STEPS * len(rows))
 
 
-def plain_run(session: Any, cache: KvCache, spec: GraphSpec, rows: int) -> Run:
+def pawl_prefill(graph: ServingGraph, cache: KvCache, slots: SlotPool) -> Run:
+    chunk = EngineSettings().prefill_chunk
+    step = Step(graph, cache, slots, 0, 1, chunk, (0, 0))
+    ids = np.full((1, chunk), 500, np.int64)
+
+    def work() -> None:
+        for past in range(0, CONTEXT, chunk):
+            step.run(ids, [past], [0])
+
+    return rate(work, CONTEXT)
+
+
+def plain_run(session: Any, cache: KvCache, spec: GraphSpec, rows: int, *, past: int, length: int, steps: int) -> Run:
+    """`steps` times `length` tokens after `past` ones."""
     binding = session.io_binding()
     inputs = {
-        "input_ids": np.full((rows, 1), 500, np.int64),
-        "attention_mask": np.ones((rows, CONTEXT + 1), np.int64),
+        "input_ids": np.full((rows, length), 500, np.int64),
+        "attention_mask": np.ones((rows, past + length), np.int64),
     }
     for name, array in inputs.items():
         binding.bind_input(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
@@ -85,18 +110,19 @@ def plain_run(session: Any, cache: KvCache, spec: GraphSpec, rows: int) -> Run:
         pointer = cache.pointer(index, 0)
         binding.bind_input(f"past_key_values.{layer}.{part}", "cpu", 0, np.float32, shape, pointer)
         binding.bind_output(f"present.{layer}.{part}", "cpu", 0, np.float32, shape, pointer)
-    logits = np.zeros((rows, 1, spec.vocab_size), np.float32)
+    logits = np.zeros((rows, length, spec.vocab_size), np.float32)
     binding.bind_output("logits", "cpu", 0, np.float32, list(logits.shape), logits.ctypes.data)
 
     def work(_kept: object = inputs) -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             session.run_with_iobinding(binding)
-            logits[:, 0].argmax(-1)
+            logits[:, -1].argmax(-1)
 
-    return rate(work, STEPS * rows)
+    return rate(work, steps * length * rows)
 
 
-def benchmark() -> Benchmark:
+def onnx_variants() -> dict[str, Run]:
+    """Pawl's graph and the builder's plain one, decoding and reading a prompt."""
     plain_folder, pawl_folder = graphs()
     spec = read_spec(pawl_folder)
     options = onnxruntime.SessionOptions()
@@ -104,24 +130,70 @@ def benchmark() -> Benchmark:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(plain_folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"])
     graph = ServingGraph(pawl_folder, THREADS, allow_spinning=False)
-    cache, slots = KvCache(spec, max(BATCHES), 2 * CONTEXT), filled_slots(spec, 3)
+    cache, slots = KvCache(spec, max(BATCHES), 2 * CONTEXT), filled_slots(pawl_folder, spec)
     variants: dict[str, Run] = {}
-    targets: list[Target] = []
+    mix: list[int | None] = [None, 0, 1, 2]
     for rows in BATCHES:
-        plain, one, mixed = f"plain ORT, batch {rows}", f"one adapter, batch {rows}", f"mixed, batch {rows}"
-        variants[plain] = plain_run(session, cache, spec, rows)
-        variants[one] = pawl_run(graph, cache, slots, [0] * rows)
-        targets.append(Target(one, plain, at_least=0.80))
+        variants[f"plain ORT, batch {rows}"] = plain_run(
+            session, cache, spec, rows, past=CONTEXT, length=1, steps=STEPS
+        )
+        variants[f"one adapter, batch {rows}"] = pawl_run(graph, cache, slots, [0] * rows)
         if rows > 1:  # one row alone cannot mix
-            mix: list[int | None] = [None, 0, 1, 2]
-            variants[mixed] = pawl_run(graph, cache, slots, (mix * rows)[:rows])
-            targets.append(Target(mixed, plain, at_least=0.75))
+            variants[f"mixed, batch {rows}"] = pawl_run(graph, cache, slots, (mix * rows)[:rows])
+    variants["plain ORT, prefill at once"] = plain_run(session, cache, spec, 1, past=0, length=CONTEXT, steps=1)
+    variants["one adapter, prefill in chunks"] = pawl_prefill(graph, cache, slots)
+    return variants
+
+
+def peer_variants() -> dict[str, Run]:
+    """The first adapter in torch with peft, and in llama.cpp where there is one."""
+    base = base_models.resolve(base_models.DEFAULT_BASE, CACHE / "bases").folder
+    spec = read_spec(CACHE / "pawl")
+    adapter = lora_format.read_adapter(adapter_path(0))
+    model = lora_peers.load_peft(base, adapter, THREADS)
+    variants = {
+        f"torch + peft, batch {rows}": lora_peers.peft_run(model, rows=rows, context=CONTEXT, steps=TORCH_STEPS)
+        for rows in BATCHES
+    }
+    program = lora_peers.batched_bench()
+    if program is None:
+        print(lora_peers.MISSING)
+        return variants
+    file = lora_peers.write_gguf(CACHE / "0.gguf", adapter, HEADS, spec.kv_heads)
+    weights = q8_0(CACHE / "q8_0.gguf")
+
+    def llama(rows: int, value: str) -> Run:
+        return lora_peers.llama_run(
+            program, weights, file, rows=rows, context=CONTEXT, steps=STEPS, threads=THREADS, value=value
+        )
+
+    variants |= {f"llama.cpp + LoRA, batch {rows}": llama(rows, "speed_tg") for rows in BATCHES}
+    variants["llama.cpp + LoRA, prefill at once"] = llama(1, "speed_pp")
+    return variants
+
+
+def targets(measured: Iterable[str]) -> list[Target]:
+    """What must hold, as far as the peers are here."""
+    wanted = []
+    for rows in BATCHES:
+        one, mixed, plain = f"one adapter, batch {rows}", f"mixed, batch {rows}", f"plain ORT, batch {rows}"
+        wanted.append(Target(one, plain, at_least=0.80))
+        wanted.append(Target(mixed, plain, at_least=0.75))
+        wanted.append(Target(one, f"torch + peft, batch {rows}", at_least=5))
+        if rows >= LLAMA_AT_LEAST:
+            wanted.append(Target(one, f"llama.cpp + LoRA, batch {rows}", at_least=1))
+    return [target for target in wanted if {target.subject, target.peer} <= set(measured)]
+
+
+def benchmark() -> Benchmark:
+    variants = onnx_variants() | peer_variants()
     return Benchmark(
         name="serving_decode",
         unit="tokens/s",
         variants=variants,
-        targets=targets,
-        libraries=["onnxruntime", "onnxruntime-genai", "numpy"],
+        targets=targets(variants),
+        libraries=["onnxruntime", "onnxruntime-genai", "numpy", "torch", "peft", "gguf"],
+        quick_rounds=3,
     )
 
 

@@ -9,6 +9,7 @@ from support.tiny_engine import BASE, GRAPH, write_random_adapter
 
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import Sampling
+from pawl_inference.engine.settings import EngineSettings
 from pawl_shared import base_models
 from pawl_shared.graph_spec import read_spec
 from pawl_validator.onnx_export import export_base, pack_adapter
@@ -43,7 +44,7 @@ def adapter(graph_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture(scope="module")
 def engine(graph_folder: Path, adapter: tuple[str, Path, Path]) -> Iterator[OnnxEngine]:
-    engine = OnnxEngine(graph_folder, GRAPH)
+    engine = OnnxEngine(graph_folder, GRAPH, EngineSettings(max_batch=16, prefix_cache_bytes=0))
     engine.publish(adapter[0], adapter[2])
     yield engine
     engine.close()
@@ -62,8 +63,9 @@ async def test_rows_of_a_mixed_batch_equal_each_row_alone(engine: OnnxEngine, ad
         request(engine, version, prompt, sampling, max_tokens=12 + 2 * index)
         for index, prompt in enumerate(PROMPTS)
         for version in (BASE, adapter[0])
-        for sampling in (GREEDY, Sampling(temperature=0.8, top_p=0.9, seed=5))
+        for sampling in (GREEDY, *(Sampling(temperature=0.8, top_p=0.9, seed=seed) for seed in (5, 6)))
     ]
+    assert len(requests) > 16  # the last ones join midway
     assert await together(engine, requests) == await one_by_one(engine, requests)
 
 
