@@ -104,7 +104,7 @@ def llama_run(
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         if done.returncode or not lines:
-            raise RuntimeError(f"llama-batched-bench failed:\n{done.stderr[-2000:]}")
+            raise RuntimeError(f"llama-batched-bench ended with {done.returncode}:\n{done.stderr[-2000:]}")
         return float(json.loads(lines[-1])[value])
 
     return run
