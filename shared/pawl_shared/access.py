@@ -21,9 +21,9 @@ from pawl_shared.settings import PawlSettings
 
 log = logging.get(__name__)
 _WRONG = {
-    "malformed": "Incorrect API key: a key of Pawl looks like pawl_ID_SECRET; this one was mistyped, or is another's.",
-    "unknown": "Incorrect API key: it was revoked or rotated, or never was one; see `pawl keys list`.",
-    "expired": "This API key has expired: `pawl keys create` makes another one.",
+    "malformed": "Incorrect API key provided: a key of Pawl looks like pawl_ID_SECRET; this is none.",
+    "unknown": "Incorrect API key provided: it was revoked or rotated, or never was one; see `pawl keys list`.",
+    "expired": "Incorrect API key provided: it has expired; `pawl keys create` makes another one.",
 }
 
 

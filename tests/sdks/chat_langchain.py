@@ -18,6 +18,15 @@ chat = ChatOpenAI(
 question = os.environ["QUESTION"]
 plain = chat.invoke(question)
 chunks = list(chat.stream(question))
+mood = {
+    "title": "mood",
+    "type": "object",
+    "properties": {"mood": {"enum": ["calm", "loud"]}, "sure": {"type": "boolean"}},
+    "required": ["mood", "sure"],
+    "additionalProperties": False,
+}
+bound = ChatOpenAI(model="assistant", base_url=chat.openai_api_base, api_key=os.environ["PAWL_KEY"], temperature=0)
+logprobs = chat.bind(logprobs=True).invoke(question).response_metadata["logprobs"]["content"]
 batch = chat.batch([question, question])
 try:
     chat.invoke(question, model="nobody")
@@ -34,6 +43,8 @@ print(
             "streamed": "".join(chunk.content for chunk in chunks),
             "streamed_tokens": sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata),
             "batch": [each.content for each in batch],
+            "bound": bound.with_structured_output(mood, method="json_schema", strict=True).invoke(question),
+            "logprobs": len(logprobs),
             "missing": missing,
         }
     )

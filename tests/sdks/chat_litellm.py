@@ -17,6 +17,13 @@ ask = {
 }
 plain = litellm.completion(**ask)
 chunks = list(litellm.completion(**ask, stream=True, stream_options={"include_usage": True}))
+completed = litellm.text_completion(
+    model="text-completion-openai/assistant",
+    api_base=ask["api_base"],
+    api_key=ask["api_key"],
+    prompt="Cook ",
+    max_tokens=4,
+)
 
 
 def refused(**change: object) -> str:
@@ -37,6 +44,8 @@ print(
             "streamed_tokens": chunks[-1].usage.completion_tokens,
             "missing": refused(model="openai/nobody"),
             "wrong": refused(temperature=3),
+            "stranger": refused(api_key="somebody"),
+            "completed": completed.usage.completion_tokens,
         }
     )
 )

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import openai
 from benchmarks.support.tiny_model import write_random_tiny
+from support.api_keys import a_key
 from support.http_service import free_port, serving
 from support.inference import World
 from support.tiny_engine import BASE, write_random_adapter
 
 from pawl_inference import app
 from pawl_inference.settings import InferenceSettings
+from pawl_shared.api_keys import Scope
 from pawl_shared.events import DeployedVersion
 from pawl_validator.onnx_export import export_base, pack_adapter
 
@@ -26,15 +28,16 @@ class Live:
     base: DeployedVersion
     adapter: DeployedVersion
     broken: DeployedVersion
+    key: str = "unused"
 
     @property
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0)
 
 
 @contextmanager
-def live_inference(folder: Path) -> Iterator[Live]:
-    """The base is deployed as `assistant`."""
+def live_inference(folder: Path, *scopes: Scope) -> Iterator[Live]:
+    """The base is deployed as `assistant`. With scopes, nobody may ask without the key that has them."""
     world = World(folder)
     spec = export_base(write_random_tiny(folder / "hf"), folder / "graph-tiny", base=BASE, precision="int8")
     graph = world.store.put_folder(folder / "graph-tiny")
@@ -47,5 +50,6 @@ def live_inference(folder: Path) -> Iterator[Live]:
     world.deploy(1, champion=base)
     port = free_port()
     settings = InferenceSettings(data_dir=folder / "data", http_port=port)
+    key = a_key(folder / "data" / "keys" / "api.keys", *scopes) if scopes else "unused"
     with serving(app.build(settings, bus=world.bus, artifacts=world.store), port) as url:
-        yield Live(world, url, base, adapter, broken)
+        yield Live(world, url, base, adapter, broken, key)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live_inference(tmp_path_factory.mktemp("sdks")) as found:
+    with live_inference(tmp_path_factory.mktemp("sdks"), "infer") as found:
         yield found
 
 
@@ -47,7 +47,7 @@ def run(live: Live, *command: str | Path, **more: str) -> str:
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "HOME": str(live.world.folder),
         "PAWL_URL": live.url,
-        "PAWL_KEY": "pawl-test",
+        "PAWL_KEY": live.key,
         "QUESTION": QUESTION,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks the internet for prices
         "NO_PROXY": "127.0.0.1",
@@ -76,6 +76,10 @@ def test_openai_for_javascript(live: Live, expected: str) -> None:
     assert found["token"]
     assert found["missing"] == {"kind": "NotFoundError", "code": "model_not_found", "param": "model"}
     assert found["wrong"] == {"kind": "BadRequestError", "code": "invalid_value", "param": "temperature"}
+    assert found["stranger"] == "AuthenticationError"
+    assert (found["choices"], found["likeliest"]) == ([0, 1], 2)
+    assert found["bound"] == ["mood", "sure"]
+    assert found["completed"]
 
 
 def test_langchain(live: Live, expected: str) -> None:
@@ -83,18 +87,22 @@ def test_langchain(live: Live, expected: str) -> None:
     agrees(found, expected)
     assert found["batch"] == [expected, expected]
     assert found["missing"] == "model_not_found"
+    assert found["bound"]["mood"] in ("calm", "loud")
+    assert found["logprobs"] == found["tokens"]
 
 
 def test_litellm(live: Live, expected: str) -> None:
     found = seen(live, BIN / "python", "chat_litellm.py")
     agrees(found, expected)
     assert (found["missing"], found["wrong"]) == ("NotFoundError", "BadRequestError")
+    assert found["stranger"] == "AuthenticationError"
+    assert found["completed"]
 
 
 def test_the_llm_command(live: Live, expected: str, tmp_path: Path) -> None:
     models = f"- model_id: pawl\n  model_name: assistant\n  api_base: {live.url}/v1\n  api_key_name: pawl\n"
     (tmp_path / "extra-openai-models.yaml").write_text(models)
-    (tmp_path / "keys.json").write_text('{"pawl": "pawl-test"}')
+    (tmp_path / "keys.json").write_text(json.dumps({"pawl": live.key}))
     asked = ("-m", "pawl", "-o", "temperature", "0", "-o", "max_tokens", "8", QUESTION)
     for streaming in ((), ("--no-stream",)):
         assert run(live, BIN / "llm", *asked, *streaming, LLM_USER_PATH=str(tmp_path)).rstrip("\n") == expected.rstrip()
