@@ -106,7 +106,13 @@ class Pawl:
     def log(self, *, messages: Sequence[Mapping[str, Any]], answer: str, **told: Any) -> Rating:
         """Tell of one answer: any field of POST /v1/inferences (docs/apps.md). Never waits, never raises."""
         rating = Rating(self)
-        body = {"model": self._model, "id": rating.id, "messages": list(messages), "answer": answer, **told}
+        body = {
+            "model": self._model,
+            "id": rating.id,
+            "messages": [_plain(each) for each in messages],
+            "answer": answer,
+            **told,
+        }
         self._put(_Post("/v1/inferences", body, rating))
         _last.set(rating)
         return rating
@@ -198,8 +204,8 @@ class Pawl:
                     continue
                 try:
                     self._send(client, post)
-                except Exception:
-                    log.exception("a post to Pawl failed")
+                except Exception as error:  # what is no JSON, say
+                    self._drop(post, repr(error))
                 finally:
                     self._queue.task_done()
 
@@ -251,6 +257,11 @@ def _read(result: Any) -> dict[str, Any]:
             "completion_tokens": result.usage.completion_tokens,
         }
     return told
+
+
+def _plain(message: Any) -> Any:
+    """A turn as JSON; OpenAI's SDK gives an answer's turn as a model, and apps send it back with the next question."""
+    return message.model_dump(exclude_none=True) if hasattr(message, "model_dump") else message
 
 
 def _seconds(header: str | None) -> float:

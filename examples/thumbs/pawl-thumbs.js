@@ -25,6 +25,7 @@ const TEXTS = {
 const OUTBOX = "pawl-thumbs";
 const KEPT = 7 * 24 * 3600 * 1000; // the token has expired by then
 const MOST = 50;
+const LEAVING = 16000; // characters; browsers fail requests that outlive a page with more than 64 KiB, however often tried
 const RETRIED = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 
 const STYLE = `
@@ -61,8 +62,10 @@ function fresh() {
 /** What waits to be sent, shared by all pages of this origin. Where storage is denied it lives as long as the page. */
 const outbox = {
   memory: [],
+  stored: true,
   read() {
     try {
+      if (!this.stored) return this.memory;
       return JSON.parse(localStorage.getItem(OUTBOX) ?? "[]").filter((post) => post.until > Date.now());
     } catch {
       return this.memory;
@@ -73,7 +76,10 @@ const outbox = {
     try {
       if (posts.length) localStorage.setItem(OUTBOX, JSON.stringify(this.memory));
       else localStorage.removeItem(OUTBOX);
-    } catch { /* kept in memory */ }
+      this.stored = true;
+    } catch {
+      this.stored = false; // denied, or full
+    }
   },
   add(post) { this.write([...this.read().filter((each) => each.key !== post.key), post]); },
   remove(post) { this.write(this.read().filter((each) => each.key !== post.key)); },
@@ -81,12 +87,13 @@ const outbox = {
 
 /** Send one post; answers its status, 0 without a connection. The key makes a repeat harmless. */
 async function send(post) {
+  const body = JSON.stringify(post.body);
   try {
     const answer = await fetch(post.url, {
       method: "POST",
       headers: { "Content-Type": "application/json", "Idempotency-Key": post.key },
-      body: JSON.stringify(post.body),
-      keepalive: true, // the user may leave the page at once
+      body,
+      keepalive: body.length <= LEAVING, // the user may leave the page at once
     });
     return answer.status;
   } catch {

@@ -77,6 +77,9 @@ class ExternalText(_Part):
     text: Text
 
 
+_OF_ANSWERS = frozenset({"refusal", "audio", "function_call", "tool_calls", "annotations"})
+
+
 class ExternalMessage(_Part):
     """One turn, as OpenAI words it."""
 
@@ -85,6 +88,14 @@ class ExternalMessage(_Part):
     tool_calls: Calls | None = Field(default=None, description="kept as JSON behind the text")
     tool_call_id: Name | None = Field(default=None, description="of a tool's answer; not kept")
     name: Name | None = Field(default=None, description="of who speaks; not kept")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_fields(cls, turn: Any) -> Any:
+        """SDKs send an answer's own turn back with its empty fields."""
+        if not isinstance(turn, dict):
+            return turn
+        return {name: value for name, value in turn.items() if name not in _OF_ANSWERS or value not in (None, [])}
 
     @property
     def text(self) -> str:

@@ -87,7 +87,8 @@ def test_an_answer_and_what_people_think_of_it_arrive(tmp_path: Path) -> None:
         def ask(messages: Any, who: str) -> ChatCompletion:
             return completion()
 
-        assert ask(ASKED, who="user-17").usage is not None
+        before = completion().choices[0].message  # as apps send it back with the next question
+        assert ask([*ASKED, before, *ASKED], who="user-17").usage is not None
         rating = pawl.last()
         rating.feedback(thumb="down", correction="A catch for a wheel.")
         assert pawl.flush(30)
@@ -99,6 +100,7 @@ def test_an_answer_and_what_people_think_of_it_arrive(tmp_path: Path) -> None:
     assert (logged.model, logged.provider, logged.provider_model) == ("default/support", "openai", "gpt-5")
     assert (logged.answer, logged.finish_reason, logged.answer_tokens) == ("A catch.", "length", 3)
     assert logged.subject
+    assert [turn.role for turn in logged.messages] == ["user", "assistant", "user"]
     assert [(each.kind, each.session) for each in said] == [(k, logged.session) for k in ("thumb", "correction")]
 
 
@@ -150,6 +152,9 @@ def test_async_functions_errors_and_strange_answers(client: Any) -> None:
     @pawl.traced
     def strange(prompt: str) -> object:
         return object()
+
+    assert pawl.log(messages=[{"role": "user", "content": object()}], answer="no JSON").token(30) is None
+    assert pawl.dropped == 1
 
     async def both() -> Any:
         assert await ask(prompt="b") == "yes"

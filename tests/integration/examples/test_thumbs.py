@@ -117,6 +117,12 @@ def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[
         expect(page.get_by_role("status")).to_have_text("Thank you.", timeout=20_000)
         assert said(world, 5)[4] == ("thumb", 0.0)
 
+        # more than browsers send behind a page that was left, and nowhere to keep it meanwhile
+        page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full') })")
+        page.get_by_label("What should it have said?").fill("ä" * 40_000)
+        page.get_by_role("button", name="Send").click()
+        assert said(world, 6)[5] == ("correction", "ä" * 40_000)
+
         # what is refused for good is said, and not tried again; texts are the page's own
         page.set_content(
             "<html lang='de'><pawl-thumbs inference-id='x' token='v1.forged' label-up='Gute Antwort' fields=''"

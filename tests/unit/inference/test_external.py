@@ -76,6 +76,7 @@ def test_an_answer_of_another_provider_is_logged_as_such(client: TestClient, log
             {"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "a pawl?"}]},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]},
             {"role": "tool", "tool_call_id": "c", "content": "a catch"},
+            {"role": "assistant", "content": "A catch.", "refusal": None, "audio": None, "annotations": []},
         ],
     )
     posted = client.post(URL, json=body)
@@ -90,6 +91,7 @@ def test_an_answer_of_another_provider_is_logged_as_such(client: TestClient, log
         ("user", "What is a pawl?"),
         ("assistant", '[{"id": "c", "type": "function"}]'),
         ("tool", "a catch"),
+        ("assistant", "A catch."),
     ]
     assert (event.answer, event.prompt_tokens, event.answer_tokens, event.total_seconds) == ("A catch.", 7, 3, 1.5)
     assert (event.provider, event.provider_model, event.metadata) == ("openai", "gpt-5-mini", {"plan": "pro"})
