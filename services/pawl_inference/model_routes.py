@@ -54,6 +54,7 @@ def _model(route: Route, served: DeployedVersion, name: str) -> Model:
         version=served.version,
         base=served.base,
         parent=None if served.version == served.base else served.base,
+        run=str(served.run) if served.run else None,
         status=_status(made, served.version),
         share=made.share if made.challenger and made.challenger.version == served.version else None,
         deployment=ModelDeployment(

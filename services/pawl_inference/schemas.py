@@ -152,6 +152,7 @@ class Model(Body):
     version: str = Field(description="digest of the base or adapter; of a route: its champion's")
     base: str = Field(description="digest of the base model")
     parent: str | None = Field(description="digest of what an adapter was trained on; none: a base model")
+    run: str | None = Field(description="id of the training run that made it; none: a base model")
     status: Status
     share: float | None = Field(description="of a challenger: the share of sessions that it answers")
     deployment: ModelDeployment

@@ -63,7 +63,11 @@ def validated(draft: Draft, event: e.CandidateValidated) -> None:
         return
     draft.move(event.adapter, "validated", ("every gate passed",))
     served = e.DeployedVersion(
-        version=event.adapter, base=now.champion.base, graph=event.graph, slot_file=event.slot_file
+        version=event.adapter,
+        base=now.champion.base,
+        graph=event.graph,
+        slot_file=event.slot_file,
+        run=event.run,
     )
     waiting = Waiting(served=served, run=event.run, beside=event.champion)
     try:

@@ -103,6 +103,7 @@ class DeployedVersion(Value):
     base: Digest
     graph: Digest
     slot_file: Digest | None = Field(default=None, description="none: the base itself")
+    run: UUID | None = Field(default=None, description="the training run that made it; none: a base")
 
 
 class ExperimentArm(Value):

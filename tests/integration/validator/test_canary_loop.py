@@ -30,10 +30,10 @@ def test_a_base_is_registered_once() -> None:
 
 def test_a_better_candidate_is_promoted_by_the_evidence() -> None:
     world = registered()
-    world.train(GOOD)
+    run = world.train(GOOD)
     trial = world.deployment
     assert (trial.change, trial.share) == ("canary", 0.5)
-    assert trial.challenger == e.DeployedVersion(version=GOOD, base=BASE, graph=GRAPH, slot_file=SLOTS)
+    assert trial.challenger == e.DeployedVersion(version=GOOD, base=BASE, graph=GRAPH, slot_file=SLOTS, run=run)
     world.sessions(200, better)
     promoted = world.events(e.DeploymentChanged)[2]
     assert promoted.change == "promoted"

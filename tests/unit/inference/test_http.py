@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -440,12 +441,14 @@ def test_models(client: TestClient) -> None:
 
 
 def test_models_tell_where_a_version_comes_from(client: TestClient, world: World) -> None:
-    world.deploy(2, challenger=world.adapter("new"), canary=CANARY, share=0.25, change="canary", reasons=("better",))
+    new = world.adapter("new").model_copy(update={"run": UUID(int=9)})
+    world.deploy(2, challenger=new, canary=CANARY, share=0.25, change="canary", reasons=("better",))
     eventually(lambda: len(client.get("/v1/models").json()["data"]) == 3)
     route, *pins = client.get("/v1/models").json()["data"]
     assert (route["version"], route["base"], route["parent"], route["status"]) == (BASE, BASE, None, "champion")
     (challenger,) = [model for model in pins if model["status"] == "challenger"]
     assert (challenger["version"], challenger["parent"], challenger["share"]) == (digest("new"), BASE, 0.25)
+    assert (challenger["run"], route["run"]) == (str(UUID(int=9)), None)
     made = challenger["deployment"]
     assert (made["revision"], made["change"], made["who"], made["reasons"]) == (2, "canary", "pawl", ["better"])
     assert client.get(f"/v1/models/{challenger['id']}").json() == challenger
