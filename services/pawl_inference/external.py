@@ -120,7 +120,7 @@ class ExternalHandler:
             self._answers.append(event)
         except JournalFullError as error:
             raise errors.unavailable(str(error), "journal_full") from error
-        metrics.EXTERNAL.labels(event.model, via).inc()
+        metrics.EXTERNAL.labels(via).inc()
         token = self._token(made.item.model, event.choice, made.placed)
         return ExternalLogged(**token.model_dump(), choice=event.choice, version=event.version)
 

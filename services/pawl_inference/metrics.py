@@ -11,9 +11,8 @@ ANSWERS = Counter(
     "Answers that were given and journalled, by how they ended",
     ["model", "arm", "finish_reason"],
 )
-EXTERNAL = Counter(
-    "pawl_inference_external_answers", "Answers of others that apps told of, by the way they came", ["model", "via"]
-)
+# Not by model: an app may tell of any name, and each label is kept for as long as the process lives.
+EXTERNAL = Counter("pawl_inference_external_answers", "Answers of others that apps told of, by their way here", ["via"])
 SPANS = Counter("pawl_inference_spans", "Spans that apps sent, by what was made of them", ["outcome"])
 TOKENS = Counter("pawl_inference_answer_tokens", "Tokens that were generated", ["model"])
 PREFIX_HITS = Counter("pawl_inference_prefix_hits", "Answers whose prompt began like an earlier one", ["model"])

@@ -95,6 +95,7 @@ def test_an_answer_of_another_provider_is_logged_as_such(client: TestClient, log
     ]
     assert (event.answer, event.prompt_tokens, event.answer_tokens, event.total_seconds) == ("A catch.", 7, 3, 1.5)
     assert (event.provider, event.provider_model, event.metadata) == ("openai", "gpt-5-mini", {"plan": "pro"})
+    assert 'external_answers_total{via="post"}' in client.get("/metrics").text, "a label for any name would never end"
     assert event.form == "tools", "what holds calls is no example to train on"
     assert event.subject
     assert "user-ada" not in event.model_dump_json()
