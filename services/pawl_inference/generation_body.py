@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from pawl_inference.domain.parameters import Rule, refused
@@ -31,7 +31,9 @@ def _unicode(text: str) -> str:
 Text = Annotated[str, AfterValidator(_unicode)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
-Penalty = Annotated[Finite, Field(ge=-2, le=2)]
+# JSON's true is no 1.
+Number = Annotated[Finite, Strict()]
+Penalty = Annotated[Number, Field(ge=-2, le=2)]
 # OpenAI's limits for metadata: 16 pairs, keys of 64 and values of 512 characters.
 Tags = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -67,18 +69,18 @@ class GenerationBody(Body):
     DEFAULT_LIMIT: ClassVar[int | None] = None  # tokens of an answer where nobody limits it; none: the context does
 
     model: Name = Field(description="a route (`assistant`), or one version of it (`assistant@<digest prefix>`)")
-    temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Finite, Field(gt=0, le=1)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=-1, le=MAX_TOKENS)] | None = Field(
         default=None, description="draw among so many tokens; 0 and -1: among all"
     )
-    min_p: Annotated[Finite, Field(ge=0, le=1)] | None = Field(
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = Field(
         default=None, description="draw among tokens with at least this share of the likeliest one's probability"
     )
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     # Far smaller or larger ones leave float32.
-    repetition_penalty: Annotated[Finite, Field(ge=0.1, le=10)] | None = Field(
+    repetition_penalty: Annotated[Number, Field(ge=0.1, le=10)] | None = Field(
         default=None, description="divides what prompt and answer hold already; 1: off"
     )
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
