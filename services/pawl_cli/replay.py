@@ -70,6 +70,11 @@ def lines_of(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {difference['type']} {difference['id']}: {difference['what']}"
         for name, on_log, again in difference["fields"]:
             yield f"    {name}: on the log {on_log!r}, in the replay {again!r}"
+    for new in report["new"]:
+        yield (
+            f"  {new['type']} {new['field']}: new since this log was written; "
+            f"{new['decisions']:,} decisions have a value there now"
+        )
     for note in report["notes"]:
         yield f"  {note}"
     if len(report["differences"]) < report["different"]:

@@ -1,13 +1,21 @@
-"""What was decided again beside what is on the log: the same, or how it differs."""
+"""What was decided again beside what is on the log: the same, or how it differs.
+
+A decision on the log is compared in the fields that it states: a writer states all that it knows, also where nothing is
+in them. A field that it does not state was added by a later version, to which a decision of before that is no
+difference; where the field now has a value, that is counted by its name, as new since.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 from uuid import UUID
 
-from pawl_shared.events import Event
+from pydantic_core import to_jsonable_python
+
+from pawl_shared.events import ENVELOPE, Event
+from pawl_shared.events.base import Value
 from pawl_shared.rebuild import Decisions, Rebuilt
 from pawl_shared.stores.port import Effect
 
@@ -27,19 +35,24 @@ MISSING = "the replay decides it, the log does not"
 
 @dataclass
 class Comparison:
-    """Decisions by type that are the same, the differences, and sentences about what could not be compared."""
+    """Decisions by type that are the same, the differences, fields that are new since the log was written (type and
+    name, with the number of decisions that now have a value there), and sentences about what could not be compared."""
 
     same: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    new: dict[tuple[str, str], int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(self, known: Event, again: Event, without: Collection[str] = ()) -> None:
-        """One decision, on the log and in the replay; `without` these fields."""
-        fields = tuple(each for each in _fields(known, again) if each[0] not in without)
+        """One decision, as it was read from the log and in the replay; `without` these fields."""
+        found = tuple(_fields("", known, again, {"source", *without}))
+        fields = tuple((each.name, each.known, each.again) for each in found if each.stated)
         if fields:
             self.differences.append(Difference(known.TYPE, known.id, "it comes out differently", fields))
         else:
             self.same[known.TYPE] = self.same.get(known.TYPE, 0) + 1
+        for name in (each.name for each in found if not each.stated):
+            self.new[known.TYPE, name] = self.new.get((known.TYPE, name), 0) + 1
 
 
 class Claims(Protocol):
@@ -70,9 +83,34 @@ def compare(rebuilt: Rebuilt, on_log: Decisions) -> Comparison:
     return result
 
 
-def _fields(known: Event, again: Event) -> Iterable[tuple[str, Any, Any]]:
+class _Field(NamedTuple):
+    """One that is not the same, and whether the log states it."""
+
+    name: str
+    known: Any
+    again: Any
+    stated: bool = True
+
+
+def _fields(name: str, known: object, again: object, without: Collection[str] = ()) -> Iterable[_Field]:
+    if isinstance(known, Value) and isinstance(again, Value):
+        yield from _fields_of_values(name, known, again, without)
+    elif _values(known) and _values(again) and len(known) == len(again):
+        for place, (one, other) in enumerate(zip(known, again, strict=True)):
+            yield from _fields(f"{name}.{place}", one, other)
+    elif (one := to_jsonable_python(known)) != (other := to_jsonable_python(again)):
+        yield _Field(name, one, other)
+
+
+def _fields_of_values(name: str, known: Value, again: Value, without: Collection[str]) -> Iterable[_Field]:
     if type(known) is not type(again):
-        yield "type", known.TYPE, again.TYPE
+        yield _Field(f"{name}.type".lstrip("."), getattr(known, "TYPE", ""), getattr(again, "TYPE", ""))
         return
-    one, other = known.model_dump(mode="json", exclude={"source"}), again.model_dump(mode="json", exclude={"source"})
-    yield from ((name, one[name], other[name]) for name in one if one[name] != other[name])
+    stated = known.model_fields_set | ENVELOPE
+    for each in (each for each in type(known).model_fields if each not in without):
+        found = _fields(f"{name}.{each}".lstrip("."), getattr(known, each), getattr(again, each))
+        yield from found if each in stated else (one._replace(stated=False) for one in found)
+
+
+def _values(items: object) -> TypeGuard[tuple[Value, ...]]:
+    return isinstance(items, tuple) and bool(items) and all(isinstance(item, Value) for item in items)

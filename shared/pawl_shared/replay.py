@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,10 @@ def replay(bus: Bus, plan: Plan, claims: Claims | None = None, progress: Progres
             for d in differences[:LISTED]
         ],
         "different": len(differences),
+        "new": [
+            {"type": kind, "field": name, "decisions": count}
+            for (kind, name), count in sorted((Counter(found.new) + Counter(also.new)).items())
+        ],
         "notes": also.notes,
     }
 

@@ -8,7 +8,7 @@ from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Servers, errors
 
 DIFFERENT = 3
 ADVICE = (
-    "Another version of Pawl may decide differently, too: use the one that decided. "
+    "A later version of Pawl may decide differently, too: the one that decided tells for sure. "
     "Policies need no care: each decision is made again under the one of its time."
 )
 
@@ -20,6 +20,9 @@ def replay(data: Data = DEFAULT_DATA, kafka: Servers = "", json: AsJson = False)
     Not decided again, as it takes text that does not stay on the log: which feedback went into that data set, whether
     a run was due that nobody asked for, and sessions, whose evidence counts as it stands. Nothing is published, and
     nothing that runs is disturbed.
+
+    A log that an earlier version of Pawl wrote is compared in what it states. A field that was added to a decision
+    since then, and has a value now, is named as new since; it is no difference.
 
     Exit status: 0 the same, 1 it could not be done, 3 something came out differently.
 

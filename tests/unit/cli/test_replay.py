@@ -15,10 +15,19 @@ SAME = {
     "same": True,
     "differences": [],
     "different": 0,
+    "new": [],
     "notes": [],
 }
 ONE = {"type": "pawl.deployment.changed.v1", "id": "7", "what": "it comes out differently", "fields": [["share", 1, 2]]}
-OTHER = {"records": 9, "decisions": {}, "same": False, "differences": [ONE], "different": 3, "notes": ["not all"]}
+OTHER = {
+    "records": 9,
+    "decisions": {},
+    "same": False,
+    "differences": [ONE],
+    "different": 3,
+    "new": [{"type": "pawl.deployment.changed.v1", "field": "champion.run", "decisions": 5}],
+    "notes": ["not all"],
+}
 
 
 @pytest.fixture
@@ -57,6 +66,7 @@ def test_a_difference_is_shown_and_the_status_is_3(child: Path) -> None:
     assert "validator  9 records; no decisions: 3 DIFFERENT" in output
     assert "share: on the log 1, in the replay 2" in output
     assert "and 2 more" in output
+    assert "pawl.deployment.changed.v1 champion.run: new since this log was written; 5 decisions have" in output
     assert "not all" in output
     status, output = replayed("--json")
     assert status == 3

@@ -1,16 +1,20 @@
 """Replay: what is decided again, what it is compared with, and what it holds in memory."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
+from support.samples import SAMPLES
 
+from pawl_shared.bus import Record
 from pawl_shared.clock import ManualClock
-from pawl_shared.codec import encode
-from pawl_shared.comparison import MISSING, compare
-from pawl_shared.events import DriftResolved, Event, Interval, PauseCommand
+from pawl_shared.codec import decode, encode
+from pawl_shared.comparison import MISSING, Comparison, compare
+from pawl_shared.events import DeploymentChanged, DriftResolved, Event, ExperimentArm, Interval, PauseCommand
+from pawl_shared.events.deployment import Experiment
 from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
 from pawl_shared.memory_bus import MemoryBus
@@ -108,6 +112,66 @@ def test_what_is_forged_altered_or_missing_is_told_and_what_lost_its_cause_is_no
         (forged.id, "the log has it"),
     }
     assert [each.fields for each in found if each.id == first.id] == [(("sentence", "never", "10 commands"),)]
+
+
+def written_before(event: Event, *fields: str) -> Event:
+    """As it is read from a log whose writer did not know these fields (a dot leads into one)."""
+    message = encode(event)
+    value = json.loads(message.value or b"")
+    for name in fields:
+        *within, last = name.split(".")
+        part = value
+        for step in within:
+            part = part[int(step)] if isinstance(part, list) else part[step]
+        del part[last]
+    record = Record(message.topic, 0, 0, START, message.key, json.dumps(value).encode(), message.headers)
+    return decode(record)
+
+
+def sample(kind: type[Event]) -> Event:
+    return next(event for event in SAMPLES if isinstance(event, kind))
+
+
+def test_a_field_that_was_added_since_is_named_and_is_no_difference() -> None:
+    now = sample(DeploymentChanged)
+    assert isinstance(now, DeploymentChanged)
+    now = now.model_copy(update={"champion": now.champion.model_copy(update={"run": UUID(int=5)}), "policy": "f" * 64})
+    result = Comparison()
+    result.add(written_before(now, "champion.run", "policy"), now)
+    result.add(written_before(now, "champion.run"), now)
+    assert (result.differences, result.same) == ([], {now.TYPE: 2})
+    assert result.new == {(now.TYPE, "champion.run"): 2, (now.TYPE, "policy"): 1}
+
+
+def test_a_field_that_was_added_since_and_is_empty_is_nothing() -> None:
+    now = sample(DeploymentChanged)
+    assert isinstance(now, DeploymentChanged)
+    now = now.model_copy(update={"champion": now.champion.model_copy(update={"run": None})})
+    result = Comparison()
+    result.add(written_before(now, "champion.run"), now)
+    assert (result.differences, result.new) == ([], {})
+
+
+def test_a_difference_in_a_field_that_the_log_states_is_found_beside_one_that_is_new() -> None:
+    now = sample(DeploymentChanged)
+    assert isinstance(now, DeploymentChanged)
+    assert now.experiment is None
+    served = now.champion.model_copy(update={"run": UUID(int=5)})
+    arms = tuple(ExperimentArm(name=name, share=0.5, served=served) for name in ("one", "two"))
+    now = now.model_copy(update={"experiment": Experiment(id=UUID(int=1), name="a", arms=arms, alpha=0.05)})
+    other = arms[1].model_copy(update={"share": 0.4})
+    again = now.model_copy(
+        update={"experiment": now.experiment and now.experiment.model_copy(update={"arms": (arms[0], other)})}
+    )
+    result = Comparison()
+    result.add(written_before(now, "experiment.arms.1.served.run"), again)
+    (found,) = result.differences
+    assert found.fields == (("experiment.arms.1.share", 0.5, 0.4),)
+    assert result.new == {(now.TYPE, "experiment.arms.1.served.run"): 1}
+    stated_as_none = now.model_copy(update={"champion": now.champion.model_copy(update={"run": None})})
+    result = Comparison()
+    result.add(written_before(stated_as_none), now.model_copy(update={"champion": served}))
+    assert [each.fields for each in result.differences] == [(("champion.run", None, str(UUID(int=5))),)]
 
 
 def test_the_report_of_a_service() -> None:
