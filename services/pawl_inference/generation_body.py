@@ -34,6 +34,9 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 # JSON's true is no 1.
 Number = Annotated[Finite, Strict()]
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
+TokenId = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,9})$")]
+# Each is logged with the answer; more than this are a grammar's work.
+Biases = Annotated[dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024)]
 # OpenAI's limits for metadata: 16 pairs, keys of 64 and values of 512 characters.
 Tags = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -82,6 +85,9 @@ class GenerationBody(Body):
     # Far smaller or larger ones leave float32.
     repetition_penalty: Annotated[Number, Field(ge=0.1, le=10)] | None = Field(
         default=None, description="divides what prompt and answer hold already; 1: off"
+    )
+    logit_bias: Biases | None = Field(
+        default=None, description="added to the logits of token ids, before penalties; -100 bans a token, 100 forces it"
     )
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None

@@ -11,6 +11,7 @@ from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelErr
 from pawl_inference.domain.choices import seed_of
 from pawl_inference.engine.constraint import Constraint
 from pawl_inference.engine.port import (
+    BiasedTokenError,
     ChatTemplateError,
     ConstraintError,
     Engine,
@@ -81,6 +82,8 @@ def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
         raise errors.invalid(asked.body.PROMPT, f"{error}.", "context_length_exceeded") from error
     except (ChatTemplateError, UnknownTokenError, EmptyPromptError) as error:
         raise errors.invalid(asked.body.PROMPT, str(error)) from error
+    except BiasedTokenError as error:
+        raise errors.invalid("logit_bias", f"{error}.") from error
     except ToolsUnsupportedError as error:
         raise errors.invalid("tools" if asked.body.offered else "messages", f"{error}.") from error
     except ConstraintError as error:
@@ -148,6 +151,7 @@ def _request(engine: Engine, version: str, prompt: Encoded, drawn: events.Sampli
             presence_penalty=drawn.presence_penalty,
             frequency_penalty=drawn.frequency_penalty,
             repetition_penalty=drawn.repetition_penalty,
+            logit_bias=tuple(drawn.logit_bias.items()),
             # Apps may send negative seeds, engines take none.
             seed=None if drawn.seed is None else drawn.seed % 2**64,
         ),
@@ -167,6 +171,7 @@ def _wanted(asked: Asked) -> events.Sampling:
         presence_penalty=body.presence_penalty or 0.0,
         frequency_penalty=body.frequency_penalty or 0.0,
         repetition_penalty=body.repetition_penalty or 1.0,
+        logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
         max_tokens=body.limit,
         seed=asked.seed if body.seed is None else body.seed,
         stop=body.stops,

@@ -7,6 +7,7 @@ from typing import Any
 
 from pawl_inference.engine.constraint import Constraint
 from pawl_inference.engine.port import (
+    BiasedTokenError,
     ConstraintError,
     EngineInfo,
     EngineStats,
@@ -151,6 +152,8 @@ class FakeEngine:
             raise UnknownVersionError(f"version {request.version[:12]} is not loaded")
         if len(request.prompt) >= CONTEXT:
             raise PromptTooLongError(len(request.prompt), CONTEXT)
+        if any(token >= VOCABULARY for token, _ in request.sampling.logit_bias):
+            raise BiasedTokenError(f"the fake engine knows {VOCABULARY} tokens")
         self.requests.append(request)
         self.generations.append(FakeGeneration(self, request))
         return self.generations[-1]

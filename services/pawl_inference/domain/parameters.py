@@ -35,8 +35,7 @@ _BOTH: Mapping[str, Rule] = {
     **dict.fromkeys(("model", "n", "max_tokens", "stop", "stream", "stream_options", "seed", "logprobs"), HONOURED),
     **dict.fromkeys(("temperature", "top_p", "top_k", "min_p"), HONOURED),
     **dict.fromkeys(("presence_penalty", "frequency_penalty", "repetition_penalty"), HONOURED),
-    **dict.fromkeys(("user", "safety_identifier", "metadata", "conversation"), HONOURED),
-    "logit_bias": Rule(harmless=({},)),
+    **dict.fromkeys(("user", "safety_identifier", "metadata", "conversation", "logit_bias"), HONOURED),
 }
 
 CHAT: Mapping[str, Rule] = {

@@ -18,6 +18,7 @@ from pawl_inference.engine.device import new_cache, new_slots, new_step
 from pawl_inference.engine.grammar import Grammars
 from pawl_inference.engine.graph import ServingGraph
 from pawl_inference.engine.port import (
+    BiasedTokenError,
     EngineInfo,
     EngineStats,
     Generation,
@@ -25,6 +26,7 @@ from pawl_inference.engine.port import (
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
+    Sampling,
     UnknownTokenError,
     UnknownVersionError,
 )
@@ -131,6 +133,7 @@ class OnnxEngine:
         room = self._info.context_length - len(request.prompt)
         if room < 1 or not request.prompt:
             raise PromptTooLongError(len(request.prompt), self._info.context_length)
+        self._check_biases(request.sampling)
         matcher = self._grammars.compile(request.constraint) if request.constraint else None
         handle = _Handle(asyncio.get_running_loop())
         slot = self._slots.hold(request.version)
@@ -147,6 +150,12 @@ class OnnxEngine:
     def close(self) -> None:
         """See `port.Engine.close`."""
         self._loop.close()
+
+    def _check_biases(self, sampling: Sampling) -> None:
+        size = self._graph.spec.vocab_size
+        for token, _ in sampling.logit_bias:
+            if token >= size:
+                raise BiasedTokenError(f"token {token} is not in the vocabulary, which has {size}")
 
     def _end(self, sequence: Sequence) -> None:
         self._slots.release(sequence.slot)

@@ -52,6 +52,10 @@ class ChatTemplateError(EngineError):
     """The base model's chat template refuses these messages or tools; the caller should answer 400."""
 
 
+class BiasedTokenError(EngineError):
+    """A bias names a token id that the model does not have; the caller should answer 400."""
+
+
 class ToolsUnsupportedError(EngineError):
     """The base model's chat template has no place for tools; the caller should answer 400."""
 
@@ -79,6 +83,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token ids, and what is added to their logits
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ class Engine(Protocol):
         """Queue a request (to be called in a running event loop). The version is pinned from now on.
 
         Raises:
-            UnknownVersionError, PromptTooLongError, QueueFullError, ConstraintError.
+            UnknownVersionError, PromptTooLongError, QueueFullError, ConstraintError, BiasedTokenError.
         """
         ...
 

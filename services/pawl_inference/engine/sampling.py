@@ -32,8 +32,8 @@ def choose(
 ) -> int:
     """Pick a token from logits [vocabulary] by inverse transform of `uniform` in [0, 1), among those `allowed`.
 
-    Order: penalties, what is allowed, temperature, top_k, top_p (nucleus, Holtzman et al. 2019, arXiv:1904.09751),
-    min_p (Nguyen et al. 2024, arXiv:2407.01082).
+    Order: biases, penalties, what is allowed, temperature, top_k, top_p (nucleus, Holtzman et al. 2019,
+    arXiv:1904.09751), min_p (Nguyen et al. 2024, arXiv:2407.01082).
     """
     scores = penalise(logits, sampling, history)
     if allowed is not None:
@@ -52,11 +52,14 @@ def choose(
 
 
 def penalise(logits: Logits, sampling: Sampling, history: History) -> Logits:
-    """Logits after presence, frequency (OpenAI) and repetition (Keskar et al. 2019, arXiv:1909.05858) penalties."""
+    """Logits with their biases and penalties: presence and frequency (OpenAI), repetition (Keskar et al. 2019,
+    arXiv:1909.05858)."""
     additive = sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
-    if not additive and sampling.repetition_penalty == 1:
+    if not additive and not sampling.logit_bias and sampling.repetition_penalty == 1:
         return logits
     scores = logits.copy()
+    for token, bias in sampling.logit_bias:
+        scores[token] += np.float32(bias)
     if sampling.repetition_penalty != 1:
         seen = np.fromiter(history.prompt | history.answer.keys(), np.int64)
         values = scores[seen]

@@ -32,6 +32,9 @@ class Sampling(Value):
     presence_penalty: Finite = 0.0
     frequency_penalty: Finite = 0.0
     repetition_penalty: Finite = 1.0
+    logit_bias: dict[Annotated[int, Field(ge=0, le=MAX_INT)], Finite] = Field(
+        default_factory=dict, description="by token id: what was added to its logits"
+    )
 
 
 class InferenceLogged(Event):

@@ -12,6 +12,7 @@ from support.tiny_engine import BASE, GRAPH, TinyServing
 
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import (
+    BiasedTokenError,
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
@@ -75,6 +76,16 @@ async def test_a_seed_fixes_the_answer_and_no_seed_does_not(engine: OnnxEngine) 
     assert first.tokens != other.tokens
     free = await together(engine, [request(engine, BASE, "Hi", Sampling()) for _ in range(3)])
     assert len({found.tokens for found in free}) == 3
+
+
+async def test_biases_are_a_rows_own(engine: OnnxEngine) -> None:
+    plain, biased = Sampling(temperature=0), Sampling(temperature=0, logit_bias=((42, 100.0),))
+    free, forced, again = await together(engine, [request(engine, BASE, "Hi", each) for each in (plain, biased, plain)])
+    assert set(forced.tokens) == {42}
+    assert free == again
+    assert 42 not in free.tokens
+    with pytest.raises(BiasedTokenError, match="vocabulary"):
+        engine.submit(request(engine, BASE, "Hi", Sampling(logit_bias=((10**6, 1.0),))))
 
 
 async def test_a_stop_string_ends_the_answer_before_it(engine: OnnxEngine) -> None:

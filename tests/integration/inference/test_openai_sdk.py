@@ -96,8 +96,8 @@ def test_errors_are_the_sdks_own(live: Live) -> None:
         live.client.chat.completions.create(model="other", messages=QUESTION)
     assert missing.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as refused:
-        live.client.chat.completions.create(model="assistant", messages=QUESTION, logit_bias={"7": 1})
-    assert (refused.value.param, refused.value.code) == ("logit_bias", "unsupported_parameter")
+        live.client.chat.completions.create(model="assistant", messages=QUESTION, store=True)
+    assert (refused.value.param, refused.value.code) == ("store", "unsupported_parameter")
     with pytest.raises(openai.BadRequestError) as long:
         live.client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "word " * 3000}])
     assert long.value.code == "context_length_exceeded"

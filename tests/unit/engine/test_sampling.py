@@ -39,6 +39,14 @@ def test_what_is_not_allowed_is_never_drawn(sampling: Sampling) -> None:
         assert tokens.count(3) == 66  # 0.2 of 0.3
 
 
+def test_biases_ban_and_force_tokens_and_are_added_before_penalties() -> None:
+    assert set(drawn(Sampling(logit_bias=((1, -100.0),)))) == {0, 2, 3}
+    assert set(drawn(Sampling(logit_bias=((0, 100.0),)))) == {0}
+    biased = penalise(LOGITS, Sampling(logit_bias=((1, 2.0),), repetition_penalty=2.0), History(frozenset({1})))
+    np.testing.assert_allclose(biased, [LOGITS[0], (LOGITS[1] + 2) / 2, LOGITS[2], LOGITS[3]], rtol=1e-6)
+    assert LOGITS[1] == np.log(np.float32(0.4))  # the engine's own buffer is left alone
+
+
 def test_top_k_leaves_k_tokens() -> None:
     assert set(drawn(Sampling(top_k=2))) == {1, 2}
 

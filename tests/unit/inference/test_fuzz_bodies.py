@@ -103,7 +103,8 @@ FINE: dict[str, Any] = {
     "temperature": 0.5, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "presence_penalty": -1, "frequency_penalty": 2,
     "repetition_penalty": 1.2, "n": 2, "seed": -7, "stop": ["\n"], "max_tokens": 5, "stream": True, "user": "ada",
     "metadata": {"app": "shop"}, "tools": [], "tool_choice": "auto", "store": False, "echo": True, "suffix": "",
-    "best_of": None, "logit_bias": {}, "conversation": {"id": "c"}, "service_tier": "auto", "prompt_cache_key": "k",
+    "best_of": None, "conversation": {"id": "c"}, "service_tier": "auto", "prompt_cache_key": "k",
+    "logit_bias": {"7": -100},
 }  # fmt: skip
 
 

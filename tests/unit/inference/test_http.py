@@ -124,9 +124,10 @@ def test_sampling_and_roles_reach_the_engine(client: TestClient, world: World) -
 def test_what_was_drawn_how_reaches_the_engine_and_the_log(client: TestClient, world: World) -> None:
     fields = {"temperature": 0.3, "top_p": 0.8, "top_k": 9, "min_p": 0.1, "seed": 3, "presence_penalty": 0.5}
     fields |= {"frequency_penalty": -0.5, "repetition_penalty": 1.5}
-    assert client.post(CHAT, json=ask(**fields)).status_code == 200
+    assert client.post(CHAT, json=ask(**fields, logit_bias={"5": -100, "7": 0.5})).status_code == 200
     (request,) = world.engine.requests
     (event,) = logged(world)
+    assert dict(request.sampling.logit_bias) == event.sampling.logit_bias == {5: -100, 7: 0.5}
     for name, value in fields.items():
         assert getattr(request.sampling, name) == value
         assert getattr(event.sampling, name) == value
