@@ -5,27 +5,28 @@ from __future__ import annotations
 import os
 from random import Random, SystemRandom
 
-from pawl_inference import metrics, routes
-from pawl_inference.answer_log import AnswerLog
-from pawl_inference.answering import AnswerHandler, AnswerPolicy
-from pawl_inference.deployments import Deployments
+from pawl_inference import metrics
+from pawl_inference.api import routes
+from pawl_inference.api.otlp import TraceHandler
 from pawl_inference.engine import provider
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.settings import EngineSettings
-from pawl_inference.external import ExternalHandler
-from pawl_inference.feedback import FeedbackHandler
-from pawl_inference.feedback_sender import FeedbackSender
-from pawl_inference.follower import DeploymentFollower
-from pawl_inference.forwarder import Forwarder
-from pawl_inference.hosts import Artifacts, EngineFactory
-from pawl_inference.journal import Journal
-from pawl_inference.otlp import TraceHandler
-from pawl_inference.publisher import Publisher
-from pawl_inference.reports import SERVICE, Reports
-from pawl_inference.residency import Residency
-from pawl_inference.routing import RouteTable
+from pawl_inference.handlers.answering import AnswerHandler, AnswerPolicy
+from pawl_inference.handlers.external import ExternalHandler
+from pawl_inference.handlers.feedback import FeedbackHandler
+from pawl_inference.record.answer_log import AnswerLog
+from pawl_inference.record.feedback_sender import FeedbackSender
+from pawl_inference.record.forwarder import Forwarder
+from pawl_inference.record.journal import Journal
+from pawl_inference.record.publisher import Publisher
 from pawl_inference.server import InferenceService
-from pawl_inference.settings import InferenceSettings
+from pawl_inference.settings import SERVICE, InferenceSettings
+from pawl_inference.versions.deployments import Deployments
+from pawl_inference.versions.follower import DeploymentFollower
+from pawl_inference.versions.hosts import Artifacts, EngineFactory
+from pawl_inference.versions.reports import Reports
+from pawl_inference.versions.residency import Residency
+from pawl_inference.versions.routing import RouteTable
 from pawl_shared import master_keys, secret_files
 from pawl_shared.access import Access
 from pawl_shared.artifacts import ArtifactStore

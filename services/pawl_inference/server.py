@@ -6,16 +6,16 @@ import threading
 
 from fastapi import FastAPI
 
-from pawl_inference.answering import AnswerHandler
-from pawl_inference.feedback import FeedbackHandler
-from pawl_inference.follower import DeploymentFollower
-from pawl_inference.forwarder import Forwarder
-from pawl_inference.intake import Intake
-from pawl_inference.journal import Journal
-from pawl_inference.reports import Reports
-from pawl_inference.residency import Residency
-from pawl_inference.routing import RouteTable
+from pawl_inference.api.intake import Intake
+from pawl_inference.handlers.answering import AnswerHandler
+from pawl_inference.handlers.feedback import FeedbackHandler
+from pawl_inference.record.forwarder import Forwarder
+from pawl_inference.record.journal import Journal
 from pawl_inference.settings import InferenceSettings
+from pawl_inference.versions.follower import DeploymentFollower
+from pawl_inference.versions.reports import Reports
+from pawl_inference.versions.residency import Residency
+from pawl_inference.versions.routing import RouteTable
 from pawl_shared.key_topic import KeyFollower
 from pawl_shared.service import Health, listen
 from pawl_shared.web_server import serve

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 from pawl_inference.engine.settings import MAX_BATCH_LIMIT, ProviderName
 from pawl_shared.settings import Port, TokenSettings
 
+SERVICE = "inference"
 # As browsers write it: nothing behind the host and port.
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,*?#@]+)$")]
 

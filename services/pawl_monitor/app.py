@@ -20,7 +20,7 @@ from pawl_monitor.logins import Logins
 from pawl_monitor.reader import Reader
 from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.server import MonitorService
-from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.settings import SERVICE, MonitorSettings
 from pawl_monitor.texts import Texts
 from pawl_monitor.views.alarm_gather import AlarmGather
 from pawl_monitor.views.gather import Gather
@@ -41,8 +41,6 @@ from pawl_shared.sealing import Opener
 from pawl_shared.service import Health
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.tokens import key_ring
-
-SERVICE = "monitor"
 
 
 def build(

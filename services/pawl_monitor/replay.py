@@ -9,13 +9,12 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from pawl_monitor import datasets
-from pawl_monitor.app import SERVICE
 from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WEIGH, WatchFold, Weighing
 from pawl_monitor.handlers.retrain import request_id, retrain_request
 from pawl_monitor.handlers.versions import VersionFold
-from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.settings import SERVICE, MonitorSettings
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.comparison import Comparison, Difference

@@ -12,6 +12,8 @@ from pawl_monitor.domain.alerts import AlertRules
 from pawl_monitor.own_hosts import name_of
 from pawl_shared.settings import Port, RunnerSettings, TokenSettings
 
+SERVICE = "monitor"
+
 
 class MonitorSettings(RunnerSettings, TokenSettings):
     """Settings of pawl_monitor, beside those that all services share."""

@@ -9,10 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pawl_monitor.app import SERVICE
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.simulation import Counted, Happening, SimulationFold
-from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.settings import SERVICE, MonitorSettings
 from pawl_shared.bus import Bus
 from pawl_shared.events import DriftDetected, RetrainRequested
 from pawl_shared.kafka_bus import KafkaBus

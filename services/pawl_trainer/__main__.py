@@ -1,8 +1,8 @@
 """`python -m pawl_trainer`."""
 
 from pawl_shared.service import run_service
-from pawl_trainer.app import SERVICE, build
-from pawl_trainer.settings import TrainerSettings
+from pawl_trainer.app import build
+from pawl_trainer.settings import SERVICE, TrainerSettings
 
 
 def main() -> None:

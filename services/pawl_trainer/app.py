@@ -12,9 +12,7 @@ from pawl_shared.stores.port import TransactionalStore
 from pawl_shared.topics import TRAINER_STATE
 from pawl_trainer.handlers import Train
 from pawl_trainer.queue import TRAIN, QueueFold, likely_device
-from pawl_trainer.settings import TrainerSettings
-
-SERVICE = "trainer"
+from pawl_trainer.settings import SERVICE, TrainerSettings
 
 
 def build(

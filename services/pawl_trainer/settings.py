@@ -7,6 +7,8 @@ from pydantic import Field
 from pawl_shared.settings import RunnerSettings
 from pawl_trainer.spec import Precision, TrainingSettings
 
+SERVICE = "trainer"
+
 
 class TrainerSettings(RunnerSettings):
     """Settings of pawl_trainer, beside those that all services share. Training's own defaults stand in spec.py."""

@@ -2,8 +2,7 @@
 
 from pawl_shared.service import run_service
 from pawl_streams.app import build
-from pawl_streams.records import SERVICE
-from pawl_streams.settings import StreamsSettings
+from pawl_streams.settings import SERVICE, StreamsSettings
 
 if __name__ == "__main__":
     run_service(SERVICE, StreamsSettings, build)

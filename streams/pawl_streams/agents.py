@@ -24,7 +24,8 @@ from pawl_streams.fenced_table import EPOCH
 from pawl_streams.fold import JoinFold
 from pawl_streams.lateness import Watermark
 from pawl_streams.metrics import DROPPED, STATES
-from pawl_streams.records import SERVICE, Batch, record_of
+from pawl_streams.records import Batch, record_of
+from pawl_streams.settings import SERVICE
 
 MAX_BATCH = 500
 KEY_RETRY_SECONDS = 1.0

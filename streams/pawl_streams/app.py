@@ -29,9 +29,8 @@ from pawl_streams.language import Identify, load_identifier
 from pawl_streams.lateness import Window
 from pawl_streams.lossless_faust import LosslessApp
 from pawl_streams.policy import Policies
-from pawl_streams.records import SERVICE
 from pawl_streams.rewards import RewardFollower
-from pawl_streams.settings import StreamsSettings
+from pawl_streams.settings import SERVICE, StreamsSettings
 
 
 class StreamsService:

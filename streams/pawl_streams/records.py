@@ -18,8 +18,8 @@ from pawl_shared.tokens import KeyRing, is_marked, mark
 from pawl_streams.direct import admit
 from pawl_streams.fold import JoinFold, Stored
 from pawl_streams.metrics import DIRECT, JOINS, SCRUBBED
+from pawl_streams.settings import SERVICE
 
-SERVICE = "streams"
 log = logging.get(f"pawl.{SERVICE}")
 
 

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from pawl_shared.settings import TokenSettings
 
+SERVICE = "streams"
+
 
 class StreamsSettings(TokenSettings):
     """Settings of pawl_streams, beside those that all services share."""

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from pawl_inference.domain.assignment import Caller, model_id, resolve_caller
-from pawl_inference.generation_body import MAX_TOKENS, Name, Tags, Text
+from pawl_inference.domain.fields import MAX_TOKENS, Name, Tags, Text
 from pawl_shared.events import Finite, InferenceLogged, Message
 from pawl_shared.ids import derived_id
 

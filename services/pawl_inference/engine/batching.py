@@ -6,8 +6,8 @@ from collections import OrderedDict
 
 import numpy as np
 
-from pawl_inference.domain.fair_queue import FairQueue
 from pawl_inference.engine.device import new_cache, new_step
+from pawl_inference.engine.fair_queue import FairQueue
 from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.prefix_cache import PrefixCache
 from pawl_inference.engine.rows import Rows

@@ -146,7 +146,7 @@ async def test_a_whole_model_is_loaded_beside_the_old_one_which_drains_and_ends(
             deployed(world, 31 + 2 * number, champion=champion, change="promoted")
             eventually(lambda old=old: old() is None)
 
-    monkeypatch.setattr("pawl_inference.hosts.COLLECT_SECONDS", 0.0)
+    monkeypatch.setattr("pawl_inference.versions.hosts.COLLECT_SECONDS", 0.0)
     gc.disable()  # its memory is given back at once, not when Python happens to look
     try:
         await under_load(load, changes)

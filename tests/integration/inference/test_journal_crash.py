@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pawl_inference.journal import Journal
+from pawl_inference.record.journal import Journal
 
 WRITER = """
 import sys
 from pathlib import Path
-from pawl_inference.journal import Journal
+from pawl_inference.record.journal import Journal
 journal = Journal(Path(sys.argv[1]), max_bytes=1 << 30, segment_bytes=20_000)
 while True:
     number = journal.append(b"%d:" % journal.end + b"x" * 500)

@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 from support.inference import World, eventually, running
 from unit.inference.test_http import CHAT, ask, frames, logged
 
-from pawl_inference.chat_body import ChatRequest
+from pawl_inference.bodies.chat_body import ChatRequest
 from pawl_inference.domain.choices import seed_of
 from pawl_inference.engine.port import GenerationRequest, QueueFullError
-from pawl_inference.prompts import ChatPrompt
+from pawl_inference.handlers.prompts import ChatPrompt
 from pawl_inference.server import InferenceService
 from pawl_shared.topics import FEEDBACK, INFERENCES
 

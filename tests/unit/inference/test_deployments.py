@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import REGISTRY
 from support.inference import BASE, CANARY, MODEL, World, digest, eventually, running
 
-from pawl_inference import follower
-from pawl_inference.routing import Route
 from pawl_inference.server import InferenceService
+from pawl_inference.versions import follower
+from pawl_inference.versions.routing import Route
 from pawl_shared.bus import Message, Record
 from pawl_shared.errors import BusError
 from pawl_shared.events import DeployedVersion
@@ -190,7 +190,7 @@ def test_a_replica_whose_first_champion_is_bad_is_not_ready_and_says_why(world: 
 def test_an_artifact_that_comes_late_is_tried_again(
     service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pawl_inference.follower.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("pawl_inference.versions.follower.RETRY_SECONDS", 0.05)
     late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
     world.deploy(2, champion=late)
     eventually(lambda: any("no artifact" in problem for r in world.read(REPLICAS) for problem in r.problems))

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 import pytest
 from support.inference import eventually
 
-from pawl_inference import feedback_sender
-from pawl_inference.feedback_sender import FeedbackSender
-from pawl_inference.publisher import Publisher
+from pawl_inference.record import feedback_sender
+from pawl_inference.record.feedback_sender import FeedbackSender
+from pawl_inference.record.publisher import Publisher
 from pawl_shared.bus import Message, Partition
 from pawl_shared.errors import BusError
 from pawl_shared.memory_bus import MemoryBus

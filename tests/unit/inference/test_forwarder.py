@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from support.inference import eventually
 
-from pawl_inference.forwarder import Forwarder
-from pawl_inference.journal import Journal
-from pawl_inference.publisher import Publisher
+from pawl_inference.record.forwarder import Forwarder
+from pawl_inference.record.journal import Journal
+from pawl_inference.record.publisher import Publisher
 from pawl_shared import codec
 from pawl_shared.bus import Message, Partition
 from pawl_shared.errors import BusError
@@ -78,7 +78,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 @pytest.mark.parametrize("failure", [BusError("away"), RuntimeError("a bug")], ids=["away", "bug"])
 def test_no_failure_ends_the_forwarder(journal: Journal, failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pawl_inference.forwarder._MAX_DELAY", 0.01)
+    monkeypatch.setattr("pawl_inference.record.forwarder._MAX_DELAY", 0.01)
     bus = BadBus(failure, failure)
     forwarder = Forwarder(journal, Publisher(bus, "test", 1.0))
     forwarder.start()

@@ -425,8 +425,8 @@ def test_a_connection_that_closes_cancels_its_answer(service: InferenceService, 
 
 
 def _request() -> Any:
-    from pawl_inference.chat_body import ChatRequest
-    from pawl_inference.prompts import ChatPrompt
+    from pawl_inference.bodies.chat_body import ChatRequest
+    from pawl_inference.handlers.prompts import ChatPrompt
 
     body = ChatRequest.model_validate(ask())
     return body, [ChatPrompt(body.messages)]

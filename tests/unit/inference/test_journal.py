@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl_inference.journal import Journal, JournalFullError
+from pawl_inference.record.journal import Journal, JournalFullError
 from pawl_shared.errors import ConfigurationError
 
 BIG = 1 << 30

@@ -10,7 +10,7 @@ from openai.types.chat import completion_create_params as chat_params
 from support.inference import World, eventually, running
 from unit.inference.test_http import CHAT, ask
 
-from pawl_inference.chat_body import ChatRequest
+from pawl_inference.bodies.chat_body import ChatRequest
 from pawl_inference.domain import parameters
 from pawl_inference.domain.parameters import Rule
 

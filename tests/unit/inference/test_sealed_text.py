@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 from support.inference import World, eventually, running
 
-from pawl_inference.forwarder import Forwarder
-from pawl_inference.journal import Journal
-from pawl_inference.publisher import Publisher
+from pawl_inference.record.forwarder import Forwarder
+from pawl_inference.record.journal import Journal
+from pawl_inference.record.publisher import Publisher
 from pawl_shared import codec
 from pawl_shared.bus import Message, Partition, Record
 from pawl_shared.memory_bus import MemoryBus

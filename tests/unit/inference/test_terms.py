@@ -2,7 +2,7 @@
 
 from random import Random
 
-from pawl_inference.terms import terms_of
+from pawl_inference.handlers.terms import terms_of
 from pawl_shared.api_keys import id_of, new_text
 
 

@@ -10,8 +10,8 @@ from openai.types import completion_create_params as params
 from support.inference import BASE, World, eventually, running
 from unit.inference.test_http import frames, logged
 
+from pawl_inference.bodies.text_body import TextRequest
 from pawl_inference.domain import parameters
-from pawl_inference.text_body import TextRequest
 from pawl_shared.topics import FEEDBACK
 
 PATH = "/v1/completions"

@@ -1,0 +1,1 @@
+"""HTTP: routes, who may ask, and what is told in which shape."""

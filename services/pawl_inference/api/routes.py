@@ -1,0 +1,226 @@
+"""The HTTP API: OpenAI's chat completions and models, feedback, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from pawl_inference import errors
+from pawl_inference.api import chat_presentation, external_routes, model_routes, presentation, text_presentation
+from pawl_inference.api.edge import Edge, respond
+from pawl_inference.api.otlp import TraceHandler
+from pawl_inference.api.presentation import AnswerStream
+from pawl_inference.bodies.chat_body import ChatRequest
+from pawl_inference.bodies.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
+from pawl_inference.bodies.schemas import (
+    ChatCompletion,
+    Error,
+    FeedbackAccepted,
+    TextCompletion,
+)
+from pawl_inference.bodies.text_body import TextRequest
+from pawl_inference.errors import ApiError
+from pawl_inference.handlers.answering import Answer, AnswerHandler
+from pawl_inference.handlers.external import ExternalHandler
+from pawl_inference.handlers.feedback import FeedbackHandler
+from pawl_inference.handlers.prompts import ChatPrompt, TextPrompt
+from pawl_inference.versions.routing import RouteTable
+from pawl_shared import logging
+from pawl_shared.access import Access
+from pawl_shared.service import Health
+
+log = logging.get(__name__)
+T = TypeVar("T")
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": text}
+    for status, text in {
+        400: "A field is missing, wrong or not supported; `param` names it.",
+        401: "No API key, or a wrong one.",
+        403: "The API key lacks the scope, or the feedback token gives no right to rate this answer.",
+        404: "No such model or URL.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        429: "The queue is full; see Retry-After.",
+        503: "Not ready, ending, out of time, the journal is full, or the broker is away; see Retry-After.",
+    }.items()
+}
+
+
+def create(
+    *,
+    answers: AnswerHandler,
+    feedback: FeedbackHandler,
+    external: ExternalHandler,
+    traces: TraceHandler,
+    routes: RouteTable,
+    health: Health,
+    access: Access,
+    feedback_origins: Sequence[str] = (),
+    max_request_bytes: int,
+    max_trace_bytes: int,
+) -> FastAPI:
+    """The ASGI application."""
+    app = FastAPI(
+        title="Pawl inference",
+        version=version("pawl"),
+        description="OpenAI-compatible chat completions that learn from feedback.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_chat(app, answers)
+    _add_completions(app, answers)
+    model_routes.add(app, routes, _responses(401, 404))
+    _add_feedback(app, feedback)
+    external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
+    external_routes.add_traces(app, traces, _responses(400, 401, 413, 415, 503))
+    _add_health(app, health, access)
+    _add_error_handlers(app)
+    _describe(app)
+    app.add_middleware(
+        Edge, access=access, origins=feedback_origins, max_bytes=max_request_bytes, max_trace_bytes=max_trace_bytes
+    )
+    return app
+
+
+def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What needs a key may also lack its scope."""
+    asked = {*statuses, 403} if 401 in statuses else set(statuses)
+    return {status: _ERRORS[status] for status in sorted(asked)}
+
+
+def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
+    @app.post(
+        "/v1/chat/completions",
+        response_model=ChatCompletion,
+        responses=_responses(400, 401, 404, 413, 415, 429, 503),
+        summary="Answer a conversation, at once or as server-sent events",
+    )
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        answer = await answers.answer(body, [ChatPrompt(body.messages, body.offered)], request.headers)
+        if body.stream:
+            return AnswerStream(answer, chat_presentation.stream(answer))
+        return await _whole(request, answer, chat_presentation.whole(answer))
+
+
+def _add_completions(app: FastAPI, answers: AnswerHandler) -> None:
+    @app.post(
+        "/v1/completions",
+        response_model=TextCompletion,
+        responses=_responses(400, 401, 404, 413, 415, 429, 503),
+        summary="Go on with a text, without a chat template, at once or as server-sent events",
+    )
+    async def completions(body: TextRequest, request: Request) -> Response:
+        answer = await answers.answer(body, [TextPrompt(each) for each in body.prompts], request.headers)
+        if body.stream:
+            return AnswerStream(answer, text_presentation.stream(answer, body))
+        return await _whole(request, answer, text_presentation.whole(answer, body))
+
+
+def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:
+    @app.post(
+        "/v1/feedback",
+        status_code=202,
+        response_model=FeedbackAccepted,
+        responses=_responses(400, 401, 413, 415, 503),
+        summary="Say what somebody thought of an answer; accepted when the broker has it",
+        openapi_extra=FEEDBACK_REQUEST,
+    )
+    async def post_feedback(request: Request) -> Response:
+        # Parsed here: FastAPI's own way from a body to a model and back takes as long as all the rest together.
+        try:
+            body = FEEDBACK_POST.validate_json(await request.body())
+        except ValidationError as error:
+            return respond(
+                errors.from_validation([dict(each) for each in error.errors(include_url=False, include_input=False)])
+            )
+        accepted = await feedback.post(body, request.headers.get("idempotency-key"))
+        return Response(accepted.model_dump_json(), 202, media_type="application/json")
+
+
+def _add_health(app: FastAPI, health: Health, access: Access) -> None:
+    @app.get("/healthz", response_class=PlainTextResponse, summary="The process lives")
+    async def healthz() -> str:
+        return "alive\n"
+
+    @app.get("/readyz", response_class=PlainTextResponse, summary="Ready to answer, or 503 with the reasons")
+    async def readyz(request: Request) -> Response:
+        told = health.told(access.tells(request.headers.get("authorization")))
+        return PlainTextResponse(f"{told}\n", 200 if health.ready else 503)
+
+    @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+    async def prometheus() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def api(_: Request, error: Exception) -> Response:
+        return respond(error if isinstance(error, ApiError) else errors.internal())
+
+    async def validation(_: Request, error: Exception) -> Response:
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        return respond(errors.from_validation(list(found)))
+
+    async def http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 404:
+            text = f"Invalid URL ({request.method} {request.url.path})"
+            return respond(ApiError(404, text, "unknown_url"))
+        if status == 405:
+            text = f"Not allowed to {request.method} on {request.url.path}"
+            return respond(ApiError(405, text, "method_not_allowed"))
+        return respond(ApiError(400, "We could not parse the JSON body of your request.", "invalid_json"))
+
+    app.add_exception_handler(ApiError, api)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, api)
+
+
+def _describe(app: FastAPI) -> None:
+    """FastAPI assumes that what it validates is answered with 422, and does not see that answers may be streamed."""
+    described = app.openapi()
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        described["components"]["schemas"].pop(name, None)
+    described["components"]["schemas"] |= FEEDBACK_SCHEMAS
+    for path, kind in (("/v1/chat/completions", "chat.completion.chunk"), ("/v1/completions", "text_completion")):
+        answer = described["paths"][path]["post"]["responses"]["200"]
+        answer["description"] = f"The answer; with `stream: true` as {kind} events that end with [DONE]"
+        answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+
+
+async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any]]) -> Response:
+    try:
+        done = await _unless_gone(request, body)
+        return Response() if done is None else JSONResponse(done, headers=presentation.headers(answer))
+    finally:
+        answer.close()
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """The result of `work`, or None: it is cancelled when the client has left, so that nothing is computed in vain."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        watcher.cancel()
+        task.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

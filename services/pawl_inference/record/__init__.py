@@ -1,0 +1,1 @@
+"""What was answered and said of it, kept until Kafka has it."""

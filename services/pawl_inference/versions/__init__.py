@@ -1,0 +1,1 @@
+"""Which versions this replica serves, and how they come and go."""

@@ -1,0 +1,137 @@
+"""Makes the engines serve what deployments say: load the new, then switch, then let the old go."""
+
+from __future__ import annotations
+
+from pawl_inference import metrics
+from pawl_inference.engine.port import NoFreeSlotError
+from pawl_inference.versions.hosts import Artifacts, EngineFactory, Host, Hosts, StillLoadingError
+from pawl_inference.versions.routing import Route, RouteTable, deployed
+from pawl_shared import logging
+from pawl_shared.errors import AdapterRejectedError, PawlError
+from pawl_shared.events import DeployedVersion, DeploymentChanged
+
+log = logging.get(__name__)
+
+
+class Deployments:
+    """What should be served, what is, and why they differ. One thread calls it; routes are read by all."""
+
+    def __init__(self, artifacts: Artifacts, make_engine: EngineFactory, routes: RouteTable) -> None:
+        self._artifacts = artifacts
+        self._hosts = Hosts(artifacts, make_engine)
+        self._routes = routes
+        self._wanted: dict[str, DeploymentChanged] = {}
+        self._handled: dict[str, int] = {}
+        self.applied: dict[str, int] = {}
+        self.problems: dict[str, str] = {}
+
+    def note(self, deployment: DeploymentChanged) -> None:
+        """Remember the newest revision; older ones (a repeat, a late one) change nothing."""
+        known = self._wanted.get(deployment.model)
+        if known is None or deployment.revision > known.revision:
+            self._wanted[deployment.model] = deployment
+
+    @property
+    def pending(self) -> list[DeploymentChanged]:
+        """Newest revisions that were not tried yet, wait for their graph, or failed for a reason that may pass."""
+        return [each for each in self._wanted.values() if self._handled.get(each.model, 0) < each.revision]
+
+    @property
+    def served(self) -> bool:
+        """Whether there is a deployment, and every model that has one is answered."""
+        return bool(self._wanted) and self._wanted.keys() <= self._routes.all().keys()
+
+    def slots(self) -> dict[str, str]:
+        """The versions that can be asked for, numbered; bases come first."""
+        loaded = sorted({(v.slot_file is not None, v.version) for r in self._routes.all().values() for v in r.versions})
+        return {str(number): version for number, (_, version) in enumerate(loaded)}
+
+    def apply_pending(self) -> bool:
+        """Try every pending deployment, and answer whether all went well so far. What fails leaves the model with what
+        it had, and a problem that says why."""
+        well = True
+        for deployment in self.pending:
+            try:
+                self._apply(deployment)
+            except StillLoadingError:
+                continue
+            except AdapterRejectedError as error:
+                self._refused(deployment, error)
+            except NoFreeSlotError as error:  # an answer that ends makes room at any moment
+                self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
+            except (PawlError, OSError) as error:
+                well = False
+                self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
+                metrics.DEPLOYMENTS.labels("failed").inc()
+                log.warning("deployment failed; it is tried again", model=deployment.model, reason=str(error))
+        return well
+
+    def close(self) -> None:
+        """End all engines."""
+        self._hosts.close()
+
+    def _apply(self, deployment: DeploymentChanged) -> None:
+        """Load all versions, then switch. A challenger or an arm that is refused does not keep the champion from
+        serving; an experiment without one of its arms would compare nothing."""
+        champion, *tried = deployed(deployment)
+        hosts = {champion.graph: self._load(champion)}
+        refusal: AdapterRejectedError | NoFreeSlotError | None = None
+        try:
+            hosts |= {each.graph: self._load(each) for each in tried}
+        except (AdapterRejectedError, NoFreeSlotError) as error:
+            refusal = error
+        served = deployment if refusal is None else _champion_alone(deployment)
+        self._routes.replace(Route(served, hosts))
+        if refusal is not None:
+            raise refusal
+        self._handled[deployment.model] = self.applied[deployment.model] = deployment.revision
+        self.problems.pop(deployment.model, None)
+        metrics.DEPLOYMENTS.labels("applied").inc()
+        log.info("deployment applied", model=deployment.model, revision=deployment.revision, change=deployment.change)
+
+    def _refused(self, deployment: DeploymentChanged, error: PawlError) -> None:
+        """Trying again would not help."""
+        self._handled[deployment.model] = deployment.revision
+        self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
+        metrics.DEPLOYMENTS.labels("refused").inc()
+        log.error("deployment refused", model=deployment.model, revision=deployment.revision, reason=str(error))
+
+    def _load(self, version: DeployedVersion) -> Host:
+        """A version ready to answer: an adapter in its graph's engine, or a whole graph, which is its own base."""
+        host = self._hosts.of(version.graph)
+        engine = host.engine
+        if engine.info.base != version.base or (version.slot_file is None and version.version != version.base):
+            raise AdapterRejectedError(
+                f"version {version.version[:12]} belongs to base {version.base[:12]} and the graph to "
+                f"{engine.info.base[:12]}; validate the adapter again"
+            )
+        if version.slot_file is not None and version.version not in engine.versions():
+            slot_file = self._artifacts.fetch_file(version.slot_file)
+            self._make_room(host)
+            engine.publish(version.version, slot_file)
+            log.info("version loaded", version=version.version)
+        return host
+
+    def _make_room(self, host: Host) -> None:
+        """Retire what nothing refers to, as every loaded slot costs memory and time in each step."""
+        for version in host.engine.versions() - self._referred(host):
+            host.engine.retire(version)
+
+    def _referred(self, host: Host) -> set[str]:
+        """Versions of routes, and of deployments that are still to come."""
+        live = {version.version for route in self._routes.all().values() for version in route.versions}
+        coming = {each.version for deployment in self.pending for each in deployed(deployment)}
+        return {host.engine.info.base} | live | coming
+
+    def let_go(self) -> None:
+        """Retire versions and graphs that no deployment names any more; requests in flight finish first."""
+        used = {graph for route in self._routes.all().values() for graph in route.hosts}
+        used |= {each.graph for deployment in self.pending for each in deployed(deployment)}
+        self._hosts.keep(used)
+        for host in self._hosts:
+            self._make_room(host)
+
+
+def _champion_alone(deployment: DeploymentChanged) -> DeploymentChanged:
+    """Sessions are then outside of canary and experiment: they say nothing about what they cannot meet."""
+    return deployment.model_copy(update={"challenger": None, "canary": None, "share": 0.0, "experiment": None})

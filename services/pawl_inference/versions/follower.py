@@ -1,0 +1,143 @@
+"""The thread that reads pawl.deployments from its beginning, without a group, and reports what was applied."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from pawl_inference.settings import SERVICE
+from pawl_inference.versions.deployments import Deployments
+from pawl_inference.versions.reports import Reports
+from pawl_shared import codec, logging, metrics
+from pawl_shared.bus import Bus, Record
+from pawl_shared.dead_letter import is_retry
+from pawl_shared.errors import BusError, DecodeError
+from pawl_shared.events import DeploymentChanged
+from pawl_shared.service import Health
+from pawl_shared.topics import DEPLOYMENTS
+
+log = logging.get(__name__)
+RETRY_SECONDS = 5.0
+OBSTACLE = "deployment"
+WAITING = "waiting for the first deployment on pawl.deployments"
+# A replica says so often that it lives, also where nothing has changed. `pawl promote` waits for no one that was silent
+# for three times as long.
+HEARTBEAT_SECONDS = 20.0
+
+
+class DeploymentFollower:
+    """Ready when it has stood at the topic's end with every model served: never on an older revision."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        deployments: Deployments,
+        health: Health,
+        reports: Reports,
+        behind: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._bus = bus
+        self._deployments = deployments
+        self._health = health
+        self._reports = reports
+        self._behind = behind
+        self.cut_off_since: float | None = None  # monotonic seconds
+        self._stop = threading.Event()
+        self._told: object = None
+        self._told_at = 0.0
+        self._retry_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="deployment-follower", daemon=True)
+        health.wait_for(OBSTACLE, WAITING)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading, and end the engines."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+            if self.cut_off_since is None:
+                self._reports.replica(*self._state(), stopped=True)
+        self._deployments.close()
+
+    def cut(self) -> None:
+        """End the engines; what they are answering ends where it is."""
+        self._deployments.close()
+
+    @property
+    def cut_off_seconds(self) -> float:
+        """For how long no broker has answered."""
+        return 0.0 if self.cut_off_since is None else time.monotonic() - self.cut_off_since
+
+    def follow(self, records: Iterable[Record | None]) -> None:
+        """None stands for the topic's end; only there is the newest revision known, and applied."""
+        for record in records:
+            if record is not None:
+                self._note(record)
+                continue
+            self._reached()
+            if self._deployments.pending and time.monotonic() >= self._retry_at:
+                well = self._deployments.apply_pending()
+                self._retry_at = 0.0 if well else time.monotonic() + RETRY_SECONDS
+            self._deployments.let_go()
+            self._report()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.follow(self._bus.read(DEPLOYMENTS.name, self._stop.is_set, 0.1, self._behind))
+            except BusError as error:
+                log.warning("deployments cannot be read; trying again", error=str(error))
+                self._cut_off(str(error))
+                self._stop.wait(1.0)
+            except Exception:
+                # Serving goes on with what it has: a replica that no longer listened would never say so.
+                log.exception("following deployments failed; it starts again")
+                self._stop.wait(RETRY_SECONDS)
+
+    def _note(self, record: Record) -> None:
+        if is_retry(record):
+            metrics.RETRIES.labels(SERVICE, record.topic).inc()
+        try:
+            event = codec.decode(record)
+        except DecodeError as error:
+            self._reports.unreadable(record, str(error))
+            return
+        metrics.RECORDS.labels(SERVICE, record.topic, "handled").inc()
+        if isinstance(event, DeploymentChanged):
+            self._deployments.note(event)
+            self._retry_at = 0.0
+
+    def _report(self) -> None:
+        """Readiness, and a ReplicaReported when something has changed."""
+        state = self._deployments
+        if state.served:
+            self._health.clear(OBSTACLE)
+        else:
+            self._health.wait_for(OBSTACLE, "; ".join(state.problems.values()) or WAITING)
+        now, at = self._state(), time.monotonic()
+        if (now != self._told or at - self._told_at > HEARTBEAT_SECONDS) and self._reports.replica(*now):
+            self._told, self._told_at = now, at
+
+    def _state(self) -> tuple[dict[str, int], dict[str, str], tuple[str, ...], bool]:
+        state = self._deployments
+        return dict(state.applied), state.slots(), tuple(state.problems.values()), state.served
+
+    # ------------------------------------------------------------ without a broker
+
+    def _cut_off(self, reason: str) -> None:
+        """What is served goes on being served; what is decided meanwhile is not known here."""
+        if self.cut_off_since is None:
+            self.cut_off_since = time.monotonic()
+        self._health.warn(
+            OBSTACLE, f"cut off from Kafka: answers go on, and newer deployments do not arrive ({reason})"
+        )
+
+    def _reached(self) -> None:
+        if self.cut_off_since is not None:
+            log.info("deployments are followed again", seconds=round(time.monotonic() - self.cut_off_since, 1))
+            self.cut_off_since = None
+            self._health.warn(OBSTACLE, "")
