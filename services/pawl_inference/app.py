@@ -33,11 +33,13 @@ from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.bus import Bus
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import Keep, KeyFollower, TopicKeys
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.metrics import Lags
+from pawl_shared.sealed_events import of_one_request
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.service import Health
 from pawl_shared.tokens import key_ring
+from pawl_shared.topic_keys import Keep, TopicKeys
 
 # The broker gives up on a message after 120 s; the journal then sends it again.
 _FORWARD_TIMEOUT = 130.0
@@ -72,7 +74,12 @@ def build(
     masters = master_keys.of_settings(settings)
     lags = Lags(SERVICE)
     key_follower = KeyFollower(
-        bus, masters, unreadable=reports.unreadable, revived=reports.erase_again, behind=lags.of("keys")
+        bus,
+        masters,
+        unreadable=reports.unreadable,
+        revived=reports.erase_again,
+        behind=lags.of("keys"),
+        passing=of_one_request,
     )
     posts = Publisher(bus, f"{source}-feedback", timeout)
 

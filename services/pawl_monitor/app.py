@@ -34,13 +34,14 @@ from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.effects import one_thread
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.runner import Pace, Runner
 from pawl_shared.sealing import KeyRing as TextRing
 from pawl_shared.sealing import Opener
 from pawl_shared.service import Health
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.tokens import key_ring
+from pawl_shared.topic_keys import TopicKeys, acknowledged
 
 
 def build(

@@ -13,9 +13,9 @@ from pawl_shared import codec, sealing
 from pawl_shared.clock import Clock
 from pawl_shared.events import FeedbackReceived
 from pawl_shared.ids import derived_id
-from pawl_shared.key_topic import Keep
 from pawl_shared.sealed_events import all_sealed
 from pawl_shared.tokens import KeyRing, mark
+from pawl_shared.topic_keys import Keep
 
 MAX_TEXT = 65_536
 Correction = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TEXT)]

@@ -1,4 +1,4 @@
-"""Data keys on the compacted topic pawl.keys, wrapped by a master key; a tombstone is the erasure.
+"""What is read of the data keys on the compacted topic pawl.keys, wrapped by a master key; a tombstone is the erasure.
 
 A follower reads the topic from its beginning and goes on reading, so that an erasure reaches every process within a
 second. What it remembers is bounded: a key that was pushed out is read again from the topic when somebody asks for it.
@@ -7,25 +7,19 @@ second. What it remembers is bounded: a key that was pushed out is read again fr
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Generic, TypeVar
-from uuid import UUID
+from collections.abc import Callable, Collection
 
 from pawl_shared import logging
-from pawl_shared.bus import Bus, Message, Record
-from pawl_shared.clock import Clock
-from pawl_shared.codec import decode, encode
-from pawl_shared.errors import BusError, DecodeError, KeysUnreadableError, PawlError
+from pawl_shared.bus import Bus, Record
+from pawl_shared.codec import decode
+from pawl_shared.errors import DecodeError, KeysUnreadableError, PawlError
 from pawl_shared.events import DataKeyCreated
 from pawl_shared.master_keys import MasterKeys
-from pawl_shared.sealing import DataKey, FoundKeys, Keys
+from pawl_shared.recent import Recent
+from pawl_shared.sealing import DataKey, FoundKeys
 from pawl_shared.topics import KEYS
 
 log = logging.get(__name__)
-K = TypeVar("K")
-V = TypeVar("V")
 
 REMEMBERED = 50_000  # some 40 MB with owners and ids
 POLL_SECONDS = 0.5
@@ -38,33 +32,17 @@ ATTEMPTS = 3
 Unreadable = Callable[[Record, str], None]
 # Told the record's key of a data key that was sent again after its tombstone.
 Revived = Callable[[bytes], None]
-# Takes messages with new keys; see Keys.add for what holds when it returns.
-Keep = Callable[[Sequence[Message]], None]
-
-
-class Recent(OrderedDict[K, V], Generic[K, V]):
-    """Remembers the `limit` entries that were used last."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
-        self.overflowed = False
-
-    def put(self, key: K, value: V) -> None:
-        self[key] = value
-        self.move_to_end(key)
-        if len(self) > self.limit:
-            self.popitem(last=False)
-            self.overflowed = True
-
-    def look(self, key: K) -> V | None:
-        if key in self:
-            self.move_to_end(key)
-        return self.get(key)
+# Told the owner and the id of a key that was read.
+Read = Callable[[str, str], None]
 
 
 class KeyFollower(FoundKeys):
-    """What the topic holds, as far as it has been read. Erased once is erased: a copy that comes later is ignored."""
+    """What the topic holds, as far as it has been read. Erased once is erased: a copy that comes later is ignored.
+
+    `passing` names owners whose keys are not remembered, for whoever seals and hardly opens: a request without user and
+    session has a key of its own, which nobody asks for again, and at ten answers a second they would push out those of
+    people within the hour. Such a key is still found, by reading the topic.
+    """
 
     def __init__(
         self,
@@ -74,9 +52,11 @@ class KeyFollower(FoundKeys):
         unreadable: Unreadable | None = None,
         revived: Revived | None = None,
         behind: Callable[[int], None] = lambda _: None,
+        passing: Callable[[str], bool] = lambda _: False,
         remembered: int = REMEMBERED,
     ) -> None:
-        self._bus, self._masters = bus, masters
+        self._bus, self._masters, self._passing = bus, masters, passing
+        self._told: list[Read] = []
         self._unreadable, self._revived, self._behind = unreadable, revived, behind
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -100,6 +80,15 @@ class KeyFollower(FoundKeys):
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(10)
+
+    def tell(self, read: Read) -> None:
+        """Call this for every key that is read from now on."""
+        self._told.append(read)
+
+    @property
+    def remembered(self) -> int:
+        """How many keys are at hand."""
+        return len(self._by_id)
 
     def current(self, owner: str) -> DataKey | None:
         """The owner's latest key that stands on the topic and is at hand."""
@@ -136,8 +125,8 @@ class KeyFollower(FoundKeys):
             for key_id in set(self._missing(missing)) - standing:
                 self._erased.put(key_id, False)
 
-    def note(self, record: Record) -> None:
-        """Take in one record of the topic."""
+    def note(self, record: Record, wanted: bool = False) -> None:
+        """Take in one record of the topic; `wanted`: also the key of a passing owner."""
         if record.value is None:
             self._erase(_key_id(record))
             return
@@ -151,13 +140,21 @@ class KeyFollower(FoundKeys):
         if not isinstance(event, DataKeyCreated):
             return
         if not self.erased(_key_id(record)):
-            self._take(event)
+            self._take(event, wanted)
         elif self._revived:
             # Left alone, compaction would keep the later record, which is this one.
             self._revived(record.key or b"")
 
-    def _take(self, event: DataKeyCreated) -> None:
+    def _take(self, event: DataKeyCreated, wanted: bool) -> None:
         owner, _, key_id = event.name.rpartition("/")
+        if not wanted and self._passing(owner):
+            self._by_id.overflowed = True
+        else:
+            self._remember(event, owner, key_id)
+        for told in self._told:
+            told(owner, key_id)
+
+    def _remember(self, event: DataKeyCreated, owner: str, key_id: str) -> None:
         with self._changed:
             try:
                 secret = self._masters.unwrap(event.name, event.wrapped, event.master)
@@ -205,7 +202,7 @@ class KeyFollower(FoundKeys):
                 key_id = _key_id(record) if record else ""
                 if record and key_id in among:
                     standing.add(key_id)
-                    self.note(record)
+                    self.note(record, wanted=True)
         except PawlError as error:
             raise KeysUnreadableError(f"{KEYS.name} cannot be read: {error}") from error
         return standing
@@ -230,70 +227,3 @@ class KeyFollower(FoundKeys):
 
 def _key_id(record: Record) -> str:
     return (record.key or b"").decode("utf-8", "replace").rpartition("/")[2]
-
-
-def acknowledged(bus: Bus, name: str, timeout: float = 30.0) -> Keep:
-    """Publishes and waits, on a connection of its own: for whoever publishes now and then."""
-
-    def keep(messages: Sequence[Message]) -> None:
-        producer = bus.producer(name)
-        try:
-            for future in [producer.send(message) for message in messages]:
-                future.result(timeout)
-        except FutureTimeoutError as error:
-            raise BusError(f"the broker did not acknowledge within {timeout:.0f} s") from error
-        finally:
-            producer.close()
-
-    return keep
-
-
-class TopicKeys(Keys):
-    """Keys on the topic. New ones go through `keep`: published and acknowledged, or into a journal that is sent in
-    order with what they seal. Those are this process's own until the follower has read them."""
-
-    def __init__(
-        self,
-        follower: KeyFollower,
-        masters: MasterKeys,
-        keep: Keep,
-        *,
-        source: str,
-        clock: Clock,
-        remembered: int = REMEMBERED,
-    ) -> None:
-        self._follower, self._masters, self._keep = follower, masters, keep
-        self._source, self._clock = source, clock
-        self._lock = threading.Lock()
-        self._made: Recent[str, DataKey] = Recent(remembered)
-
-    def current(self, owner: str) -> DataKey | None:
-        with self._lock:
-            made = self._made.look(owner)
-            if made and self._follower.erased(made.id):
-                del self._made[owner]
-                made = None
-        return made or self._follower.current(owner)
-
-    def add(self, keys: Sequence[DataKey]) -> None:
-        self._keep([encode(self._event(key)) for key in keys])
-        with self._lock:
-            for key in keys:
-                self._made.put(key.owner, key)
-
-    def find(self, key_id: str) -> DataKey | None:
-        return self._follower.find(key_id)
-
-    def load(self, key_ids: Collection[str]) -> None:
-        self._follower.load(key_ids)
-
-    def _event(self, key: DataKey) -> DataKeyCreated:
-        name = f"{key.owner}/{key.id}"
-        return DataKeyCreated(
-            id=UUID(key.id),
-            time=self._clock.now(),
-            source=self._source,
-            name=name,
-            wrapped=self._masters.wrap(name, key.secret),
-            master=self._masters.newest,
-        )

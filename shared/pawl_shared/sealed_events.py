@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from pawl_shared.events import Event, FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.sealing import KeyRing, Opener, Unavailable, is_sealed
+from pawl_shared.sealing import KeyRing, Opener, Unavailable, is_sealed, seal
 
 E = TypeVar("E", bound=Event)
 # Told the owner of a text, its place and the text; answers what shall stand there.
@@ -19,6 +19,16 @@ def owner_of(event: InferenceLogged | FeedbackReceived) -> str:
     """Whose key seals an event's texts: the subject's, or the session's where no user was given."""
     tenant = event.model.partition("/")[0]
     return f"{tenant}/subject/{event.subject}" if event.subject else f"{tenant}/session/{event.session}"
+
+
+def of_one_request(owner: str) -> bool:
+    """Whether the owner is, by its name, the session of a single request: such a session is called like the request's
+    answer, by a UUIDv7. An app that calls its own sessions so gets more keys than it needs, no less."""
+    _, _, session = owner.partition("/session/")
+    try:
+        return UUID(session).version == 7
+    except ValueError:
+        return False
 
 
 def message_place(inference_id: UUID | str, choice: int, index: int) -> str:
@@ -44,16 +54,16 @@ def feedback_place(inference_id: UUID | str, choice: int, kind: str) -> str:
 def sealed(event: E, ring: KeyRing) -> E:
     """The event with every text sealed, also one that looks as if it were. For the edge, where texts enter.
 
-    Raises what `KeyRing.seal` raises.
+    Raises what `KeyRing.ensure` raises.
     """
-    return _with_texts(event, lambda owner, place, text: ring.seal(owner, text, place))
+    return all_sealed([event], ring)[0]
 
 
 def all_sealed(events: Iterable[E], ring: KeyRing) -> list[E]:
     """The events with every text sealed, and one wait for all the keys that are missing. Raises like `sealed`."""
     found = list(events)
-    ring.ensure(owner for event in found for owner in _owners(event))
-    return [sealed(event, ring) for event in found]
+    keys = ring.ensure(owner for event in found for owner in _owners(event))
+    return [_with_texts(event, lambda owner, place, text: seal(keys[owner], text, place)) for event in found]
 
 
 def opened(event: E, opener: Opener) -> E:

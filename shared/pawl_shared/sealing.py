@@ -135,27 +135,29 @@ class KeyRing(Opener):
         super().__init__(keys)
         self._keys = keys
 
-    def ensure(self, owners: Iterable[str]) -> None:
-        """Make the keys that are missing, all at once: one wait for the broker instead of one an owner.
+    def ensure(self, owners: Iterable[str]) -> dict[str, DataKey]:
+        """A key for each owner. Those that are missing are made all at once: one wait for the broker, not one an owner.
+
+        Whoever seals many texts keeps what this answers: nobody else need remember a key that is used once.
 
         Raises what `Keys.add` raises: BusError, or that the disk is full.
         """
-        missing = [DataKey.new(owner) for owner in dict.fromkeys(owners) if self._keys.current(owner) is None]
-        if missing:
-            self._keys.add(missing)
+        found = {owner: self._keys.current(owner) for owner in dict.fromkeys(owners)}
+        made = {owner: DataKey.new(owner) for owner, key in found.items() if key is None}
+        if made:
+            self._keys.add(list(made.values()))
+        return {owner: key or made[owner] for owner, key in found.items()}
 
     def seal(self, owner: str, text: str, place: str) -> str:
-        """The envelope of a text. Half a surrogate pair, which no JSON can hold, becomes U+FFFD.
+        """The envelope of a text. Raises what `Keys.add` raises, when the owner has no key yet."""
+        return seal(self.ensure([owner])[owner], text, place)
 
-        Raises what `Keys.add` raises, when the owner has no key yet.
-        """
-        key = self._keys.current(owner)
-        if key is None:
-            key = DataKey.new(owner)
-            self._keys.add([key])
-        nonce = os.urandom(NONCE_BYTES)
-        sealed = nonce + AESGCM(key.secret).encrypt(nonce, _utf8(text), _associated(place))
-        return f"{PREFIX}{key.id}:{b2a_base64(sealed, newline=False).decode('ascii')}"
+
+def seal(key: DataKey, text: str, place: str) -> str:
+    """The envelope of a text. Half a surrogate pair, which no JSON can hold, becomes U+FFFD."""
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = nonce + AESGCM(key.secret).encrypt(nonce, _utf8(text), _associated(place))
+    return f"{PREFIX}{key.id}:{b2a_base64(sealed, newline=False).decode('ascii')}"
 
 
 def is_sealed(text: str) -> bool:

@@ -14,10 +14,11 @@ from pawl_shared.bus import Bus, Message
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
 from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import KeyFollower, TopicKeys, acknowledged
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.master_keys import MasterKeys
 from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.sealing import ERASED, PREFIX, UNREADABLE, DataKey, KeyRing, MemoryKeys, is_sealed
+from pawl_shared.topic_keys import TopicKeys, acknowledged
 from pawl_shared.topics import KEYS
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from datetime import datetime
 from random import Random
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from pawl_inference.record.answer_log import AnswerLog
 from pawl_inference.record.journal import JournalFullError
 from pawl_shared.clock import Clock
 from pawl_shared.ids import uuid7
+from pawl_shared.recent import Recent
 from pawl_shared.tokens import Grant, sign
 
 # Repeats come within seconds or minutes; of answers whose time nobody told, so many keep that of their first post.
@@ -47,7 +47,7 @@ class ExternalHandler:
         self._answers = answers
         self._clock = clock
         self._rng = rng
-        self._seen: OrderedDict[UUID, datetime] = OrderedDict()
+        self._seen: Recent[UUID, datetime] = Recent(_REMEMBERED)
 
     def post(self, body: ExternalInference | ExternalBatch, idempotency_key: str | None) -> ExternalAccepted:
         """Journal what a post tells, all of it or, when one answer in it is wrong, nothing.
@@ -109,9 +109,8 @@ class ExternalHandler:
 
     def _first(self, identity: UUID, now: datetime) -> datetime:
         """A repeat keeps the time of the first post: duplicates are found by time bucket and id."""
-        first = self._seen.setdefault(identity, now)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        first = self._seen.look(identity) or now
+        self._seen.put(identity, first)
         return first
 
     def _log(self, made: _Made, via: str) -> ExternalLogged:

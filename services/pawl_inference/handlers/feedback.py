@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from random import Random
@@ -17,6 +17,7 @@ from pawl_shared.bus import Message
 from pawl_shared.clock import Clock
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
+from pawl_shared.recent import Recent
 from pawl_shared.sealed_events import all_sealed
 from pawl_shared.tokens import KeyRing, TokenError, mark
 
@@ -47,7 +48,7 @@ class FeedbackHandler:
         self._source = source
         self._clock = clock
         self._rng = rng
-        self._seen: OrderedDict[tuple[str, UUID], datetime] = OrderedDict()
+        self._seen: Recent[tuple[str, UUID], datetime] = Recent(_REMEMBERED)
 
     async def post(self, body: FeedbackItem | FeedbackBatch, idempotency_key: str | None) -> FeedbackAccepted:
         """Publish what a post says. Raises ApiError: 400, 403, or 503 when the broker did not take it in time."""
@@ -80,9 +81,8 @@ class FeedbackHandler:
         now = self._clock.now()
         if idempotency_key is None:
             return now
-        first = self._seen.setdefault((idempotency_key, answer), now)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        first = self._seen.look((idempotency_key, answer)) or now
+        self._seen.put((idempotency_key, answer), first)
         return first
 
     async def _publish(self, made: Sequence[FeedbackReceived]) -> None:

@@ -11,10 +11,10 @@ from pawl_inference.record.journal import Journal
 from pawl_shared import codec
 from pawl_shared.bus import Message
 from pawl_shared.events import Event
-from pawl_shared.key_topic import Keep
 from pawl_shared.packed import pack
 from pawl_shared.sealed_events import sealed
 from pawl_shared.sealing import KeyRing
+from pawl_shared.topic_keys import Keep
 
 
 class AnswerLog:

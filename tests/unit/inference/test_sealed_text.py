@@ -112,6 +112,20 @@ def test_one_user_has_one_key_also_after_a_restart(world: World) -> None:
     assert {asked.messages[0].content for asked in world.read(INFERENCES)} == {ASKED}
 
 
+def test_keys_of_people_are_remembered_once_and_those_of_single_requests_not_at_all(world: World) -> None:
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        client, keys, follower = TestClient(service.asgi), service.answers._answers._texts._keys, service._key_follower
+        for number in range(10):
+            ask(client)
+            ask(client, user=f"user {number % 5}")
+        eventually(lambda: service.journal.backlog == 0 and follower.remembered >= 5)
+        eventually(lambda: keys.unread == 0)
+        assert follower.remembered == 5
+        assert len(list(world.bus.read(KEYS.name))) == 15
+    assert [asked.messages[0].content for asked in world.read(INFERENCES)] == [ASKED] * 20
+
+
 def test_an_erased_key_that_the_journal_sends_again_is_erased_again(world: World) -> None:
     with running(world) as service:
         eventually(lambda: service.health.ready)

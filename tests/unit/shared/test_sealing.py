@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -16,12 +17,14 @@ from pawl_shared.bus import Message, Record
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import ConfigurationError, KeysUnreadableError
-from pawl_shared.key_topic import KeyFollower, TopicKeys
+from pawl_shared.ids import uuid7
+from pawl_shared.key_topic import KeyFollower
 from pawl_shared.master_keys import MasterKeys
 from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealed_events import all_sealed, opened, owner_of, resealed, sealed
+from pawl_shared.sealed_events import all_sealed, of_one_request, opened, owner_of, resealed, sealed
 from pawl_shared.sealing import ERASED, UNREADABLE, KeyRing, MemoryKeys, Opener, is_sealed
 from pawl_shared.settings import PawlSettings
+from pawl_shared.topic_keys import TopicKeys, acknowledged
 from pawl_shared.topics import KEYS
 
 SCORED = next(event for event in SAMPLES if isinstance(event, e.InteractionScored))
@@ -190,6 +193,25 @@ def test_a_key_that_comes_back_after_its_tombstone_stays_erased_and_is_erased_ag
         follower.note(record)
     assert ring.open(envelope, "here") is ERASED
     assert revived == [sent[0].key]
+
+
+def test_a_key_that_is_not_remembered_is_found_on_the_topic() -> None:
+    bus, masters = MemoryBus(), MasterKeys(secrets.token_bytes(32))
+    bus.create_topics([KEYS])
+    follower = KeyFollower(bus, masters, passing=lambda owner: owner.startswith("once"))
+    keys = TopicKeys(follower, masters, acknowledged(bus, "t"), source="t", clock=SystemClock())
+    follower.start()
+    envelopes = [KeyRing(keys).seal(owner, "text", "here") for owner in ("once 1", "often", "once 2")]
+    eventually(lambda: keys.unread == 0)
+    assert follower.remembered == 1
+    assert [Opener(follower).open(envelope, "here") for envelope in envelopes] == ["text"] * 3
+    follower.stop()
+
+
+def test_keys_of_single_requests_are_told_by_their_owner() -> None:
+    alone = INFERENCE.model_copy(update={"subject": None, "session": str(uuid7(INFERENCE.time, Random(1)))})
+    chosen = alone.model_copy(update={"session": "support-4711"})
+    assert [of_one_request(owner_of(event)) for event in (alone, chosen, INFERENCE)] == [True, False, False]
 
 
 def test_records_that_are_no_keys_are_reported_and_change_nothing() -> None:
