@@ -23,8 +23,8 @@ OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
 _SCOPES: Mapping[str, KeyScope] = {FEEDBACK: "feedback", "/metrics": "ops"}
 
 
-def _scope_of(path: str) -> KeyScope:
-    """The right to rate any answer of which one knows the session is more than the right to ask."""
+def scope_of(path: str) -> KeyScope:
+    """What a key must be for. The right to rate any answer of which one knows the session is more than that to ask."""
     if path.startswith(f"{INFERENCES}/"):
         return "feedback"
     return _SCOPES.get(path, "infer")
@@ -80,7 +80,7 @@ class Edge:
         if place.path == FEEDBACK and self._tokens_suffice and not authorization:
             return  # the feedback token in it is the right to rate this one answer, and all that a page can hold
         try:
-            self._access.admit(authorization, _scope_of(place.path), place)
+            self._access.admit(authorization, scope_of(place.path), place)
         except AccessRefusedError as error:
             raise ApiError(error.status, error.message, error.code, type=error.type, headers=error.headers) from error
 

@@ -15,12 +15,19 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from pawl_inference import errors
-from pawl_inference.api import chat_presentation, external_routes, model_routes, presentation, text_presentation
+from pawl_inference.api import (
+    chat_presentation,
+    description,
+    external_routes,
+    model_routes,
+    presentation,
+    text_presentation,
+)
 from pawl_inference.api.edge import Edge, respond
 from pawl_inference.api.otlp import TraceHandler
 from pawl_inference.api.presentation import AnswerStream
 from pawl_inference.bodies.chat_body import ChatRequest
-from pawl_inference.bodies.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST, FEEDBACK_SCHEMAS
+from pawl_inference.bodies.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST
 from pawl_inference.bodies.schemas import (
     ChatCompletion,
     Error,
@@ -78,13 +85,13 @@ def create(
     )
     _add_chat(app, answers)
     _add_completions(app, answers)
-    model_routes.add(app, routes, _responses(401, 404))
+    model_routes.add(app, routes, _responses(401, 404, 503))
     _add_feedback(app, feedback)
     external_routes.add(app, external, _responses(400, 401, 413, 415, 503))
     external_routes.add_traces(app, traces, _responses(400, 401, 413, 415, 503))
     _add_health(app, health, access)
     _add_error_handlers(app)
-    _describe(app)
+    description.complete(app)
     app.add_middleware(
         Edge, access=access, origins=feedback_origins, max_bytes=max_request_bytes, max_trace_bytes=max_trace_bytes
     )
@@ -156,7 +163,7 @@ def _add_health(app: FastAPI, health: Health, access: Access) -> None:
         told = health.told(access.tells(request.headers.get("authorization")))
         return PlainTextResponse(f"{told}\n", 200 if health.ready else 503)
 
-    @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+    @app.get("/metrics", response_class=PlainTextResponse, responses=_responses(401, 503), summary="Prometheus metrics")
     async def prometheus() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
@@ -183,21 +190,6 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, api)
-
-
-def _describe(app: FastAPI) -> None:
-    """FastAPI assumes that what it validates is answered with 422, and does not see that answers may be streamed."""
-    described = app.openapi()
-    for operations in described["paths"].values():
-        for operation in operations.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        described["components"]["schemas"].pop(name, None)
-    described["components"]["schemas"] |= FEEDBACK_SCHEMAS
-    for path, kind in (("/v1/chat/completions", "chat.completion.chunk"), ("/v1/completions", "text_completion")):
-        answer = described["paths"][path]["post"]["responses"]["200"]
-        answer["description"] = f"The answer; with `stream: true` as {kind} events that end with [DONE]"
-        answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
 
 
 async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any]]) -> Response:

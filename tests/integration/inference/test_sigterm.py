@@ -20,7 +20,7 @@ from support.inference import World, eventually
 from support.inference_process import deploy, inference_process, logged
 from support.tiny_engine import BASE
 
-from pawl_inference.journal import Journal
+from pawl_inference.record.journal import Journal
 from pawl_shared.codec import decode
 from pawl_shared.events import DeployedVersion, ReplicaReported
 from pawl_shared.kafka_bus import KafkaBus
