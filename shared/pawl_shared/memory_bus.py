@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,6 +12,9 @@ from pawl_shared.bus import Bus, Message, OnAssigned, OnRevoked, Partition, Reco
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.errors import BusError, FencedError
 from pawl_shared.topics import Topic
+
+# Who waits here looks this often whether it is to stop: nothing tells it.
+LOOK_SECONDS = 0.01
 
 
 class MemoryBus(Bus):
@@ -70,9 +74,9 @@ class MemoryBus(Bus):
             if stop is None:
                 return
             yield None
+            self._wait(lambda: stop() or any(len(self._logs[part]) > done[part] for part in parts), timeout)
             if stop():
                 return
-            self._wait(lambda: any(len(self._logs[part]) > done[part] for part in parts), timeout)
 
     def committed(self, group: str, topics: Sequence[str]) -> dict[Partition, int]:
         with self._changed:
@@ -112,8 +116,10 @@ class MemoryBus(Bus):
         return self._after(part, offset)
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
+        give_up = time.monotonic() + timeout
         with self._changed:
-            self._changed.wait_for(condition, timeout)
+            while not condition() and (left := give_up - time.monotonic()) > 0:
+                self._changed.wait(min(left, LOOK_SECONDS))
 
 
 class _MemoryProducer:
