@@ -1,10 +1,8 @@
 """A whole Pawl is backed up amid its life, restored on an empty machine, and goes on where it was."""
 
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import httpx
 import openai
 import pytest
 from benchmarks.support.tiny_model import write_random_tiny
+from support.whole_stack import until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
@@ -30,15 +29,6 @@ pytestmark = [
 ]
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, what
-        time.sleep(0.2)
-    return found
-
-
-@contextmanager
 def running(data: Path, base: Path) -> Iterator[Stack]:
     environment = {"PAWL_SESSION_GAP_SECONDS": "1", "PAWL_TICK_SECONDS": "0.5"}
     stack = Stack(Options(data=data, base=str(base), environment=environment))

@@ -2,43 +2,37 @@
 
 import json
 import re
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import psutil
 import pytest
 from benchmarks.support.tiny_model import write_random_tiny
+from support import told_elsewhere
 from support.nasty_http import CASES, KEY
 from support.nasty_stack import NOW, BriefClient, dead_letters, letters, send, sendings
 from support.streams import direct
+from support.told_elsewhere import MODEL
+from support.whole_stack import ask, counts, interaction, stands, until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
 from pawl_cli.stack import Options, Stack
+from pawl_inference.domain.external import version_of
 from pawl_shared.bus import Message, Record
 from pawl_shared.codec import decode, header
-from pawl_shared.events import DeadLetter
+from pawl_shared.events import DeadLetter, SessionObserved
 from pawl_shared.sealing import PREFIX
 from pawl_shared.tokens import Grant, KeyRing, is_marked
 from pawl_shared.topics import DEAD_LETTERS, EVIDENCE, FEEDBACK, KEYS, TOPICS
 
 LAG = r"^pawl_consumer_lag\{service=\"(\w+)\"\} (\S+)$"
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(420)]
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, what
-        time.sleep(0.2)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +49,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.stop()
     mine = [p for p in psutil.process_iter(["cmdline"]) if str(data) in " ".join(p.info["cmdline"] or ())]
     assert mine == []
-
-
-def ask(stack: Stack, text: str, user: str = "ada") -> Any:
-    client = openai.OpenAI(base_url=f"{stack.urls['inference']}/v1", api_key="none", max_retries=5)
-    return client.chat.completions.create(
-        model="assistant",
-        messages=[{"role": "user", "content": text}],
-        max_tokens=8,
-        user=user,
-        metadata={"session_id": uuid.uuid4().hex},
-    )
-
-
-def interaction(stack: Stack, inference_id: str) -> dict[str, Any] | None:
-    response = httpx.get(f"{stack.urls['monitor']}/api/interactions/{inference_id}", timeout=10)
-    return dict(response.json()) if response.status_code == 200 else None
 
 
 def test_an_answer_and_what_was_thought_of_it_reach_the_monitor(stack: Stack) -> None:
@@ -248,20 +226,6 @@ def test_a_malformed_record_on_any_topic_ends_in_dead_letters_and_nothing_stops(
     stands(stack)
 
 
-def counts(stack: Stack) -> dict[str, Any]:
-    response = httpx.get(f"{stack.urls['monitor']}/api/counts", params={"model": stack.options.model}, timeout=30)
-    response.raise_for_status()
-    return dict(response.json())
-
-
-def stands(stack: Stack) -> None:
-    """Everything runs, nothing was started again, and the loop carries answers."""
-    assert stack.obstacles() == {}
-    assert [h for h in stack.poll() if h.unit] == []
-    answer = ask(stack, "Are you still there?")
-    until(lambda: interaction(stack, answer.id), "the loop no longer carries answers")
-
-
 def test_every_service_says_how_far_it_is_behind(stack: Stack) -> None:
     def behind() -> dict[str, float]:
         texts = [httpx.get(f"{url}/metrics", timeout=10).text for url in stack.urls.values()]
@@ -306,6 +270,34 @@ def test_every_nasty_request_has_its_documented_outcome(stack: Stack) -> None:
                     assert case.code in ("*", response.json()["error"]["code"]), (case.input, response.text[:500])
     assert len(statements() - before) == sum(case.stored for case in CASES)
     stands(stack)
+
+
+def test_answers_made_elsewhere_become_evidence_and_training_data_and_are_replayed(stack: Stack) -> None:
+    with httpx.Client(base_url=stack.urls["inference"], timeout=60) as http:
+        posted = told_elsewhere.by_post(http, "What is a pawl?", "A cat.", correction="A catch for a wheel.")
+        spanned = told_elsewhere.by_span(http, "What is a ratchet?", "A wheel with teeth.", thumb="up")
+
+    def known() -> list[dict[str, Any]] | None:
+        found = [interaction(stack, each) for each in (posted, spanned)]
+        told = [each for each in found if each and each["feedback_events"] and each["messages"]]
+        return told if len(told) == 2 else None
+
+    for found, answer in zip(until(known, "not both of them reached DuckDB"), ("A cat.", "A wheel"), strict=True):
+        assert (found["model"], found["arm"], found["answer"].startswith(answer)) == (MODEL, "external", True)
+
+    def observed() -> list[SessionObserved]:
+        records = [record for record in stack.bus.read(EVIDENCE.name) if record and record.key == MODEL.encode()]
+        return [event for record in records if isinstance(event := decode(record), SessionObserved)]
+
+    until(lambda: len(observed()) == 2, "not both of their sessions became evidence")
+    assert {(each.arm, each.canary, each.rated) for each in observed()} == {("external", None, 1)}
+    assert {each.version for each in observed()} == {version_of(*told_elsewhere.PROVIDER.values())}
+    assert sorted(each.reward is not None and each.reward > 0.5 for each in observed()) == [False, True]
+    usable = httpx.get(f"{stack.urls['monitor']}/api/usable", params={"model": MODEL}, timeout=30).json()["feedback"]
+    assert sorted(kind for _, kind in usable) == ["pairs", "up"]
+    result = CliRunner().invoke(app, ["replay", "--data", str(stack.options.data), "--json"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["same"]
 
 
 def test_a_dead_letter_counts_once_it_is_tried_again_with_its_cause_mended(stack: Stack) -> None:

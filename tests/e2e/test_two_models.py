@@ -2,9 +2,7 @@
 
 import json
 import os
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import httpx
 import openai
 import pytest
 from benchmarks.support.tiny_model import write_random_tiny
+from support.whole_stack import until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
@@ -25,14 +24,6 @@ pytestmark = [
 ENVIRONMENT = {"PAWL_SESSION_GAP_SECONDS": "1", "PAWL_TICK_SECONDS": "0.5"}
 ONE, OTHER = "default/assistant", "acme/shop"
 POLICY = ModelPolicy.model_validate({"model": OTHER, "canary": {"approval": "both"}})
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, what
-        time.sleep(0.2)
-    return found
 
 
 def ask(stack: Stack, model: str) -> Any:
