@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 REQUEST = "invalid_request_error"
-_INNER = frozenset({"body", "str", "constrained-str", "item", "batch", "Conversation", "NamedTool"})
 
 
 @dataclass
@@ -75,8 +74,8 @@ def internal() -> ApiError:
     return ApiError(500, text, "internal_error", type="server_error")
 
 
-def from_validation(errors: list[dict[str, Any]]) -> ApiError:
-    """400 for the first thing that pydantic found wrong with a body."""
+def from_validation(errors: Sequence[Mapping[str, Any]], body: object) -> ApiError:
+    """400 for the first thing that pydantic found wrong with a body, which is what its JSON holds."""
     first = errors[0]
     if first.get("type") == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it is not JSON")
@@ -84,12 +83,10 @@ def from_validation(errors: list[dict[str, Any]]) -> ApiError:
     if first.get("type") == "refused_parameter":
         refusal = first["ctx"]
         return ApiError(400, refusal["text"], refusal["code"], refusal["param"])
-    # The members of a union complain in turn about one field; the one that came furthest knows best.
-    field_of = _path(first)
-    first = max(
-        (each for each in errors if _path(each)[: len(field_of)] == field_of), key=lambda each: len(_path(each))
-    )
-    path = _path(first)
+    # The members of a union complain in turn about one field; those that came furthest know best.
+    paths = [_path(each, body) for each in errors]
+    path = max((each for each in paths if each[: len(paths[0])] == paths[0]), key=len)
+    first, *others = [each for each, found in zip(errors, paths, strict=True) if found == path]
     param = _dotted(path) or None
     if first.get("type") == "missing" and param is None:
         return ApiError(400, "We could not parse the JSON body of your request: it is empty.", "invalid_json")
@@ -98,6 +95,8 @@ def from_validation(errors: list[dict[str, Any]]) -> ApiError:
     if first.get("type") == "extra_forbidden":
         return ApiError(400, f"Unknown parameter: '{param}'.", "unknown_parameter", param)
     message = str(first.get("msg", "it is not valid")).removeprefix("Value error, ")
+    for other in dict.fromkeys(str(each.get("msg")) for each in others):
+        message += f", or {other.removeprefix('Value error, ').removeprefix('Input should be ')}"
     return invalid(param, f"Invalid value for '{param}': {message}." if param else f"Invalid body: {message}.")
 
 
@@ -105,9 +104,24 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _path(error: dict[str, Any]) -> list[Any]:
-    """Where a field stands, without what pydantic calls the members of a union."""
-    return [part for part in error.get("loc", ()) if part not in _INNER and not {"[", "("} & set(str(part))]
+def _path(error: Mapping[str, Any], body: object) -> list[Any]:
+    """Where a field stands in the body. What does not is what pydantic calls a member of a union (or a validator); only
+    the last part may be a field that is missing."""
+    *within, last = error.get("loc") or (None,)
+    at, path = body, list[Any]()
+    for part in within:
+        if _has(at, part):
+            at = at[part]  # type: ignore[index]  # it has it
+            path.append(part)
+    if _has(at, last) or (error.get("type") == "missing" and last is not None):
+        path.append(last)
+    return path
+
+
+def _has(container: object, part: object) -> bool:
+    if isinstance(container, list):
+        return isinstance(part, int) and part < len(container)
+    return isinstance(container, dict) and part in container
 
 
 def _dotted(path: list[Any]) -> str:

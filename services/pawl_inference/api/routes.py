@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 from pawl_inference import errors
@@ -144,11 +146,9 @@ def _add_feedback(app: FastAPI, feedback: FeedbackHandler) -> None:
     async def post_feedback(request: Request) -> Response:
         # Parsed here: FastAPI's own way from a body to a model and back takes as long as all the rest together.
         try:
-            body = FEEDBACK_POST.validate_json(await request.body())
+            body = FEEDBACK_POST.validate_json(raw := await request.body())
         except ValidationError as error:
-            return respond(
-                errors.from_validation([dict(each) for each in error.errors(include_url=False, include_input=False)])
-            )
+            return respond(errors.from_validation(error.errors(include_url=False, include_input=False), _json(raw)))
         accepted = await feedback.post(body, request.headers.get("idempotency-key"))
         return Response(accepted.model_dump_json(), 202, media_type="application/json")
 
@@ -173,8 +173,9 @@ def _add_error_handlers(app: FastAPI) -> None:
         return respond(error if isinstance(error, ApiError) else errors.internal())
 
     async def validation(_: Request, error: Exception) -> Response:
-        found = error.errors() if isinstance(error, RequestValidationError) else []
-        return respond(errors.from_validation(list(found)))
+        assert isinstance(error, RequestValidationError), "it is registered for these"
+        found = [each | {"loc": each["loc"][1:]} for each in error.errors()]  # behind "body"
+        return respond(errors.from_validation(found, error.body))
 
     async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -190,6 +191,12 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, api)
+
+
+def _json(raw: bytes) -> object:
+    with suppress(ValueError):
+        return from_json(raw)
+    return None  # which the error says
 
 
 async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any]]) -> Response:

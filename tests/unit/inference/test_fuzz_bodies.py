@@ -1,6 +1,7 @@
 """Whatever is posted, the status is one of the documented ones, never 500, and an error has OpenAI's shape."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,6 +24,17 @@ EXAMPLES = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+def _stands(param: str, value: Any) -> bool:
+    """Whether a body has this field: what is named is what was sent, and no type of ours."""
+    if isinstance(value, list) and (found := re.match(r"\[(\d+)\]", param)):
+        return int(found[1]) < len(value) and _stands(param[found.end() :].removeprefix("."), value[int(found[1])])
+    named = value.items() if isinstance(value, dict) else ()
+    shown = [(key.encode("utf-8", "replace").decode(), each) for key, each in named]
+    return not param or any(
+        _stands(param[len(key) :].removeprefix("."), each) for key, each in shown if key and param.startswith(key)
+    )
 
 
 class Client:
@@ -49,6 +61,8 @@ class Client:
             assert isinstance(error["message"], str)
             assert error["message"]
             assert error["type"] == "invalid_request_error", "nothing that a client can send is the server's fault"
+            missing = error["code"] == "missing_required_parameter" or str(error["param"]).endswith(".tool_call_id")
+            assert error["param"] is None or missing or _stands(error["param"], json.loads(content)), error
             assert len(self._engine.requests) == before, "what is refused is not computed"
         return status
 
