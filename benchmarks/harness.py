@@ -56,7 +56,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Named variants of the same work, the unit of their values, and the targets; `libraries` are recorded."""
+    """Named variants of the same work, the unit of their values, and the targets; `libraries` are recorded.
+
+    `not_measured` are the targets whose peers are not on this machine.
+    """
 
     name: str
     unit: str
@@ -65,6 +68,7 @@ class Benchmark:
     libraries: Sequence[str] = ()
     rounds: int = 15
     quick_rounds: int = 5
+    not_measured: Sequence[Target] = ()
 
 
 def _number(value: float) -> str:
@@ -194,6 +198,7 @@ def report(
             }
             for outcome in outcomes
         ],
+        "not_measured": [{"subject": target.subject, "peer": target.peer} for target in benchmark.not_measured],
     }
 
 
@@ -210,6 +215,8 @@ def show(reports: Sequence[dict[str, Any]], console: Console) -> None:
             ratio = f"{result['peer']}: {Spread(**result['ratio'])}" if result["ratio"] else ""
             verdict = "[green]met[/]" if result["met"] else "[red]missed[/]"
             table.add_row(label, result["subject"], value, ratio, str(target), verdict)
+        for missing in content["not_measured"]:
+            table.add_row(label, missing["subject"], "", str(missing["peer"]), "", "[yellow]not measured[/]")
     console.print(table)
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.slots import SlotPool
 from pawl_shared import base_models
 from pawl_shared.graph_spec import Precision
@@ -67,7 +68,7 @@ def resident() -> float:
 def grown(folder: Path) -> float:
     """MB by which this process grows for a graph. Run in a process of its own."""
     before = resident()
-    run = decode(ServingGraph(folder, THREADS, allow_spinning=False), max(BATCHES), 2)
+    run = decode(ServingGraph(folder, THREADS, EngineSettings().spin_microseconds), max(BATCHES), 2)
     run()
     after = resident()  # while `run` holds the graph
     return after - before
@@ -97,7 +98,7 @@ def main() -> int:
         told = {"KL mean, nats": fidelity["kl_mean"], "KL max, nats": fidelity["kl_max"], "top-1": fidelity["top1"]}
         told |= {"on disk, MB": size, "memory, MB": memory(precision)}
         values |= {f"{precision}: {what}": [value] * rounds for what, value in told.items()}
-        graph = ServingGraph(folder, THREADS, allow_spinning=False)
+        graph = ServingGraph(folder, THREADS, EngineSettings().spin_microseconds)
         variants |= {f"{precision}: tokens/s, batch {rows}": decode(graph, rows, steps) for rows in BATCHES}
         print(precision, told, flush=True)
     values |= measure(variants, rounds)

@@ -41,7 +41,7 @@ class Bare:
 
     def __init__(self, folder: Path) -> None:
         settings = EngineSettings()
-        self._graph = ServingGraph(folder, THREADS, settings.allow_spinning)
+        self._graph = ServingGraph(folder, THREADS, settings.spin_microseconds)
         cache, slots = new_cache(self._graph, 1, 512), new_slots(self._graph, GRAPH, 1)
         codec = TextCodec(folder)
         template = ChatTemplate(folder, self._graph.spec.special_tokens)

@@ -17,17 +17,25 @@ from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
+def session_options(threads: int, spin_microseconds: int) -> Any:
+    """ONNX Runtime's options for threads that look for work that long before they sleep."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin_microseconds else "0")
+    if spin_microseconds:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_microseconds))
+    return options
+
+
 class ServingGraph:
     """An inference session over a serving graph folder."""
 
-    def __init__(self, folder: Path, threads: int, allow_spinning: bool, provider: Provider = CPU) -> None:
+    def __init__(self, folder: Path, threads: int, spin_microseconds: int, provider: Provider = CPU) -> None:
         self.spec: GraphSpec = read_spec(folder)
         self.provider = provider
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
+        options = session_options(threads, spin_microseconds)
         self.session: Any = open_session(str(folder / GRAPH_FILE), options, self.provider)
 
 

@@ -49,7 +49,7 @@ class OnnxEngine:
     def __init__(self, graph_folder: Path, graph: str, settings: EngineSettings | None = None) -> None:
         self._settings = settings or EngineSettings()
         where = self._settings.provider
-        self._graph = ServingGraph(graph_folder, self._settings.threads, self._settings.allow_spinning, where)
+        self._graph = ServingGraph(graph_folder, self._settings.threads, self._settings.spin_microseconds, where)
         spec = self._graph.spec
         if better := provider.advice(where, spec.precision):
             logging.get(__name__).warning("engine.slow_precision", base=spec.name, advice=better)

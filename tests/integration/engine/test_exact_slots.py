@@ -15,7 +15,7 @@ SLOTS, PAST = 7, [40, 41, 100, 30, 77, 12, 9]
 
 def differing(tiny: TinyServing) -> set[int]:
     """Slots whose row in a batch over all slots is not what it is alone."""
-    graph = ServingGraph(tiny.graph_folder, 1, False, CPU)
+    graph = ServingGraph(tiny.graph_folder, 1, 0, CPU)
     pool, cache = SlotPool(graph.spec, GRAPH, SLOTS), KvCache(graph.spec, SLOTS, 128)
     random = np.random.default_rng(0)
     for slot in range(SLOTS):
