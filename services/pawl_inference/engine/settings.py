@@ -33,8 +33,8 @@ class EngineSettings:
     `slots` is how many adapters are held at once: live versions + draining ones + one to publish into. `prefill_chunk`
     bounds how long a new prompt can hold up the running answers. `prefix_cache_bytes` holds beginnings of prompts
     (SmolLM2-135M: 46 kB a token); 0 switches that off. A thread that has nothing to do looks for work for
-    `spin_microseconds` before it sleeps: longer than the gaps within a step, shorter than those between requests, so that
-    idle cores stay idle. Waking it for each operator costs 1.3 to 1.5 times the time of a step; 0 does so.
+    `spin_microseconds` before it sleeps: longer than the gaps within a step, shorter than those between requests, so
+    that idle cores stay idle. Waking it for each operator (0) makes a step take 1.3 to 1.5 times as long.
     """
 
     threads: int = 2
