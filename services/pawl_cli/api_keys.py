@@ -67,6 +67,8 @@ class KeyStore:
         with self._changing() as keys:
             if any(key.name == name for key in keys.keys):
                 raise ApiKeyError(f"there is a key {name!r} already: give another name, or `pawl keys rotate {name}`")
+            if (other := keys.by_id().get(name)) is not None:
+                raise ApiKeyError(f"{name!r} is the id of the key {other.name!r}: give another name")
             return self._put(keys, name, scopes, lifetime)
 
     def rotate(self, which: str, grace: timedelta) -> Made:
@@ -104,7 +106,8 @@ class KeyStore:
     def _put(self, keys: ApiKeys, name: str, scopes: tuple[Scope, ...], lifetime: timedelta | None) -> Made:
         """With a new key in the place of one of that name."""
         text = new_text(self._rng)
-        while (identity := id_of(text)) is None or identity in keys.by_id():
+        taken = keys.by_id().keys() | {key.name for key in keys.keys}
+        while (identity := id_of(text)) is None or identity in taken:
             text = new_text(self._rng)
         now = self._clock.now()
         expires = now + lifetime if lifetime else None
@@ -117,7 +120,7 @@ class KeyStore:
         return Made(key, text)
 
     def _named(self, keys: ApiKeys, which: str) -> ApiKey:
-        for key in keys.keys:
+        for key in sorted(keys.keys, key=lambda key: key.id != which):  # an id first: nothing else has it
             if which in (key.id, key.name):
                 return key
         raise ApiKeyError(f"there is no key {which!r} in {self.path}: `pawl keys list` shows their names and ids")

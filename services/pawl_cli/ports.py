@@ -5,7 +5,10 @@ import json
 import socket
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+
+from pawl_shared.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 
@@ -14,8 +17,19 @@ HOST = "127.0.0.1"
 _claims: dict[int, socket.socket] = {}
 
 
-def choose(memory: Path, wanted: Mapping[str, int]) -> dict[str, int]:
-    """A free port for each name, remembered in `memory`.
+def url(host: str, port: int) -> str:
+    """Where this machine reaches what listens there: at that address, or by loopback at any (0.0.0.0, ::)."""
+    try:
+        address = ip_address(host or "0.0.0.0")  # noqa: S104 - it is asked for, nothing is bound
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        address = ip_address(HOST if address.version == 4 else "::1")
+    return f"http://[{address}]:{port}" if address.version == 6 else f"http://{address}:{port}"
+
+
+def choose(memory: Path, wanted: Mapping[str, int], host: str = HOST) -> dict[str, int]:
+    """A port for each name that is free at this address, remembered in `memory`.
 
     In this order: the port of last time, the wanted one (0: no wish), any free one. A name that was never seen gets
     its wish; a damaged memory counts as none.
@@ -28,19 +42,19 @@ def choose(memory: Path, wanted: Mapping[str, int]) -> dict[str, int]:
     for name, wish in wanted.items():
         candidates = (remembered.get(name, 0), wish)
         taken = set(chosen.values())
-        kept = next((port for port in candidates if port and port not in taken and _is_ours(port)), None)
-        chosen[name] = kept or _any_but(taken)
+        kept = next((port for port in candidates if port and port not in taken and _is_ours(host, port)), None)
+        chosen[name] = kept or _any_but(host, taken)
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(json.dumps(remembered | chosen))
     return chosen
 
 
-def _is_ours(port: int) -> bool:
+def _is_ours(host: str, port: int) -> bool:
     """Claimed, and a server could listen there now."""
-    with socket.socket() as probe:
+    with _socket(host) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the last run does not count
         with contextlib.suppress(OSError):
-            probe.bind((HOST, port))
+            probe.bind((host, port))
             return _claimed(port)
     return False
 
@@ -64,10 +78,19 @@ def claim_of(port: int) -> bytes:
     return b"\0pawl-port-%d" % port
 
 
-def _any_but(taken: set[int]) -> int:
+def _socket(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def _any_but(host: str, taken: set[int]) -> int:
     while True:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
+        with _socket(host) as probe:
+            try:
+                probe.bind((host, 0))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot listen on {host} ({error.strerror}): PAWL_HTTP_HOST has to be an address of this machine"
+                ) from error
             port = int(probe.getsockname()[1])
         if port not in taken and _claimed(port):
             return port

@@ -104,7 +104,7 @@ class Stack:
         self.bus.create_topics(TOPICS)
         for wanted in self.options.models:
             self._register(wanted)
-        self._start_services(servers)
+        self._start_services(servers, self.options.environment.get("PAWL_HTTP_HOST", settings.http_host))
         environment = dict(self.options.environment)
         self._folder.write_note(RunningNote(os.getpid(), servers, self.urls, environment, str(settings.api_keys)))
         self._wait_until_ready(progress)
@@ -174,9 +174,9 @@ class Stack:
     def _deployed(self) -> set[str]:
         return {getattr(event, "model", "") for event in follow.everything(self.bus, DEPLOYMENTS)}
 
-    def _start_services(self, servers: str) -> None:
+    def _start_services(self, servers: str, host: str) -> None:
         data = self.options.data
-        chosen = ports.choose(data / "ports.json", {name: self.options.ports.get(name, 0) for name in SERVICES})
+        chosen = ports.choose(data / "ports.json", {name: self.options.ports.get(name, 0) for name in SERVICES}, host)
         for name, port in chosen.items():
             environment = {
                 "PYTHONUNBUFFERED": "1",
@@ -187,7 +187,7 @@ class Stack:
             }
             log = data / "logs" / f"{name}.log"
             self._programs[name] = Program(name, [sys.executable, "-m", f"pawl_{name}"], log, environment)
-            self.urls[name] = f"http://{ports.HOST}:{port}"
+            self.urls[name] = ports.url(host, port)
             self.supervisor.start(self._programs[name])
 
     def _wait_until_ready(self, progress: Progress) -> None:

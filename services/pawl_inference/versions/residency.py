@@ -48,8 +48,11 @@ class Residency:
                     raise _busy("Too many versions wait to be loaded.")
                 self._loading[version] = self._pool.submit(self._work, missing)
             loading = self._loading[version]
+        waited = asyncio.wrap_future(loading)
+        # Who has left does not ask how it ended, and asyncio would report a failure that nobody asked for.
+        waited.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(loading)), PATIENCE_SECONDS)
+            await asyncio.wait_for(asyncio.shield(waited), PATIENCE_SECONDS)
         except TimeoutError as error:
             raise _busy(f"Version {version[:12]} is still being loaded.") from error
         except NoFreeSlotError as error:

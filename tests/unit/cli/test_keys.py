@@ -15,7 +15,7 @@ from pawl_cli.api_keys import ApiKeyError, KeyStore, for_commands
 from pawl_cli.commands.common import keys_file, monitor_of
 from pawl_cli.data_folder import DataFolder, RunningNote
 from pawl_cli.stack import Options, Stack
-from pawl_shared.api_key_file import load
+from pawl_shared.api_key_file import load, save
 from pawl_shared.api_keys import SCOPES, key_of
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import ConfigurationError
@@ -59,6 +59,19 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(tmp_path: Path) -> None:
         assert text.rpartition("_")[2] not in shown
     found = json.loads(keys(tmp_path, "list", "--json").stdout)
     assert [(key["name"], key["scopes"], key["status"]) for key in found] == [("shop", ["infer", "feedback"], "valid")]
+
+
+def test_no_name_is_another_keys_id_and_where_one_was_the_id_counts(tmp_path: Path) -> None:
+    shop = made(tmp_path, "create", "--name", "shop", "--scope", "infer")
+    refused = keys(tmp_path, "create", "--name", shop["id"], "--scope", "infer")
+    assert refused.exit_code == 1
+    assert f"'{shop['id']}' is the id of the key 'shop'" in refused.output.replace("\n", " ")
+    made(tmp_path, "create", "--name", "other", "--scope", "infer")
+    file = tmp_path / "keys" / "api.keys"  # of before names were looked at
+    before = load(file)
+    named = [key.model_copy(update={"name": shop["id"]}) if key.name == "other" else key for key in before.keys]
+    save(file, before.model_copy(update={"keys": tuple(reversed(named))}))
+    assert keys(tmp_path, "revoke", shop["id"]).stdout == f"Revoked shop ({shop['id']}).\n"
 
 
 def test_rotated_and_revoked_by_name_or_id(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pawl_cli import ports
+from pawl_shared.errors import ConfigurationError
 
 
 def occupied() -> socket.socket:
@@ -15,6 +16,33 @@ def occupied() -> socket.socket:
     held.bind((ports.HOST, 0))
     held.listen()
     return held
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("192.0.2.7", "http://192.0.2.7:8000"),
+        ("pawl.example", "http://pawl.example:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("2001:db8::7", "http://[2001:db8::7]:8000"),
+    ],
+)
+def test_a_service_is_asked_where_it_listens(host: str, url: str) -> None:
+    assert ports.url(host, 8000) == url
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_a_port_is_free_where_it_is_to_be_used(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.2", 0))
+        held.listen()
+        taken = held.getsockname()[1]
+        assert ports.choose(tmp_path / "one.json", {"a": taken}, "127.0.0.2")["a"] != taken
+    with pytest.raises(ConfigurationError, match="PAWL_HTTP_HOST has to be an address of this machine"):
+        ports.choose(tmp_path / "two.json", {"a": 0}, "192.0.2.7")
 
 
 def test_ports_are_remembered(tmp_path: Path) -> None:
