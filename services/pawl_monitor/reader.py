@@ -12,7 +12,8 @@ from pawl_monitor import as_of, rollups
 from pawl_monitor.as_of import Moment
 from pawl_monitor.cursors import Cursors, Fact, facts
 from pawl_monitor.domain.watched import Watched
-from pawl_shared.events import DeploymentChanged, VersionObserved
+from pawl_monitor.model_names import ModelNames
+from pawl_shared.events import VersionObserved
 from pawl_shared.topics import EVIDENCE, INTERACTIONS
 
 HOUR_SECONDS = 3600.0
@@ -52,9 +53,6 @@ FROM (
 ) e
 """
 
-MODELS_SQL = """
-SELECT DISTINCT model FROM records WHERE type = ? UNION SELECT DISTINCT model FROM answers ORDER BY 1
-"""
 DETECTOR_SQL = """
 SELECT * EXCLUDE (model) FROM (SELECT * FROM detector WHERE model = ? ORDER BY time DESC LIMIT ?) ORDER BY time
 """
@@ -110,10 +108,7 @@ class Reader:
 
     def __init__(self, cursors: Cursors) -> None:
         self.cursors = cursors
-
-    def models(self) -> list[str]:
-        """Models that were ever deployed or asked."""
-        return [row["model"] for row in self._facts(MODELS_SQL, [DeploymentChanged.TYPE])]
+        self.models = ModelNames(cursors)
 
     def watched(self, model: str) -> Watched | None:
         """The monitor's state of a model."""

@@ -118,10 +118,10 @@ def _add_probes(app: FastAPI, health: Health, gather: Gather, logins: Logins) ->
 def _add_console(app: FastAPI, gather: Gather, pages: Pages, clock: Clock) -> None:
     @app.get("/", include_in_schema=False)
     def overview_page(request: Request, model: Model = "") -> HTMLResponse:
-        models, holder = gather.reader.models(), holder_of(request)
-        if not models:
+        models, holder = gather.reader.models.shown(), holder_of(request)
+        if not models.names:
             return HTMLResponse(pages.empty(holder))
-        return HTMLResponse(pages.overview(gather.overview(_known(models, model), clock.now()), models, holder))
+        return HTMLResponse(pages.overview(gather.overview(_chosen(gather, model), clock.now()), models, holder))
 
     @app.get("/events", include_in_schema=False)
     def events(model: str) -> StreamingResponse:
@@ -134,9 +134,9 @@ def _add_console(app: FastAPI, gather: Gather, pages: Pages, clock: Clock) -> No
 def _add_state(app: FastAPI, gather: Gather, clock: Clock) -> None:
     """What is stored, and how it is liked: now, over time, and at an earlier moment."""
 
-    @app.get("/api/models", summary="Models and how they are served")
+    @app.get("/api/models", summary="Models and how they are served; of what is not deployed, the 50 asked most")
     def models() -> list[Fact]:
-        deployments = {name: gather.deployments(name) for name in gather.reader.models()}
+        deployments = {name: gather.deployments(name) for name in gather.reader.models.shown().names}
         return [{"model": n, "deployment": found[0]["value"] if found else None} for n, found in deployments.items()]
 
     @app.get("/api/counts", summary="Answers, feedback and sessions that are stored")
@@ -272,14 +272,11 @@ def _add_backup(app: FastAPI, gather: Gather, folder: Path) -> None:
 
 
 def _chosen(gather: Gather, model: str) -> str:
-    return _known(gather.reader.models(), model)
-
-
-def _known(models: list[str], model: str) -> str:
-    """Raises a 404 that names the models there are."""
-    if not model and models:
-        return models[0]
-    if model not in models:
-        there = ", ".join(models) or "none yet: they appear when the validator has registered one"
+    """This one, or the first. Raises a 404 that names the models there are."""
+    models = gather.reader.models.shown()
+    if not model and models.names:
+        return models.names[0]
+    if model not in models.names and not gather.reader.models.knows(model):
+        there = str(models) or "none yet: they appear when the validator has registered one"
         raise HTTPException(404, f"no model {model!r}; there are: {there}")
     return model

@@ -88,7 +88,7 @@ class MonitorService:
         producer = self._bus.producer(f"{self._source}-ticks")
         return Ticker(
             producer,
-            self.reader.models,
+            self.reader.models.all,
             self._settings.tick_seconds,
             self._clock,
             self._source,

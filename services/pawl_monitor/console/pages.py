@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pawl_monitor.model_names import Models
 from pawl_monitor.views.alarm_gather import AlarmPage
 from pawl_monitor.views.overview import Overview
 from pawl_monitor.views.reviews import ReviewPage
@@ -43,7 +44,7 @@ class Pages:
         filters = {"percent": percent, "count": count, "short": short, "moment": moment, "duration": duration}
         self._environment.filters.update(filters)
 
-    def overview(self, view: Overview, models: list[str], holder: str = "") -> str:
+    def overview(self, view: Overview, models: Models, holder: str = "") -> str:
         """The whole page. `holder`, here and below: the name of the key of who looks; empty: none is asked for."""
         fragments = {name: Markup(html) for name, html in self.fragments(view).items() if name != "chart"}  # noqa: S704
         template = self._environment.get_template("overview.html")

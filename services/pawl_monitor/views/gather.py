@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from typing import Any
@@ -27,6 +28,8 @@ from pawl_shared.errors import KeysUnreadableError
 Fact = dict[str, Any]
 RECENT = timedelta(minutes=1)
 WINDOW = 50
+# Among models, which all have a tenant, no name.
+OTHER = "other"
 # Buckets of the chart: fewer sessions in one would draw noise.
 FEWEST, MOST, PER_BUCKET = 8, 72, 14
 
@@ -36,6 +39,7 @@ class Gather:
 
     def __init__(self, reader: Reader, counting: Counting, policy: WatchPolicy) -> None:
         self.reader, self._counting, self._policy = reader, counting, policy
+        self._measured: set[str] = set()
 
     def overview(self, model: str, now: datetime) -> o.Overview:
         """Everything the first page shows."""
@@ -140,8 +144,16 @@ class Gather:
         return self._counting.times(request)
 
     def measure(self) -> None:
-        """Bring the gauges up to date, when they are asked for."""
-        for model in self.reader.models():
+        """Bring the gauges up to date, when they are asked for. Models that are not shown by name are one, `other`."""
+        names, others = self.reader.models.shown()
+        shown = {*names, *([OTHER] if others else [])}
+        for gauge, model in ((gauge, model) for gauge in metrics.OF_MODELS for model in self._measured - shown):
+            with suppress(KeyError):  # it had no value
+                gauge.remove(model)
+        self._measured = shown
+        if others:
+            metrics.OPEN_ALARMS.labels(OTHER).set(self.reader.models.open_alarms_beyond(names))
+        for model in names:
             state = self.reader.watched(model)
             rate = self._watched(model, state)
             metrics.EVIDENCE.labels(model).set(o.reference_of(state, self._governing(state)).evidence)

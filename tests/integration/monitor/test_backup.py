@@ -142,7 +142,7 @@ def facts(service: MonitorService) -> list[object]:
     for row in (answer, *answer["feedback_events"]):
         del row["part"], row["position"]  # they mean other records after a restore
     deployments = [row["value"] for row in reader.records(MODEL, (e.DeploymentChanged.TYPE,))]
-    return [answer, deployments, reader.watched(MODEL), reader.span(MODEL), reader.models(), reader.summary(MODEL)]
+    return [answer, deployments, reader.watched(MODEL), reader.span(MODEL), reader.models.all(), reader.summary(MODEL)]
 
 
 def test_a_changed_or_missing_file_is_found(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Running:
                 id=uuid4(), time=now, source="test", model=MODEL, revision=1, champion=champion, change="registered"
             )
         )
-        wait_for(lambda: self.service.reader.models() == [MODEL])
+        wait_for(lambda: self.service.reader.models.all() == [MODEL])
 
     def rate(self, number: int, reward: float) -> None:
         self.publish(*interaction(number, SystemClock().now(), reward=reward))

@@ -59,7 +59,7 @@ def test_feedback_on_one_model_never_moves_the_other(tmp_path: Path) -> None:
     (found,), (known,) = both.events(e.RetrainRequested), alone[OTHER].events(e.RetrainRequested)
     assert found == known.model_copy(update={"dataset": found.dataset}), "the snapshot names places in the log"
     assert learnt(both, found) == learnt(alone[OTHER], known), "and holds the feedback of its own model alone"
-    assert both.reader.models() == sorted(alone)
+    assert both.reader.models.all() == sorted(alone)
     for world in (*alone.values(), both):
         world.close()
 
