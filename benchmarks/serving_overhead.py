@@ -22,6 +22,7 @@ from benchmarks.support.http_load import Connection, request
 from benchmarks.support.replica import Replicas
 from benchmarks.support.streaming import body, clients, stream
 
+from pawl_inference.engine import pieces
 from pawl_inference.engine.chat_template import ChatTemplate
 from pawl_inference.engine.device import new_cache, new_slots, new_step
 from pawl_inference.engine.graph import ServingGraph
@@ -46,18 +47,20 @@ class Bare:
         codec = TextCodec(folder)
         template = ChatTemplate(folder, self._graph.spec.special_tokens)
         self._prompt = codec.encode(template.render([{"role": "user", "content": PROMPT}], None), special=False)
-        size = settings.prefill_chunk
-        self._chunks = [self._prompt[at : at + size] for at in range(0, len(self._prompt), size)]
-        lengths = {len(chunk) for chunk in self._chunks} | {1}
+        cuts = pieces.free(settings.prefill_chunk)
+        self._pieces = list[tuple[int, int]]()
+        while not self._pieces or self._pieces[-1][1] < len(self._prompt):
+            self._pieces.append(cuts.piece(len(self._prompt), self._pieces[-1][1] if self._pieces else 0))
+        lengths = {stop - start for start, stop in self._pieces} | {1}
         self._steps = {n: new_step(self._graph, cache, slots, 0, 1, n, (0, 0)) for n in lengths}
         self._decode = codec.decode
 
     def answer(self) -> str:
         """The greedy answer's text."""
-        past, token, tokens = 0, 0, list[int]()
-        for chunk in self._chunks:
-            token = int(self._steps[len(chunk)].run(np.array([chunk], np.int64), [past], [None])[0].argmax())
-            past += len(chunk)
+        past, token, tokens = len(self._prompt), 0, list[int]()
+        for start, stop in self._pieces:
+            ids = np.array([self._prompt[start:stop]], np.int64)
+            token = int(self._steps[stop - start].run(ids, [start], [None])[0].argmax())
         while True:
             tokens.append(token)
             if token in self._graph.spec.eos_token_ids or len(tokens) == TOKENS:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from pawl_inference.engine import pieces
 from pawl_inference.engine.device import new_cache, new_step
 from pawl_inference.engine.fair_queue import FairQueue
 from pawl_inference.engine.graph import ServingGraph, Step
@@ -22,17 +23,20 @@ _STEPS_KEPT = 48
 
 
 class DecodeLoop:
-    """One thread that reads prompts chunk by chunk and decodes all ready rows together.
+    """One thread that reads prompts piece by piece and decodes all ready rows together.
 
-    The result of a row does not depend on its neighbours: prompts are cut at fixed multiples of `prefill_chunk`, one
-    row at a time, and decode steps are exact for every batch size.
+    The result of a row does not depend on its neighbours: prompts are read one row at a time, cut where that changes
+    nothing (see `pieces`), and decode steps are exact for every batch size.
     """
 
     def __init__(self, graph: ServingGraph, slots: SlotPool, settings: EngineSettings) -> None:
         self._graph, self._slots, self._settings = graph, slots, settings
         self._cache = new_cache(graph, settings.max_batch, graph.spec.context_length)
         kept_bytes = 0 if graph.provider.on_device else settings.prefix_cache_bytes  # it is made of numpy's memory
-        self._prefix = PrefixCache(self._cache, kept_bytes, settings.prefill_chunk)
+        self._prefix = PrefixCache(self._cache, kept_bytes)
+        self._adapter_cuts = pieces.fixed(settings.prefill_chunk)
+        exact = graph.spec.precision == "int8" and not graph.provider.on_device
+        self._cuts = pieces.free(settings.prefill_chunk) if exact else self._adapter_cuts
         self._rows = Rows(self._cache, settings.max_batch)
         self._waiting: FairQueue[Sequence] = FairQueue(settings.max_waiting)
         self._wake = threading.Condition()
@@ -69,6 +73,7 @@ class DecodeLoop:
     def _run(self) -> None:
         while self._admit():
             try:
+                self._settle()  # who came too late is not read
                 self._read_prompt()
                 self._settle()
                 self._decode()
@@ -95,14 +100,13 @@ class DecodeLoop:
         if row is None:
             return
         sequence = self._rows.members[row]
-        self._prefix.resume(sequence, row)
-        chunk = sequence.request.prompt[sequence.past : sequence.past + self._settings.prefill_chunk]
-        slot = sequence.slot
-        step = self._step(row, 1, len(chunk), (slot or 0, slot or 0))
-        logits = step.run(np.array([chunk], np.int64), [sequence.past], [slot])
-        if len(chunk) == self._settings.prefill_chunk:
-            self._prefix.keep(sequence, row)
-        sequence.past += len(chunk)
+        slot, cuts = sequence.slot, self._cuts if sequence.slot is None else self._adapter_cuts
+        self._prefix.resume(sequence, row, cuts)
+        start, stop = cuts.piece(len(sequence.request.prompt), sequence.past)
+        step = self._step(row, 1, stop - start, (slot or 0, slot or 0))
+        logits = step.run(np.array([sequence.request.prompt[start:stop]], np.int64), [start], [slot])
+        sequence.past = stop
+        self._prefix.keep(sequence, row, cuts)
         self.steps_run += 1
         if not sequence.prompt_left:
             self._rows.start_decoding(row)

@@ -1,5 +1,8 @@
 """Key and value buffers of all rows, updated in place by the graph."""
 
+import contextlib
+import mmap
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,13 +14,14 @@ from pawl_shared.graph_spec import GraphSpec
 class KvCache:
     """One buffer [rows, kv heads, context, head size] for each layer's keys and values.
 
-    The memory is reserved, not used, until a row grows into it (SmolLM2-135M: 46 kB a token).
+    The memory is reserved, not used, until a row grows into it (SmolLM2-135M: 46 kB a token), page by page: numpy's own
+    arrays would ask for huge pages, and the first token of a row would take 2 MB of each buffer.
     """
 
     def __init__(self, spec: GraphSpec, rows: int, context_length: int) -> None:
         shape = (rows, spec.kv_heads, context_length, spec.head_size)
         self.names = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
-        self.buffers: list[NDArray[Any]] = [np.zeros(shape, spec.element) for _ in self.names]
+        self.buffers: list[NDArray[Any]] = [_reserved(shape, spec.element) for _ in self.names]
         self.row_shape = shape[1:]
         self.token_bytes = sum(buffer.itemsize for buffer in self.buffers) * spec.kv_heads * spec.head_size
 
@@ -46,3 +50,11 @@ class KvCache:
             kept = buffer[first, :, :length].copy()
             buffer[first, :, :length] = buffer[second, :, :length]
             buffer[second, :, :length] = kept
+
+
+def _reserved(shape: tuple[int, ...], element: Any) -> NDArray[Any]:
+    """Zeros that take memory when they are written to."""
+    pages = mmap.mmap(-1, max(1, prod(shape) * np.dtype(element).itemsize))
+    with contextlib.suppress(AttributeError, OSError):  # not on Linux, or a kernel without huge pages
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, element, prod(shape)).reshape(shape)

@@ -8,59 +8,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.pieces import Cuts
 from pawl_inference.engine.sequence import Sequence
 
 
 class PrefixCache:
-    """Whole chunks of prompts, found by the version that computed them and all tokens up to their end.
+    """Parts of prompts, found by the version that computed them and all tokens up to their end.
 
-    Prompts are cut at multiples of `chunk`, so what is kept is, bit for bit, what computing it again would give. A key
-    begins with the version's digest, not with its slot: a swap cannot bring up another adapter's values. Only the
-    decode thread comes here.
+    Prompts are cut so (see `pieces`) that what is kept is, bit for bit, what computing it again would give. A key
+    begins with the version's digest, not with its slot: a swap cannot bring up another adapter's values. All prompts to
+    one version are cut alike. Only the decode thread comes here.
 
     Args:
-        capacity: bytes of keys and values that are kept at most; the least recently used chunks go first.
-        chunk: tokens of a chunk.
+        capacity: bytes of keys and values that are kept at most; the least recently used parts go first.
     """
 
-    def __init__(self, cache: KvCache, capacity: int, chunk: int) -> None:
-        self._cache, self._chunk = cache, chunk
-        self._room = capacity // (cache.token_bytes * chunk)
+    def __init__(self, cache: KvCache, capacity: int) -> None:
+        self._cache, self._on, self._room = cache, capacity > 0, capacity
         self._kept: OrderedDict[bytes, NDArray[Any]] = OrderedDict()
 
-    def resume(self, sequence: Sequence, row: int) -> None:
-        """Copy the chunks that come next in a prompt, as long as they are known. The last token is always left to read.
+    def resume(self, sequence: Sequence, row: int, cuts: Cuts) -> None:
+        """Copy the parts that come next in a prompt, as long as they are known. A piece is always left to read.
 
-        Called before every chunk, so that of several requests with one beginning only the first computes it.
+        Called before every piece, so that of several requests with one beginning only the first computes it.
         """
-        while sequence.prompt_left > self._chunk:
-            key = self._next_key(sequence)
+        while (start := cuts.grain * len(sequence.prefix)) < cuts.reusable(len(sequence.request.prompt)):
+            key = self._next_key(sequence, start, cuts.grain)
             kept = self._kept.get(key)
             if kept is None:
-                return
-            self._cache.write(row, sequence.past, kept)
-            sequence.past += self._chunk
-            sequence.cached += self._chunk
-            self._extend(sequence, key)
+                break
+            self._cache.write(row, start, kept)
+            sequence.cached += max(0, start + cuts.grain - sequence.past)
+            sequence.past = max(sequence.past, start + cuts.grain)
+            sequence.prefix.append(key)
+        self._touch(sequence)
 
-    def keep(self, sequence: Sequence, row: int) -> None:
-        """Remember the chunk that was just computed. To be called before `past` moves beyond it."""
-        if self._room:
-            key = self._next_key(sequence)
+    def keep(self, sequence: Sequence, row: int, cuts: Cuts) -> None:
+        """Remember the parts that were just computed."""
+        if not self._on:
+            return
+        while (start := cuts.grain * len(sequence.prefix)) < cuts.keepable(len(sequence.request.prompt), sequence.past):
+            key = self._next_key(sequence, start, cuts.grain)
             if key not in self._kept:
-                self._kept[key] = self._cache.read(row, sequence.past, sequence.past + self._chunk)
-            self._extend(sequence, key)
-            while len(self._kept) > self._room:
-                self._kept.popitem(last=False)
+                self._kept[key] = self._cache.read(row, start, start + cuts.grain)
+                self._room -= self._kept[key].nbytes
+            sequence.prefix.append(key)
+        self._touch(sequence)
+        while self._room < 0:
+            self._room += self._kept.popitem(last=False)[1].nbytes
 
-    def _next_key(self, sequence: Sequence) -> bytes:
+    def _next_key(self, sequence: Sequence, start: int, count: int) -> bytes:
         parent = sequence.prefix[-1] if sequence.prefix else sequence.request.version.encode()
-        tokens = sequence.request.prompt[sequence.past : sequence.past + self._chunk]
+        tokens = sequence.request.prompt[start : start + count]
         return hashlib.sha256(parent + np.array(tokens, np.int64).tobytes()).digest()
 
-    def _extend(self, sequence: Sequence, key: bytes) -> None:
-        """A chunk without those before it is useless, so a chain is dropped from its end."""
-        sequence.prefix.append(key)
+    def _touch(self, sequence: Sequence) -> None:
+        """A part without those before it is useless, so a chain is dropped from its end."""
         for known in reversed(sequence.prefix):
             if known in self._kept:
                 self._kept.move_to_end(known)

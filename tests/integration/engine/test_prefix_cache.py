@@ -16,10 +16,9 @@ CHUNK = 16
 TOKEN_BYTES = 2 * 2 * 2 * 16 * 4  # layers, key and value, heads, head size, float32
 
 
-def engine_of(tiny: TinyServing, prefix_cache_bytes: int) -> OnnxEngine:
-    engine = OnnxEngine(
-        tiny.graph_folder, GRAPH, EngineSettings(prefill_chunk=CHUNK, prefix_cache_bytes=prefix_cache_bytes)
-    )
+def engine_of(tiny: TinyServing, prefix_cache_bytes: int, chunk: int = CHUNK) -> OnnxEngine:
+    settings = EngineSettings(prefill_chunk=chunk, prefix_cache_bytes=prefix_cache_bytes)
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, settings)
     for version, path in tiny.slot_files.items():
         engine.publish(version, path)
     return engine
@@ -62,7 +61,8 @@ def uncounted(found: Answer) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("length", "saved"), [(CHUNK, 0), (CHUNK + 1, CHUNK), (4 * CHUNK, 3 * CHUNK), (4 * CHUNK + 5, 4 * CHUNK)]
+    ("length", "saved"),
+    [(CHUNK, 0), (CHUNK + 1, 0), (CHUNK + 2, CHUNK), (4 * CHUNK, 3 * CHUNK), (4 * CHUNK + 5, 4 * CHUNK)],
 )
 async def test_the_same_prompt_again_is_read_from_its_last_chunk(engine: OnnxEngine, length: int, saved: int) -> None:
     wanted = asked(prompt(length))
@@ -85,6 +85,24 @@ async def test_answers_are_those_of_an_engine_that_keeps_nothing(
     found = await together(engine, requests)
     assert sum(cached(each) for each in found) >= 3 * CHUNK * len(requests) // 2
     assert [uncounted(each) for each in found] == expected
+
+
+async def test_the_base_goes_on_anywhere_and_an_adapter_at_its_chunks(tiny: TinyServing) -> None:
+    """Prompts end at every place behind a beginning that is known."""
+    engine = engine_of(tiny, 1 << 20, chunk=64)
+    bare = engine_of(tiny, 0, chunk=64)
+    try:
+        for version, known in ((BASE, 48), (tiny.versions[0], 0)):
+            await answer(engine, asked(prompt(60, begin=60), version))
+            for length in range(50, 90, 3):
+                wanted = asked(prompt(length, begin=50, first=length), version)
+                found = await answer(engine, wanted)
+                assert uncounted(found) == await answer(bare, wanted)
+                assert cached(found) >= min(known, length - 2) // 16 * 16
+                assert cached(found) == 0 or version == BASE
+    finally:
+        engine.close()
+        bare.close()
 
 
 async def test_a_prefix_belongs_to_its_version(engine: OnnxEngine, without: OnnxEngine, tiny: TinyServing) -> None:
@@ -116,7 +134,7 @@ async def test_a_difference_anywhere_before_a_chunk_makes_it_another(engine: Onn
 async def test_memory_is_bounded_and_the_least_used_chunks_go_from_their_ends(tiny: TinyServing) -> None:
     engine = engine_of(tiny, 4 * CHUNK * TOKEN_BYTES)
     try:
-        used, other = prompt(3 * CHUNK + 1), prompt(2 * CHUNK + 1, first=30)
+        used, other = prompt(3 * CHUNK + 2), prompt(2 * CHUNK + 2, first=30)
         for tokens in (used, other):  # five chunks where four have room
             await answer(engine, asked(tokens))
         assert cached(await answer(engine, asked(other))) == 2 * CHUNK

@@ -1,0 +1,52 @@
+"""Where a prompt is cut. Pure.
+
+Keys and values that are kept of a prompt must be, bit for bit, those that computing them again would give, whatever
+else was known then. What a token gives depends on the run that computed it: ONNX Runtime's matrix product (MLAS)
+chooses how many terms it sums at a time by the number of tokens, up to 16, up to 32, and beyond by the threads, where
+adapters multiply floats. So with an adapter every prompt is cut at the same places. int8 weights are summed in blocks
+of their own, alike for any two tokens or more, so a prompt to the base itself may be cut anywhere.
+"""
+
+from dataclasses import dataclass
+
+_GRAIN = 16
+_ALIKE = 2  # a single token is multiplied by another kernel
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How prompts are cut.
+
+    Args:
+        grain: tokens of the parts in which prompts are kept.
+        shortest: tokens of the shortest piece but for a shorter prompt.
+        longest: tokens of a piece at most; a multiple of `grain`.
+    """
+
+    grain: int
+    shortest: int
+    longest: int
+
+    def piece(self, length: int, past: int) -> tuple[int, int]:
+        """The next tokens to read of a prompt, as (start, stop). `start` lies before `past` where too few would be
+        left: what is computed twice comes out the same."""
+        stop = min(past + self.longest, length)
+        return max(0, min(past, stop - self.shortest)), stop
+
+    def reusable(self, length: int) -> int:
+        """How many tokens of a prompt may come from what was kept: whole parts, and a piece is left to be read."""
+        return max(0, length - self.shortest) // self.grain * self.grain
+
+    def keepable(self, length: int, past: int) -> int:
+        """How many of the first `past` tokens may be kept."""
+        return past // self.grain * self.grain if length >= self.shortest else 0
+
+
+def fixed(longest: int) -> Cuts:
+    """At multiples of `longest`, in every prompt."""
+    return Cuts(longest, 1, longest)
+
+
+def free(longest: int) -> Cuts:
+    """Anywhere, where pieces of any length give the same bits."""
+    return Cuts(min(_GRAIN, longest), _ALIKE, longest)
