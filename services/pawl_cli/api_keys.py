@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -137,13 +137,15 @@ class KeyStore:
             ) from error
 
 
-def for_commands(data: Path, file: Path) -> str:
+def for_commands(data: Path, file: Path, scopes: Sequence[Scope] = ()) -> str:
     """What this machine's commands show to services: PAWL_API_KEY, else a key of their own; empty: none is asked for.
 
     Raises:
-        ApiKeyError: one is needed, and cannot be made.
+        ApiKeyError: one is needed, and cannot be made; or the one that is given lacks one of these scopes.
     """
     if given := os.environ.get("PAWL_API_KEY", ""):
+        if scopes and file.exists():
+            _check(file, given, scopes)
         return given
     try:
         return KeyStore(file).local(data / "keys" / "local.key")
@@ -179,3 +181,13 @@ def status(key: ApiKey, now: datetime) -> str:
     if key.expired(now):
         return "expired"
     return "rotated; the old secret still opens it" if len([s for s in key.secrets if s.holds(now)]) > 1 else "valid"
+
+
+def _check(file: Path, text: str, scopes: Sequence[Scope]) -> None:
+    advice = "give another one, or none: then this machine makes its own"
+    try:
+        key = key_of(load(file).by_id(), text, SystemClock().now())
+    except WrongKeyError as error:
+        raise ApiKeyError(f"PAWL_API_KEY is no key of {file} ({error.reason}): {advice}") from error
+    if lacking := [scope for scope in scopes if not key.opens(scope)]:
+        raise ApiKeyError(f"the key {key.name!r} in PAWL_API_KEY lacks {', '.join(lacking)}: {advice}")

@@ -21,6 +21,7 @@ from pawl_cli.process import Program
 from pawl_cli.supervise import Happening, Supervisor
 from pawl_shared import kafka_settings
 from pawl_shared.access import check_host
+from pawl_shared.api_keys import Scope
 from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.events import RegisterModelCommand
 from pawl_shared.kafka_bus import KafkaBus
@@ -61,6 +62,7 @@ class Options:
     kafka: str = ""  # bootstrap servers of a cluster; empty: the embedded one
     ports: Mapping[str, int] = field(default_factory=dict)  # wanted ones by service; the others get any free one
     environment: Mapping[str, str] = field(default_factory=dict)  # PAWL_* settings for all services
+    scopes: tuple[Scope, ...] = ()  # what the key that this machine shows has to be for, where keys are asked for
 
     @property
     def model(self) -> str:
@@ -95,7 +97,7 @@ class Stack:
         settings = settings_of(self.options.data)
         check_host(settings)
         self._folder.acquire()
-        self.key = api_keys.for_commands(self.options.data, settings.api_keys)
+        self.key = api_keys.for_commands(self.options.data, settings.api_keys, self.options.scopes)
         self._probe.headers.update(api_keys.shown(self.key))
         cluster = self._cluster(progress)
         servers = cluster.kafka_bootstrap_servers

@@ -17,6 +17,7 @@ from pawl_cli.demo.run import Demo, DemoOptions, conclude
 from pawl_cli.memory import MemoryPeak
 from pawl_cli.stack import Options, Wanted, running
 from pawl_cli.terminal import Terminal
+from pawl_shared.api_keys import Scope
 from pawl_shared.model_policy import Approval, Canary, Detectors, ModelPolicy, Triggers
 from pawl_shared.settings import default_data_dir
 
@@ -26,6 +27,8 @@ ENVIRONMENT = {
     "PAWL_SESSION_GAP_SECONDS": "4",
     "PAWL_TICK_SECONDS": "1",
 }
+# The crowd asks and rates, and the monitor explains.
+SCOPES: tuple[Scope, ...] = ("infer", "feedback", "ops")
 POLICY = ModelPolicy(
     purpose="Shows the loop with a synthetic crowd.",
     detectors=Detectors(approval=Approval(reference_sessions=200)),
@@ -59,7 +62,9 @@ def demo(
     kind: Kind = "no-shift" if no_shift else "bad-data" if bad_data else "shift"
     folder = (data or _new_folder(seed)).expanduser().absolute()
     options = DemoOptions(Plan(kind), seed, time_limit * 60, folder / "logs" / "crowd.log")
-    stack_options = Options(folder, base=base, kafka=kafka, environment=ENVIRONMENT, models=(Wanted(policy=POLICY),))
+    stack_options = Options(
+        folder, base=base, kafka=kafka, environment=ENVIRONMENT, models=(Wanted(policy=POLICY),), scopes=SCOPES
+    )
     with told(), Terminal() as terminal:
         result = _run(stack_options, options, terminal, out)
         if json:

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.api_keys import a_key
 from support.fake_openai import LONG, SHORT, FakeOpenAI, fake_openai
+from support.http_service import free_port, serving
+from support.inference import World, eventually
 
 from pawl_cli.demo.crowd_process import SCRIPT, CrowdProcess, visit_of
+from pawl_shared.topics import FEEDBACK
 
 
 @contextmanager
@@ -50,6 +54,20 @@ def test_every_request_says_that_it_is_synthetic_and_feedback_carries_the_token(
     corrections = [event["correction"] for event in server.told if "correction" in event]
     assert corrections
     assert all(len(text.split()) <= 30 < len(LONG.split()) for text in corrections)
+
+
+def test_where_api_keys_are_asked_for_it_shows_the_one_that_it_was_given(tmp_path: Path) -> None:
+    world, port = World(tmp_path), free_port()
+    world.deploy(1)
+    key = a_key(tmp_path / "data" / "keys" / "api.keys", "infer", "feedback")
+    with serving(world.build(http_port=port), port) as url:
+        crowd = CrowdProcess(url, "default/assistant", 1, tmp_path / "crowd.log", key)
+        try:
+            eventually(lambda: world.read(FEEDBACK), timeout=60)
+        finally:
+            crowd.stop()
+        while not crowd.lines.empty():
+            assert crowd.lines.get()["event"] == "visit", "it had no trouble"
 
 
 def test_orders_change_taste_and_audience(tmp_path: Path) -> None:

@@ -145,6 +145,22 @@ def test_commands_have_a_key_of_their_own_and_make_it_anew_when_it_was_taken(tmp
     assert not opens(tmp_path, mine)
 
 
+def test_the_demo_is_not_begun_with_a_key_that_would_end_in_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "data" / "keys" / "api.keys"
+    wrong, shop = "pawl_none", a_key(file, "infer", name="shop")
+    for text, reason in ((shop, "'shop' in PAWL_API_KEY lacks feedback, ops"), (wrong, "is no key of")):
+        monkeypatch.setenv("PAWL_API_KEY", text)
+        result = runner.invoke(app, ["demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path)])
+        assert result.exit_code == 1
+        assert reason in " ".join(result.output.split())
+    assert for_commands(tmp_path, file) == wrong  # others say by themselves what they may not
+    monkeypatch.setenv("PAWL_API_KEY", text := a_key(file, "infer", "feedback", "ops", name="all"))
+    assert for_commands(tmp_path, file, ("infer", "feedback", "ops")) == text
+    assert not (tmp_path / "data" / "kafka").exists()
+
+
 def test_a_file_that_cannot_be_changed_asks_for_a_key_of_yours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mounted" / "api.keys"
     a_key(file, "infer")
