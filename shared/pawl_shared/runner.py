@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from pawl_shared import logging, metrics
 from pawl_shared.alone import Alone
 from pawl_shared.arrivals import Arrivals
-from pawl_shared.bus import Bus, Consumer, Partition, Producer, Record
+from pawl_shared.bus import Bus, Consumer, Message, Partition, Producer, Record
 from pawl_shared.codec import encode
 from pawl_shared.collector import SeldomCollected
 from pawl_shared.committing import Committing, quick_switches
@@ -34,9 +34,9 @@ from pawl_shared.errors import BusError, SecondInstanceError
 from pawl_shared.events import Event
 from pawl_shared.fold import Fold
 from pawl_shared.folding import Folding
+from pawl_shared.outbox import Outbox
 from pawl_shared.stores.port import Commit, Effect, TransactionalStore
 
-OUTBOX_BATCH = 1_000
 FULL_BATCH = 5_000  # records; a larger batch is committed no faster per record
 
 
@@ -56,8 +56,8 @@ class Pace:
         alone: seconds that a second process of this service waits for the first one to end, before it refuses to work.
         committer: makes what commits a batch while the next one is folded (worth it where the store works outside of
             Python, and there is much to read); none: batches are committed before anything else is read.
-        backlog: so many records that wait are folded while the batch before is committed; fewer wait for the commit,
-            and for what it leaves to send.
+        backlog: so many records that wait are folded while the batch before is committed, and while the broker takes
+            what came of it; fewer wait for both.
     """
 
     poll: float = 0.1
@@ -105,6 +105,7 @@ class Runner:
         self._asked: tuple[datetime, Mapping[Partition, int]] | None = None
         self.behind = 0  # records between this and the end of its topics, after the latest turn
         self._producer: Producer | None = None
+        self._outbox = Outbox(store, self._send)
         self._consumer: Consumer | None = None
         self._group = f"pawl-{service}"
         self._alone = Alone(bus, self._group, instance, pace.alone)
@@ -146,7 +147,7 @@ class Runner:
             self._handlers, self._publish_progress, self._log, self._pace.pool, self._pace.effect_pause
         )
         self._consumer = self._bus.consumer(self._group, self._instance, self.topics, self._assigned, self._revoked)
-        self._drain()
+        self._outbox.drain()
         self._begin(self._store.effects())
 
     def turn(self) -> int:
@@ -164,7 +165,7 @@ class Runner:
     def at_end(self) -> bool:
         """Whether everything was handled that the broker had when this was asked."""
         consumer = self._started()
-        self._committing.settle()
+        self._settle()
         ends = consumer.ends()
         return bool(ends) and not len(self._arrivals) and len(consumer.reached(ends)) == len(ends)
 
@@ -192,8 +193,8 @@ class Runner:
         """Poll, and answer what is in order by now."""
         consumer = self._started()
         self._arrivals.add(consumer.poll(0 if self._committing.pending else self._pace.poll))
-        if len(self._arrivals) < self._pace.backlog:
-            self._committing.settle()
+        if not self._crowded():
+            self._settle()
         if self._pace.gather:
             give_up = time.monotonic() + self._pace.gather
             while 0 < len(self._arrivals) < FULL_BATCH and (left := give_up - time.monotonic()) > 0:
@@ -204,6 +205,10 @@ class Runner:
         ready = self._arrivals.release()
         consumer.hold(self._arrivals.crowded())
         return ready
+
+    def _crowded(self) -> bool:
+        """Whether so much waits that the next batch is begun before the latest one is followed up."""
+        return len(self._arrivals) >= self._pace.backlog
 
     def _works_alone(self) -> bool:
         """False: the broker does not say. Raises SecondInstanceError, before anything of this batch is handled."""
@@ -233,7 +238,7 @@ class Runner:
         self._arrivals.complete(latest, consumer.reached(self._asked[1]))
 
     def _assigned(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
-        self._committing.settle()
+        self._settle()
         self._folding.forget()
         known = self._store.positions(list(partitions))
         self._arrivals.assign(partitions)
@@ -254,31 +259,30 @@ class Runner:
 
         def follow() -> None:
             batch.count(self.service)
-            self._drain()
+            self._outbox.send()
+            if batch.effects or not self._crowded():
+                self._outbox.settle()
             self._begin(batch.effects)
 
         self._committing.commit(batch.commit(), follow)
+
+    def _settle(self) -> None:
+        """Until the latest batch is committed, and the broker has what came of it."""
+        self._committing.settle()
+        self._outbox.settle()
 
     def _begin(self, effects: Iterable[Effect]) -> None:
         if self._effects is not None:
             for effect in effects:
                 self._effects.begin(effect)
 
-    def _drain(self) -> None:
-        """Send what the store has committed but the broker does not have yet, in order."""
-        while waiting := self._store.outgoing(OUTBOX_BATCH):
-            assert self._producer is not None, "start() has made it"
-            for future in [self._producer.send(message) for _, message in waiting]:
-                future.result(timeout=120)
-            self._store.sent(waiting[-1][0])
-
     def _finish_effects(self) -> None:
         assert self._effects is not None, "start() has made it"
         for done in self._effects.finished():
-            self._committing.settle()
+            self._settle()
             messages = [encode(event) for event in done.events]
             self._store.commit(Commit(messages=messages, done=[done.effect.id]))
-            self._drain()
+            self._outbox.drain()
 
     def _tell_owed(self) -> None:
         assert self._effects is not None, "start() has made it"
@@ -287,6 +291,9 @@ class Runner:
 
     def _publish_progress(self, events: Iterable[Event]) -> None:
         """Straight to the broker, outside any transaction: progress that gets lost is no harm."""
-        assert self._producer is not None, "start() has made it"
         for event in events:
-            self._producer.send(encode(event))
+            self._send(encode(event))
+
+    def _send(self, message: Message) -> Future[Partition]:
+        assert self._producer is not None, "start() has made it"
+        return self._producer.send(message)

@@ -218,7 +218,7 @@ class World:
             for effect in owed:
                 found = self._weigh(effect, _Context())
                 self.store.commit(Commit(messages=[encode(event) for event in found], done=[effect.id]))
-            self.runner._drain()
+            self.runner._outbox.drain()
             self.pump()
 
     def pump(self) -> None:
