@@ -11,8 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,8 +86,7 @@ class DuckDbStore(TransactionalStore):
         return {part: stored[part] for part in partitions if part in stored}
 
     def load(self, keys: Sequence[StateKey]) -> dict[StateKey, StoredState]:
-        with _registered(self._reading, _key_table(keys)):
-            maybe = self._filter.may_hold(_hashes(self._reading, "wanted"))
+        maybe = self._filter.may_hold(_hashes(self._reading, "wanted", _key_table(keys)))
         asked = [key for key, known in zip(keys, maybe.tolist(), strict=True) if known]
         rows = _query(self._reading, LOAD_SQL, _key_table(asked)) if asked else []
         return {StateKey(fold, key): StoredState(value, _utc(due)) for fold, key, value, due in rows}
@@ -208,9 +206,9 @@ class DuckDbStore(TransactionalStore):
                 "value": [s.value for _, s in kept],
                 "due": pa.array([s.due for _, s in kept], arrow_columns.TIME),
             }
-            with _registered(self._con, pa.table(columns)):
-                self._con.execute("INSERT OR REPLACE INTO pawl_state SELECT fold, key, value, due FROM wanted")
-                self._filter.add(_hashes(self._con, "wanted"))
+            wanted = pa.table(columns)
+            _query(self._con, "INSERT OR REPLACE INTO pawl_state SELECT fold, key, value, due FROM wanted", wanted)
+            self._filter.add(_hashes(self._con, "wanted", wanted))
 
     def _write_rows(self, rows: Sequence[Row]) -> None:
         tables: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
@@ -225,23 +223,16 @@ class DuckDbStore(TransactionalStore):
             _query(self._con, f'INSERT INTO "{table}" BY NAME SELECT * FROM wanted', wanted)  # noqa: S608
 
 
-def _query(con: duckdb.DuckDBPyConnection, sql: str, wanted: pa.Table) -> list[tuple[Any, ...]]:
-    """Run `sql`, in which the Arrow table stands as `wanted`."""
-    with _registered(con, wanted):
-        return con.execute(sql).fetchall()
+def _query(con: duckdb.DuckDBPyConnection, sql: str, wanted: pa.Table) -> list[tuple[Any, ...]]:  # noqa: ARG001
+    """Run `sql`, in which the Arrow table stands as `wanted`.
+
+    DuckDB finds it among the variables of who calls it. To register and to unregister it took as long as a statement.
+    """
+    return con.execute(sql).fetchall()
 
 
-@contextmanager
-def _registered(con: duckdb.DuckDBPyConnection, wanted: pa.Table) -> Iterator[None]:
-    con.register("wanted", wanted)
-    try:
-        yield
-    finally:
-        con.unregister("wanted")
-
-
-def _hashes(con: duckdb.DuckDBPyConnection, table: str) -> Hashes:
-    """Of the keys in a table of states."""
+def _hashes(con: duckdb.DuckDBPyConnection, table: str, wanted: pa.Table | None = None) -> Hashes:  # noqa: ARG001
+    """Of the keys in a table of states, or in `wanted`."""
     found: Hashes = con.execute(f"SELECT hash(fold, key) AS h FROM {table}").fetchnumpy()["h"]  # noqa: S608
     return found
 
