@@ -21,6 +21,7 @@ VERSION = "b" * 64
 START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 PER_SESSION = 4
 ANSWER = "A pawl lets the wheel turn one way only, so what was gained is never lost again. " * 3
+WORDS = len(ANSWER.split())  # inference counts them before it seals the answer
 QUESTION = "What does a pawl do in a clock, and why does it click when I wind it up?"
 
 
@@ -38,6 +39,7 @@ def scored(number: int) -> e.InteractionScored:
             subject=f"{session % 1000:032x}",
             messages=(e.Message(role="user", content=QUESTION),),
             answer=ANSWER,
+            answer_words=WORDS,
             finish_reason="stop",
             arm="champion",
             version=VERSION,

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from pawl_monitor.domain.approval import ApprovalState
 from pawl_monitor.domain.detectors import Decision
@@ -16,12 +17,12 @@ from pawl_shared import events as e
 from pawl_shared.stores.port import Row
 
 Place = tuple[int, int]
-to_json = json.JSONEncoder(ensure_ascii=False).encode
+MESSAGES = TypeAdapter(tuple[e.Message, ...])
 PLACE = ("part", "position")
 
 
 class Attributes:
-    """A table of which most columns are attributes of an event, each at the price of one look-up.
+    """A table of which most columns are fields of an event, each at the price of one look-up.
 
     Args:
         attributes: those that are columns of the same name, or of the name in `named`.
@@ -29,12 +30,13 @@ class Attributes:
     """
 
     def __init__(self, table: str, attributes: tuple[str, ...], further: tuple[str, ...] = (), **named: str) -> None:
-        self._table, self._values = table, attrgetter(*attributes)
+        self._table, self._values = table, itemgetter(*attributes)
         self._columns = (*(named.get(name, name) for name in attributes), *further)
 
     def row(self, event: e.Event, *further: Any) -> Row:
         """An event's row."""
-        return Row(self._table, self._columns, (*self._values(event), *further))
+        # from the event's own dictionary: 0.3 us for 22 of them instead of 0.7
+        return Row(self._table, self._columns, (*self._values(event.__dict__), *further))
 
 
 EVIDENCE = Attributes(
@@ -82,7 +84,6 @@ ANSWERS = Attributes(
         "version",
         "canary",
         "revision",
-        "words",
         "prompt_tokens",
         "answer_tokens",
         "first_token_seconds",
@@ -94,7 +95,7 @@ ANSWERS = Attributes(
         "provider",
         "provider_model",
     ),
-    ("event_id", "messages", *PLACE),
+    ("event_id", "words", "messages", *PLACE),
     revision="deployment",
 )
 FEEDBACK = Attributes(
@@ -132,8 +133,8 @@ def interaction_rows(event: e.InteractionScored, place: Place) -> list[Row]:
     """The revision, and the answer or feedback that it brought."""
     rows = [SCORES.row(event, *place)]
     if (inference := event.inference) is not None:
-        messages = to_json([{"role": m.role, "content": m.content} for m in inference.messages])
-        rows.append(ANSWERS.row(inference, event.id, messages, *place))
+        messages = MESSAGES.dump_json(inference.messages).decode()
+        rows.append(ANSWERS.row(inference, event.id, inference.words, messages, *place))
     if event.feedback is not None:
         rows.append(FEEDBACK.row(event.feedback, *place))
     return rows

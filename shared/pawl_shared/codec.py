@@ -20,6 +20,7 @@ from pawl_shared.topics import BY_NAME, TOPICS, topic_of
 
 CONTENT_TYPE = b"application/json"
 _ENVELOPE = tuple((f"ce_{name}", f'{name}":"'.encode()) for name in ("id", "time", "source", "cause"))
+_NOT_IN_VALUE = set(ENVELOPE)
 # What stands in a JSON string as it is: printable ASCII without backslashes (quotes are counted).
 _PLAIN = bytes(code for code in range(0x20, 0x7F) if code != ord("\\"))
 # Which event a type's name (as in its header) stands for on a topic.
@@ -46,7 +47,7 @@ def encode(event: Event, parent_trace: str | None = None) -> Message:
     ]
     if event.cause is not None:
         headers.append(("ce_cause", str(event.cause).encode()))
-    value = event.model_dump_json(exclude=set(ENVELOPE)).encode()
+    value = event.model_dump_json(exclude=_NOT_IN_VALUE).encode()
     return Message(topic_of(event).name, event.key.encode("utf-8", "replace"), value, tuple(headers))
 
 

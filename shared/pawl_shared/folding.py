@@ -129,13 +129,11 @@ class Folding:
         unseen = fresh.copy()
         self._load(readings)
         for reading in readings:
-            record = reading.record
             if reading.delivery is None:
-                self._bury(record, reading.reason, batch)
+                self._bury(reading.record, reading.reason, batch)
             else:
                 self._deliver(reading, reading.delivery, fresh, batch)
-            part = Partition(record.topic, record.partition)
-            batch.offsets[part] = max(batch.offsets.get(part, 0), record.offset + 1)
+        batch.offsets = _offsets(readings)
         self._keep(batch.states)
         self._latest, self._latest_seen = batch.states, unseen - fresh
         return batch
@@ -167,10 +165,11 @@ class Folding:
     def _targets(self, delivery: Delivery) -> list[_Target] | None:
         """The states that an event concerns; none where a fold cannot say: its step will, and be buried."""
         try:
-            folds = self._by_topic.get(delivery.topic, ())
-            return [(fold, [StateKey(fold.name, key) for key in fold.keys(delivery.event)]) for fold in folds]
+            found = [(fold, fold.keys(delivery.event)) for fold in self._by_topic.get(delivery.topic, ())]
         except Exception:
             return None
+        timed = isinstance(delivery.event, Tick)
+        return [(fold, [StateKey(fold.name, key) for key in keys]) for fold, keys in found if keys or timed]
 
     def _fresh(self, readings: Sequence[Reading]) -> set[Seen]:
         """Those that were not handled; Ticks are not among them."""
@@ -207,7 +206,14 @@ class Folding:
 
     def _load(self, readings: Sequence[Reading]) -> None:
         """The states that a batch concerns, in one query."""
-        places = {place for reading in readings for _, keys in reading.targets or () for place in keys}
+        before, latest = self._before, self._latest
+        places = {
+            place
+            for reading in readings
+            for _, keys in reading.targets or ()
+            for place in keys
+            if place not in before and place not in latest
+        }
         events = (reading.delivery.event for reading in readings if reading.delivery is not None)
         places |= {StateKey(TICKS, event.model) for event in events if isinstance(event, Tick)}
         self._load_these(places)
@@ -220,12 +226,12 @@ class Folding:
 
     def _step(self, fold: Fold[Any], places: Sequence[StateKey], delivery: Delivery, batch: Batch) -> None:
         for place in places:
-            state = self._current(place, batch).state
-            self._apply(place, delivery, batch, fold.step(place.key, state, delivery))
+            current = self._current(place, batch)
+            self._apply(place, current, delivery, batch, fold.step(place.key, current.state, delivery))
         if isinstance(delivery.event, Tick) and isinstance(fold, TimedFold):
             for place in self._due(fold, delivery.at, batch):
-                state = self._current(place, batch).state
-                self._apply(place, delivery, batch, fold.timer(place.key, state, delivery))
+                current = self._current(place, batch)
+                self._apply(place, current, delivery, batch, fold.timer(place.key, current.state, delivery))
 
     def _due(self, fold: Fold[Any], now: datetime, batch: Batch) -> list[StateKey]:
         """What is due, as stored or as changed since; the earliest first, however it was cut in batches."""
@@ -240,8 +246,8 @@ class Folding:
     def _current(self, place: StateKey, batch: Batch) -> Known:
         return batch.states.get(place) or self._latest.get(place) or self._before.get(place, NOTHING)
 
-    def _apply(self, place: StateKey, delivery: Delivery, batch: Batch, step: Step[Any]) -> None:
-        known, current = Known(step.state, step.due), self._current(place, batch)
+    def _apply(self, place: StateKey, current: Known, delivery: Delivery, batch: Batch, step: Step[Any]) -> None:
+        known = Known(step.state, step.due)
         # Most Ticks change nothing; writing that would be most of an idle service's work. Other events mostly do, and
         # comparing two states costs as much as half the fold.
         same = known == current if isinstance(delivery.event, Tick) else known.state is current.state is None
@@ -249,8 +255,9 @@ class Folding:
             self._replaced.append((place, batch.states.get(place)))
             batch.states[place] = known
         batch.rows += step.rows
-        batch.events += [(event, delivery.traceparent) for event in step.events]
-        batch.effects += step.effects
+        if step.events or step.effects:  # of few records
+            batch.events += [(event, delivery.traceparent) for event in step.events]
+            batch.effects += step.effects
 
     def _bury(self, record: Record, reason: str, batch: Batch) -> None:
         batch.outcomes[record.topic, "dead"] += 1
@@ -260,6 +267,17 @@ class Folding:
         metrics.DEAD_LETTERS.labels(self._service, record.topic).inc()
         self._log.warning("dead letter", topic=record.topic, offset=record.offset, reason=reason)
         batch.events.append((dead_letter(record, self._service, self._source, reason), None))
+
+
+def _offsets(readings: Iterable[Reading]) -> dict[Partition, int]:
+    """Where each partition goes on after these."""
+    found: dict[tuple[str, int], int] = {}
+    for reading in readings:
+        record = reading.record
+        part, offset = (record.topic, record.partition), record.offset + 1
+        if offset > found.get(part, 0):
+            found[part] = offset
+    return {Partition(*part): offset for part, offset in found.items()}
 
 
 def seen_as(event: Event) -> Seen:

@@ -70,7 +70,7 @@ class Cluster(NamedTuple):
 
 def keep_recent(recent: tuple[Recent, ...], session: Recent) -> tuple[Recent, ...]:
     """The latest sessions."""
-    return (*recent[-KEPT + 1 :], session)
+    return recent[-KEPT + 1 :] + (session,)  # noqa: RUF005 (unpacked, all are copied once more)
 
 
 def since(recent: Sequence[Recent], moment: datetime) -> tuple[Recent, ...]:

@@ -99,7 +99,7 @@ class OutputPolicy:
     @property
     def threshold(self) -> float:
         """Evidence at which one way of one statistic raises the alarm."""
-        return sum(len(measure.ways) for measure in self.measures) / self.alpha
+        return sum([len(measure.ways) for measure in self.measures]) / self.alpha
 
     def begin(self, reference: int) -> OutputState:
         """A new reference."""
