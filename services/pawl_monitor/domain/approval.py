@@ -198,16 +198,20 @@ class ApprovalPolicy:
 
 
 def _bet(side: BoundSide, x: float, start: Start) -> BoundSide:
-    if not 0.0 < side.q < 1.0:
+    q, m, best, starts = side
+    if not 0.0 < q < 1.0:
         return side
-    y = 1 - x
-    bets = [x * one + y * zero for one, zero in zip(*increments(side.q), strict=True)]
-    m = tuple([bet * (value + 1) for bet, value in zip(bets, side.m, strict=True)])
-    if max(side.best) <= 1:
-        return BoundSide(side.q, m, tuple(bets), (start,) * len(bets))
-    best = tuple([bet * (peak if peak > 1 else 1.0) for bet, peak in zip(bets, side.best, strict=True)])
-    starts = tuple([since if peak > 1 else start for peak, since in zip(side.best, side.starts, strict=True)])
-    return BoundSide(side.q, m, best, starts)
+    ones, zeros = increments(q)
+    if x in (0.0, 1.0):  # nearly every session; the same to the last bit, in a third of the time
+        bets = ones if x else zeros
+    else:
+        bets = tuple([x * one + (1 - x) * zero for one, zero in zip(ones, zeros, strict=True)])
+    m = tuple([bet * (value + 1) for bet, value in zip(bets, m, strict=True)])
+    if max(best) <= 1:
+        return BoundSide(q, m, bets, (start,) * len(bets))
+    best = tuple([bet * (peak if peak > 1 else 1.0) for bet, peak in zip(bets, best, strict=True)])
+    starts = tuple([since if peak > 1 else start for peak, since in zip(side.best, starts, strict=True)])
+    return BoundSide(q, m, best, starts)
 
 
 def _likeliest(side: BoundSide) -> Start | None:

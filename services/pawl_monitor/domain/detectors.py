@@ -149,13 +149,13 @@ class ConformalSide(NamedTuple):
 
 def conform(side: ConformalSide, x: int, u: float, tolerance: float) -> ConformalSide:
     """Bet on one session, 0 or 1; u in [0, 1) breaks ties. `tolerance`: as much more often than `cut` is no change."""
-    n, ones = side.n + 1, side.ones + x
+    n, ones, cut, (a, b, c, d, e, f) = side
+    n, ones = n + 1, ones + x
     zeros = n - ones
     p = (zeros + u * ones) / n if x else u * zeros / n
-    b0, b1, b2, b3, b4, b5 = increments(1 - min(side.cut + tolerance, 0.99))[p <= side.cut]
-    a, b, c, d, e, f = side.m
+    b0, b1, b2, b3, b4, b5 = increments(1 - min(cut + tolerance, 0.99))[p <= cut]
     m = (b0 * (a + 1), b1 * (b + 1), b2 * (c + 1), b3 * (d + 1), b4 * (e + 1), b5 * (f + 1))
-    return ConformalSide(n, ones, side.cut, m)
+    return ConformalSide(n, ones, cut, m)
 
 
 def reference_cut(zeros: float, n: int) -> float:

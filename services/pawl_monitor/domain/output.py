@@ -114,7 +114,7 @@ class OutputPolicy:
             value = seen.statistics.get(measure.name)
             if value is None:
                 continue
-            gauge = gauges.get(measure.name, Gauge(measure.name))
+            gauge = gauges.get(measure.name) or Gauge(measure.name)
             if not gauge.lanes:
                 gauges[measure.name] = self._learn(measure, gauge, value)
                 continue
@@ -146,18 +146,19 @@ class OutputPolicy:
         return Gauge(measure.name, (), limit, n, round(ones), tuple([Lane(ConformalSide(cut=cut)) for cut in cuts]))
 
     def _watch(self, measure: Measure, gauge: Gauge, x: int, u: float, seen: Observation) -> Gauge:
+        name, _, limit, sessions, ones, known = gauge
         lanes = []
-        for way, (known, peak, since, n, total, examples) in zip(measure.ways, gauge.lanes, strict=True):
+        for way, (side, peak, since, n, total, examples) in zip(measure.ways, known, strict=True):
             bad = x if way == "rise" else 1 - x
-            side = conform(known, 1 - bad, u, self.tolerance)
+            side = conform(side, 1 - bad, u, self.tolerance)
             if bad:
                 examples = keep_example(examples, seen.example)
             bet = increments(1 - side.cut)[bad][MIDDLE]
             if peak > 1:
                 lanes.append(Lane(side, peak * bet, since, n, total, examples))
             else:
-                lanes.append(Lane(side, bet, seen.time, gauge.n, gauge.total, examples))
-        return Gauge(gauge.name, (), gauge.limit, gauge.n + 1, gauge.total + x, tuple(lanes))
+                lanes.append(Lane(side, bet, seen.time, sessions, ones, examples))
+        return Gauge(name, (), limit, sessions + 1, ones + x, tuple(lanes))
 
     def _explain(self, measure: Measure, gauge: Gauge, i: int, now: datetime) -> Change:
         lane, threshold = gauge.lanes[i], self.threshold
