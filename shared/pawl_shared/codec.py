@@ -57,10 +57,11 @@ def header(headers: Headers, name: str) -> str | None:
     Raises:
         DecodeError: it is not UTF-8.
     """
-    return _text(_first_of_each(headers), name)
+    return _text(first_of_each(headers), name)
 
 
-def _first_of_each(headers: Headers) -> dict[str, bytes]:
+def first_of_each(headers: Headers) -> dict[str, bytes]:
+    """Headers by their names, without those that have no value."""
     return {name: value for name, value in reversed(headers) if value is not None}
 
 
@@ -79,12 +80,14 @@ def decode(record: Record) -> Event:
         DecodeError: it is no CloudEvent in binary mode, its type is not known or does not belong on this topic, or a
             field is wrong; the message says which.
     """
-    return decode_traced(record)[0]
+    return decode_traced(record, first_of_each(record.headers))[0]
 
 
-def decode_traced(record: Record) -> tuple[Event, str | None]:
-    """The event in a record, and the trace that it belongs to. Raises DecodeError, as decode() does."""
-    headers = _first_of_each(record.headers)
+def decode_traced(record: Record, headers: Mapping[str, bytes]) -> tuple[Event, str | None]:
+    """The event in a record, and the trace that it belongs to; `headers` are its own, by first_of_each().
+
+    Raises DecodeError, as decode() does.
+    """
     cls = _class(record.topic, headers)
     if record.value is None:
         raise DecodeError("the value is empty")

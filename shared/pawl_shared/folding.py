@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from pawl_shared import metrics
 from pawl_shared.bus import Partition, Record
-from pawl_shared.codec import decode_traced, encode, event_type
-from pawl_shared.dead_letter import dead_letter, is_retry
+from pawl_shared.codec import decode_traced, encode, event_type, first_of_each
+from pawl_shared.dead_letter import RETRY_OF, dead_letter, is_retry
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import DeadLetter, Event, Tick
 from pawl_shared.fold import Delivery, Fold, Step, TimedFold
@@ -153,10 +153,11 @@ class Folding:
             del self._before[place]
 
     def _read(self, record: Record) -> Reading:
-        if is_retry(record):
+        headers = first_of_each(record.headers)
+        if RETRY_OF in headers and is_retry(record):
             metrics.RETRIES.labels(self._service, record.topic).inc()
         try:
-            event, trace = decode_traced(record)
+            event, trace = decode_traced(record, headers)
         except DecodeError as error:
             return Reading(record, None, reason=str(error))
         delivery = Delivery(event, record.appended, record.topic, record.partition, record.offset, trace)

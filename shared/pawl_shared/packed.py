@@ -10,6 +10,8 @@ from base64 import b64decode, b64encode
 
 from pawl_shared.bus import Message
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps() would make an encoder each time
+
 
 def pack(message: Message) -> bytes:
     """A key or a value that is missing is not the same as an empty one."""
@@ -20,7 +22,7 @@ def pack(message: Message) -> bytes:
     }
     if message.value is None:
         head["value"] = None
-    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + (message.value or b"")
+    return _to_json(head).encode() + b"\n" + (message.value or b"")
 
 
 def unpack(packed: bytes) -> Message:
