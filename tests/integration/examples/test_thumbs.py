@@ -4,20 +4,22 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from support.api_keys import a_key
 from support.http_service import free_port, serving
 from support.inference import World, eventually
 from support.project import ROOT
 
 from pawl_shared.topics import FEEDBACK
 
-pytestmark = pytest.mark.browser
 PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
     PATH is None and not os.environ.get("CI"), reason="no Chromium here: apt-get install chromium"
@@ -55,6 +57,40 @@ def said(world: World, count: int) -> list[tuple[str, Any]]:
     return [(each.kind, each.text if each.value is None else each.value) for each in found]
 
 
+def test_the_program_asks_and_rates_with_a_key_that_no_page_sees(tmp_path: Path) -> None:
+    world, port, page = World(tmp_path), free_port(), free_port()
+    world.deploy(1)
+    key = a_key(tmp_path / "data" / "keys" / "api.keys", "infer", "feedback")
+    program = [sys.executable, str(ROOT / "examples" / "thumbs" / "serve.py"), "--port", str(page)]
+    with (
+        serving(world.build(http_port=port), port) as pawl,
+        subprocess.Popen(
+            [*program, "--pawl", pawl], env=os.environ | {"PAWL_API_KEY": key}, stdout=subprocess.DEVNULL
+        ) as child,
+        httpx.Client(base_url=f"http://127.0.0.1:{page}", timeout=30) as client,
+    ):
+        try:
+            eventually(lambda: reached(client))
+            asked = {"messages": [{"role": "user", "content": "What is a pawl?"}], "session": "one"}
+            answer = client.post("/chat", json=asked)
+            assert answer.status_code == 200, answer.text
+            given = answer.json()
+            vote = {"inference_id": given["id"], "token": given["token"], "thumb": "up"}
+            assert client.post("/v1/feedback", json=vote).status_code == 202
+            assert said(world, 1) == [("thumb", 1.0)]
+            assert key not in "".join(client.get(path).text for path in ("/", "/pawl-thumbs.js")) + answer.text
+        finally:
+            child.terminate()
+
+
+def reached(client: httpx.Client) -> bool:
+    try:
+        return client.get("/").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.browser
 @needs_browser
 def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[str, str, World]) -> None:
     from playwright.sync_api import expect, sync_playwright
@@ -133,5 +169,12 @@ def test_a_person_rates_an_answer_also_without_a_connection(page_of_chat: tuple[
         expect(page.get_by_role("status")).to_have_text("Das ging nicht.", timeout=20_000)
         assert page.evaluate("localStorage.getItem('pawl-thumbs')") is None
         assert page.locator("textarea").count() == 0
+
+        # the page says so when nobody answers
+        page.goto(url)
+        page.route("**/chat", lambda route: route.abort())
+        page.get_by_label("Your question").fill("Are you there?")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.get_by_text("the chat's server is away")).to_be_visible(timeout=20_000)
         browser.close()
     assert problems == []
