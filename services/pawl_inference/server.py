@@ -76,6 +76,10 @@ class InferenceService:
         self.health.wait_for("stop", "the service is stopping")
         self._intake.close()
 
+    def _cut(self) -> None:
+        self._intake.cut()
+        self._follower.cut()
+
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; then finish what has begun, for as long as it may take, and log all of it.
 
@@ -92,7 +96,7 @@ class InferenceService:
                 grace=self._settings.shutdown_grace_seconds,
                 ending=self._take_no_more,
                 drained=lambda: self._intake.idle,
-                cut=self._follower.cut,
+                cut=self._cut,
             )
         finally:
             self.stop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,26 @@ def test_what_takes_longer_than_the_grace_is_cut_and_logged(tmp_path: Path) -> N
     assert ending([*begun, *lines]) == ("data: [DONE]", "length")
     (event,) = running.ended()
     assert (event.finish_reason, event.answer) == ("cancelled", "I")
+
+
+def test_what_is_still_being_sent_at_the_end_is_refused_and_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = Running(tmp_path, grace=0)
+    host, port = running.url.removeprefix("http://").split(":")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as sending:
+        sending.sendall(f"{head}content-length: 99\r\n\r\n{{".encode())
+        lines = running.stream()  # behind it: once this one is answered, that one has been taken
+        begun = [next(lines), next(lines)]
+        running.stop.set()
+        answer = b"".join(iter(lambda: sending.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert b"shutting_down" in answer
+    assert b"retry-after" in answer.lower()
+    assert ending([*begun, *lines]) == ("data: [DONE]", "length")
+    assert len(running.ended()) == 1
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize("stream", [False, True])
