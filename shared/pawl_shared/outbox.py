@@ -38,10 +38,10 @@ class Outbox:
         self.send()
         self.settle()
 
-    def settle(self) -> None:
-        """Wait until the broker has all that was sent. Raises BusError."""
+    def settle(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Wait until the broker has all that was sent. Raises BusError, or TimeoutError."""
         if self._sent is not None:
             (through, futures), self._sent = self._sent, None
             for future in futures:
-                future.result(PATIENCE_SECONDS)
+                future.result(patience)
             self._store.sent(through)

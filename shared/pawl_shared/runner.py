@@ -37,6 +37,7 @@ from pawl_shared.folding import Folding
 from pawl_shared.outbox import Outbox
 from pawl_shared.stores.port import Commit, Effect, TransactionalStore
 
+CLOSE_SECONDS = 5.0  # for what the broker has not acknowledged
 FULL_BATCH = 5_000  # records; a larger batch is committed no faster per record
 
 
@@ -173,6 +174,8 @@ class Runner:
         """Leave the group and disconnect; effects at work end, stay owed, and begin again with the next start."""
         try:
             self._committing.close()
+            with contextlib.suppress(Exception):  # what has not arrived is sent again after the next start
+                self._outbox.settle(CLOSE_SECONDS)
         finally:
             if self._effects is not None:
                 self._effects.close()
@@ -193,7 +196,7 @@ class Runner:
         """Poll, and answer what is in order by now."""
         consumer = self._started()
         self._arrivals.add(consumer.poll(0 if self._committing.pending else self._pace.poll))
-        if not self._crowded():
+        if len(self._arrivals) < self._pace.backlog:
             self._settle()
         if self._pace.gather:
             give_up = time.monotonic() + self._pace.gather
@@ -205,10 +208,6 @@ class Runner:
         ready = self._arrivals.release()
         consumer.hold(self._arrivals.crowded())
         return ready
-
-    def _crowded(self) -> bool:
-        """Whether so much waits that the next batch is begun before the latest one is followed up."""
-        return len(self._arrivals) >= self._pace.backlog
 
     def _works_alone(self) -> bool:
         """False: the broker does not say. Raises SecondInstanceError, before anything of this batch is handled."""
@@ -260,7 +259,7 @@ class Runner:
         def follow() -> None:
             batch.count(self.service)
             self._outbox.send()
-            if batch.effects or not self._crowded():
+            if batch.effects:
                 self._outbox.settle()
             self._begin(batch.effects)
 

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -241,6 +242,40 @@ def test_a_trace_leads_from_cause_to_effect(bus: MemoryBus, clock: ManualClock) 
     run_until(runner(bus, store), lambda: count(store) == 0)
     last = [record for record in bus.read(COMMANDS.name) if record][-1]
     assert dict(last.headers)["traceparent"].decode().startswith(f"00-{'ab' * 16}-")
+
+
+def test_the_next_batch_is_committed_while_the_broker_takes_what_came_of_the_one_before(
+    bus: MemoryBus, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, held = MemoryStore(), list[Future[Partition]]()
+
+    def hold(message: Message) -> Future[Partition]:
+        held.append(Future())
+        return held[-1]
+
+    pace = Pace(poll=0.01, backlog=0, committer=lambda: ThreadPoolExecutor(1))
+    ahead = Runner("test", "test/0", "0", bus, store, [Counting()], pace=pace)
+    ahead.start()
+    monkeypatch.setattr(ahead._outbox, "_send", hold)
+
+    def turn_until(condition: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < give_up, "did not happen"
+            ahead.turn()
+
+    publish(bus, command("a"))
+    turn_until(lambda: count(store, "a") == 1)
+    clock.advance(20)
+    publish(bus, Tick(id=uuid.uuid4(), time=NOW, source="t", model="m", number=1))
+    turn_until(lambda: count(store, "a") == 0)
+    publish(bus, command("b"))
+    turn_until(lambda: count(store, "b") == 1)
+    assert [future.done() for future in held] == [False]
+    assert len(store.outgoing(10)) == 1
+    held[0].set_result(Partition(COMMANDS.name, 0))
+    ahead.close()
+    assert not store.outgoing(10)
 
 
 def test_records_that_come_soon_after_join_the_batch(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
