@@ -5,6 +5,9 @@ and drawn, and one in ten clients hangs up in the middle. Memory is sampled afte
 over twenty spans of equal length, and a line is fitted through those: its slope, with Student's 95 % interval, which
 holds as far as spans are independent of each other.
 
+Each client's first question is the longest that there is, since the rows of the cache take memory as they grow: a row
+that is longer than any before would otherwise count as growth.
+
 What must not grow is the resident memory that is the process's own (RssAnon). The rest of RSS is files that are mapped:
 it grows by a page whenever a token is met for the first time, as the table of embeddings (108 MB) is read from the
 graph's file on demand; the kernel can take that back at any time. Both are told.
@@ -37,7 +40,9 @@ QUICK_SECONDS, FULL_SECONDS = 90, 1200
 CLIENTS, LEAVE = 16, 0.1
 WARM_SHARE, SPANS = 0.2, 20
 STUDENT = 2.101  # two-sided 95 %, SPANS - 2 = 18 degrees of freedom
-SUBJECTS = ("a lighthouse", "two cats", "the moon", "bread", "an old train", "rain in May", "a chess game", "Lisbon")
+MOST_SUBJECTS, MOST_TOKENS = 40, 64
+LONGEST = "a chess game"
+SUBJECTS = ("a lighthouse", "two cats", "the moon", "bread", "an old train", "rain in May", LONGEST, "Lisbon")
 SLOPE, LOW, HIGH = "own memory, slope, MB/hour", "own memory, slope, lower end", "own memory, slope, upper end"
 FAILED, FILES, THREADS_GROWN = "failed requests", "open files, slope a hour, lower end", "threads, last minus first"
 
@@ -69,12 +74,15 @@ class Traffic:
         await asyncio.gather(*(self._client(Random(number)) for number in range(CLIENTS)))
 
     async def _client(self, random: Random) -> None:
+        prompt, limit = " ".join(["Tell me about", *[LONGEST] * MOST_SUBJECTS]), MOST_TOKENS  # the first of each
         while time.monotonic() < self.until:
-            prompt = " ".join(["Tell me about", *random.choices(SUBJECTS, k=random.randint(1, 40))])
             more = {"temperature": random.choice((0, 0.8)), "seed": random.randint(0, 1 << 30)}
             leave = random.randint(1, 8) if random.random() < LEAVE else None
+            asked = body(prompt, limit, **more)
+            prompt = " ".join(["Tell me about", *random.choices(SUBJECTS, k=random.randint(1, MOST_SUBJECTS))])
+            limit = random.randint(8, MOST_TOKENS)
             try:
-                answer = await stream(self.port, body(prompt, random.randint(8, 64), **more), leave)
+                answer = await stream(self.port, asked, leave)
             except (OSError, asyncio.IncompleteReadError, ValueError) as error:
                 self.failures.append(repr(error))
                 continue
