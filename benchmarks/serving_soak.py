@@ -1,8 +1,8 @@
 """Full load for a long time: does memory stay, do files and threads stay, does any request fail?
 
 SmolLM2-135M-Instruct on one real inference service: sixteen clients ask without a pause, answers of all lengths, greedy
-and drawn, and one in ten clients hangs up in the middle. Memory is sampled after a warm-up of four minutes (45 seconds with
---quick), in which the cache of prompts' beginnings fills (128 MB within 40 seconds), averaged over twenty spans of
+and drawn, and one in ten clients hangs up in the middle. Memory is sampled after a warm-up of four minutes (45 seconds
+with --quick), in which the cache of prompts' beginnings fills (128 MB within 40 seconds), averaged over twenty spans of
 equal length, and a line is fitted through those: its slope, with Student's 95 % interval, which holds as far as spans
 are independent of each other.
 
