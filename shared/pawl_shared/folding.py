@@ -165,12 +165,14 @@ class Folding:
 
     def _targets(self, delivery: Delivery) -> list[_Target] | None:
         """The states that an event concerns; none where a fold cannot say: its step will, and be buried."""
+        event, targets = delivery.event, list[_Target]()
         try:
-            found = [(fold, fold.keys(delivery.event)) for fold in self._by_topic.get(delivery.topic, ())]
+            for fold in self._by_topic.get(delivery.topic, ()):
+                if (keys := fold.keys(event)) or isinstance(event, Tick):
+                    targets.append((fold, [StateKey(fold.name, key) for key in keys]))
         except Exception:
             return None
-        timed = isinstance(delivery.event, Tick)
-        return [(fold, [StateKey(fold.name, key) for key in keys]) for fold, keys in found if keys or timed]
+        return targets
 
     def _fresh(self, readings: Sequence[Reading]) -> set[Seen]:
         """Those that were not handled; Ticks are not among them."""
