@@ -6,8 +6,8 @@ with --quick), in which the cache of prompts' beginnings fills (128 MB within 40
 equal length, and a line is fitted through those: its slope, with Student's 95 % interval, which holds as far as spans
 are independent of each other.
 
-Each client's first question is the longest that there is, since the rows of the cache take memory as they grow: a row
-that is longer than any before would otherwise count as growth.
+Each client's first question is longer than any other one with its answer, since the rows of the cache take memory as
+they grow: a row that is longer than any before would otherwise count as growth.
 
 What must not grow is the resident memory that is the process's own (RssAnon). The rest of RSS is files that are mapped:
 it grows by a page whenever a token is met for the first time, as the table of embeddings (108 MB) is read from the
@@ -76,7 +76,7 @@ class Traffic:
         await asyncio.gather(*(self._client(Random(number)) for number in range(CLIENTS)))
 
     async def _client(self, random: Random) -> None:
-        prompt, limit = " ".join(["Tell me about", *[LONGEST] * MOST_SUBJECTS]), MOST_TOKENS  # the first of each
+        prompt, limit = " ".join(["Tell me about", *[LONGEST] * 2 * MOST_SUBJECTS]), MOST_TOKENS  # the first of each
         while time.monotonic() < self.until:
             more = {"temperature": random.choice((0, 0.8)), "seed": random.randint(0, 1 << 30)}
             leave = random.randint(1, 8) if random.random() < LEAVE else None
