@@ -51,7 +51,7 @@ def graphs() -> tuple[Path, Path]:
         unfinished = CACHE / "plain.partial"
         onnx_export.build(base, unfinished, "int8")
         unfinished.rename(plain)
-    if not pawl.is_dir():
+    if not pawl.is_dir() or not read_spec(pawl).grouped:  # or made by an earlier version
         onnx_export.export_base(base, pawl, base=BASE)
     return plain, pawl
 

@@ -64,10 +64,11 @@ def export_base(
         report(0.1, "building the ONNX graph")
         build(hf_folder, built, precision)
         report(0.8, "adding adapter slots")
-        sites = _rewrite(built, graph, _linear_modules(hf_folder))
+        grouped = _grouped(precision, rank)
+        sites = _rewrite(built, graph, _linear_modules(hf_folder), grouped)
         for name in (TOKENIZER_FILE, TEMPLATE_FILE):
             shutil.copyfile(hf_folder / name, graph / name)
-        spec = _describe(hf_folder, built, sites, base, precision, rank, context_length)
+        spec = _describe(hf_folder, built, sites, base, precision, rank, context_length, grouped)
         write_spec(graph, spec)
         if out_dir.exists():
             shutil.rmtree(out_dir)
@@ -115,11 +116,16 @@ def _silent(_fraction: float, _message: str) -> None:
     return None
 
 
-def _rewrite(built: Path, graph: Path, modules: frozenset[str]) -> list[Site]:
+def _grouped(precision: Precision, rank: int) -> bool:
+    """Grouped graphs are faster on the CPU, which computes int8 and fp32; fp16 is for CUDA."""
+    return precision != "fp16" and rank <= onnx_graph.GROUPED_RANK_LIMIT
+
+
+def _rewrite(built: Path, graph: Path, modules: frozenset[str], grouped: bool) -> list[Site]:
     import onnx
 
     model = onnx.load(built / GRAPH_FILE, load_external_data=False)
-    sites = onnx_graph.rewrite(model, modules)
+    sites = onnx_graph.rewrite(model, modules, grouped=grouped)
     onnx.save(model, graph / GRAPH_FILE)
     # The weights are untouched: the new graph refers to the same file.
     (built / f"{GRAPH_FILE}.data").rename(graph / f"{GRAPH_FILE}.data")
@@ -137,17 +143,25 @@ def _linear_modules(hf_folder: Path) -> frozenset[str]:
 
 
 def _describe(
-    hf_folder: Path, built: Path, sites: list[Site], base: str, precision: Precision, rank: int, context_length: int
+    hf_folder: Path,
+    built: Path,
+    sites: list[Site],
+    base: str,
+    precision: Precision,
+    rank: int,
+    context_length: int,
+    grouped: bool,
 ) -> GraphSpec:
     built_config = json.loads((built / "genai_config.json").read_text(encoding="utf-8"))["model"]
     decoder = built_config["decoder"]
     info = json.loads((hf_folder / "pawl_base.json").read_text(encoding="utf-8"))
     return GraphSpec(
+        format="pawl.graph.v2" if grouped else "pawl.graph.v1",
         name=info["name"],
         base=base,
         precision=precision,
         rank=rank,
-        gain=onnx_graph.GAIN,
+        gain=onnx_graph.GROUPED_GAIN if grouped else onnx_graph.MASKED_GAIN,
         context_length=min(context_length, int(built_config["context_length"])),
         vocab_size=int(built_config["vocab_size"]),
         layers=int(decoder["num_hidden_layers"]),

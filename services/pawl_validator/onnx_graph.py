@@ -1,19 +1,27 @@
-"""Rewrites a decoder graph of the onnxruntime-genai builder so that LoRA weights are inputs (the `masked` graph).
+"""Rewrites a decoder graph of the onnxruntime-genai builder so that LoRA weights are inputs.
 
-For every adapted linear layer y = x W the graph gets, for all slots at once (S = slots * blocks * rank):
+For every adapted linear layer y = x W a *grouped* graph gets, for all live slots at once (ADR 24):
+
+    g  = x[grouped]            Gather       [slots, 1, group, inputs]: the rows of each slot
+    h  = 0.5 * g A             FusedMatMul  [slots, blocks, group, rank]
+    d  = 0.5 * h B^T           FusedMatMul  [slots, units, group, width]; a Gather before it repeats blocks by unit
+    y' = 0.5 * pick d + y      Gemm         [rows, outputs]; `pick` is 1 where a row is that place of that group
+
+and a *masked* graph (S = slots * blocks * rank; ADR 9):
 
     h^T = 0.5 * A x^T          Gemm   [S, rows]
     m   = h^T * mask           Mul    a row keeps only the slot that it runs on
     y'  = m^T B + y            Gemm   the Add is folded in
 
-Stock operators only, no gathers, and each row's sum holds exact zeros for the other slots, so that a row in a mixed
-batch equals the row alone, bit for bit (measured up to batch 16 on int8). Gemm wants two dimensions, so the token
-stream runs as [batch * sequence, hidden] and becomes [batch, sequence, hidden] only around attention and the LM head.
+In both, each row's sum holds exact zeros for what is not its own, so that a row in a mixed batch equals the row alone,
+bit for bit (measured up to batch 16 on int8). The token stream runs as [batch * sequence, hidden] and becomes
+[batch, sequence, hidden] only around attention and the LM head.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -22,9 +30,11 @@ from pawl_shared.errors import BaseModelError
 from pawl_shared.graph_spec import Site
 
 # A Gemm with alpha 1 takes other kernels for one row than for many, with another order of summation; 0.5 keeps one
-# kernel for every batch up to 16, and B is doubled for it (exact: powers of two).
+# kernel for every batch up to 16, and B is multiplied for it (exact: powers of two).
 ALPHA = 0.5
-GAIN = 1 / ALPHA
+MASKED_GAIN, GROUPED_GAIN = 1 / ALPHA, 1 / ALPHA**3
+# A wider product than this is cut by the number of threads, and summed in other parts for it.
+GROUPED_RANK_LIMIT = 16
 _LINEAR = re.compile(r"/model/layers\.(\d+)/(attn|mlp)/(\w+_proj)/MatMul/output_0")
 _FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 _BLOCK_NAMES = {"attn": "self_attn", "mlp": "mlp"}
@@ -40,30 +50,42 @@ _ROW_WISE = {
 class _Rewrite:
     model: onnx.ModelProto
     modules: frozenset[str]  # linear modules of the Hugging Face model
+    grouped: bool
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     sites: list[Site] = field(default_factory=list)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    constants: dict[str, list[int]] = field(default_factory=dict)
+    gathered: set[str] = field(default_factory=set)
 
-    def emit(self, operator: str, inputs: list[str], output: str, **attributes: object) -> None:
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=f"{output}/{operator}", **attributes))
+    def emit(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        domain = "com.microsoft" if operator == "FusedMatMul" else ""
+        name = f"{output}/{operator}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=name, domain=domain, **attributes))
+        return output
+
+    def constant(self, values: list[int]) -> str:
+        name = "/lora/" + "_".join(map(str, values))
+        self.constants[name] = values
+        return name
 
 
-def rewrite(model: onnx.ModelProto, modules: frozenset[str]) -> list[Site]:
+def rewrite(model: onnx.ModelProto, modules: frozenset[str], *, grouped: bool) -> list[Site]:
     """Turn a built decoder into the serving graph, in place, and return where adapters plug in.
 
     Inputs afterwards: input_ids [batch, sequence], past key/value buffers, seqlens_k [batch] (length after this step
     minus 1), total_sequence_length [], positions [n] (which positions of the sequence give logits), shape_2d =
-    (batch * sequence, -1), shape_3d = (batch, sequence, -1), mask_<blocks> [S, batch * sequence], and A and B of each
-    site.
+    (batch * sequence, -1), shape_3d = (batch, sequence, -1), grouped [slots, 1, group] and pick [batch * sequence,
+    slots * group] or else mask_<blocks> [S, batch * sequence], and A and B of each site.
 
     Args:
         model: from the onnxruntime-genai model builder, external data not loaded.
         modules: paths of the linear modules, for example "model.layers.0.self_attn.q_proj".
+        grouped: for ranks up to GROUPED_RANK_LIMIT.
 
     Raises:
         BaseModelError: the graph has an operator or a layout that cannot carry adapters.
     """
-    state = _Rewrite(model, modules)
+    state = _Rewrite(model, modules, grouped)
     state.shapes = {item.name: tuple(item.dims) for item in model.graph.initializer}
     _check_operators(model)
     for node in list(model.graph.node):
@@ -122,7 +144,9 @@ def _linear(state: _Rewrite, node: onnx.NodeProto) -> None:
     match = _LINEAR.fullmatch(node.output[0]) if node.op_type in ("MatMul", "MatMulNBits") else None
     if match is None:
         split = [found for output in node.output if (found := _LINEAR.fullmatch(output))]
-        if node.op_type == "Split" and split:  # gate and up come out of one matrix; each gets its own site
+        if (
+            node.op_type == "Split" and split and not state.grouped
+        ):  # gate and up come out of one matrix; each gets its own site
             _split_sites(state, node, split)
         else:
             state.nodes.append(node)
@@ -133,6 +157,8 @@ def _linear(state: _Rewrite, node: onnx.NodeProto) -> None:
     parts = _FUSED.get(projection, (projection,))
     if f"{path}.{projection}" in state.modules:  # fused in the model itself: one adapter for all of it
         _site(state, node, 0, node.input[0], (f"{path}.{projection}",), inputs, (outputs,))
+    elif projection == "gate_up_proj" and state.grouped:
+        _site(state, node, 0, node.input[0], tuple(f"{path}.{part}" for part in parts), inputs, (outputs // 2,) * 2)
     elif projection == "gate_up_proj":
         state.nodes.append(node)  # the Split that follows carries the sites
     elif projection == "qkv_proj":
@@ -161,7 +187,7 @@ def _site(
     outputs: tuple[int, ...],
     keep: bool = True,
 ) -> None:
-    """Add the three adapter nodes after output `index` of a node, and the site's two inputs."""
+    """Add the adapter's nodes after output `index` of a node, and the site's two inputs."""
     output = node.output[index]
     node.output[index] = f"{output}/base"
     if keep:
@@ -169,10 +195,27 @@ def _site(
     name = output.removeprefix("/model/").removesuffix("/MatMul/output_0").replace("/", ".")
     site = Site(a=f"lora.{name}.A", b=f"lora.{name}.B", inputs=inputs, outputs=outputs, modules=modules)
     state.sites.append(site)
-    low = f"/lora/{name}"
+    (_grouped_nodes if state.grouped else _masked_nodes)(state, site, source, f"/lora/{name}", output)
+
+
+def _masked_nodes(state: _Rewrite, site: Site, source: str, low: str, output: str) -> None:
     state.emit("Gemm", [site.a, source], f"{low}/h", transB=1, alpha=ALPHA)
     state.emit("Mul", [f"{low}/h", f"mask_{site.blocks}"], f"{low}/m")
     state.emit("Gemm", [f"{low}/m", site.b, f"{output}/base"], output, transA=1)
+
+
+def _grouped_nodes(state: _Rewrite, site: Site, source: str, low: str, output: str) -> None:
+    if source not in state.gathered:
+        state.gathered.add(source)
+        state.emit("Gather", [source, "grouped"], f"{source}/grouped", axis=0)
+    h = state.emit("FusedMatMul", [f"{source}/grouped", site.a], f"{low}/h", alpha=ALPHA)
+    if len(site.units) > site.blocks:
+        h = state.emit("Gather", [h, state.constant(list(site.units))], f"{low}/u", axis=1)
+    d = state.emit("FusedMatMul", [h, site.b], f"{low}/d", transB=1, alpha=ALPHA)
+    if len(site.units) > 1:
+        d = state.emit("Transpose", [d], f"{low}/t", perm=[0, 2, 1, 3])
+    d = state.emit("Reshape", [d, state.constant([-1, sum(site.outputs)])], f"{low}/r")
+    state.emit("Gemm", ["pick", d, f"{output}/base"], output, alpha=ALPHA)
 
 
 def _dimensions(state: _Rewrite, node: onnx.NodeProto) -> tuple[int, int]:
@@ -199,6 +242,10 @@ def _replace_nodes(state: _Rewrite) -> None:
     initializers = [onnx.TensorProto.FromString(item.SerializeToString()) for item in graph.initializer]
     del graph.initializer[:]
     graph.initializer.extend(item for item in initializers if item.name in used)
+    for name, values in state.constants.items():
+        graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
+    if state.grouped and all(item.domain != "com.microsoft" for item in state.model.opset_import):
+        state.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     del graph.value_info[:]  # shapes of the three-dimensional stream
 
 
@@ -220,8 +267,16 @@ def _new_inputs(state: _Rewrite) -> Iterator[onnx.ValueInfoProto]:
     yield helper.make_tensor_value_info("shape_2d", TensorProto.INT64, [2])
     yield helper.make_tensor_value_info("shape_3d", TensorProto.INT64, [3])
     element = next(item for item in state.model.graph.output if item.name == "logits").type.tensor_type.elem_type
+    value = helper.make_tensor_value_info
+    if state.grouped:
+        yield value("grouped", TensorProto.INT64, ["slots", 1, "group"])
+        yield value("pick", element, ["rows", "slots * group"])
+        for site in state.sites:
+            yield value(site.a, element, ["slots", site.blocks, site.inputs, "rank"])
+            yield value(site.b, element, ["slots", len(site.units), site.width, "rank"])
+        return
     for blocks in sorted({site.blocks for site in state.sites}):
-        yield helper.make_tensor_value_info(f"mask_{blocks}", element, [f"S{blocks}", "rows"])
+        yield value(f"mask_{blocks}", element, [f"S{blocks}", "rows"])
     for site in state.sites:
-        yield helper.make_tensor_value_info(site.a, element, [f"S{site.blocks}", site.inputs])
-        yield helper.make_tensor_value_info(site.b, element, [f"S{site.blocks}", sum(site.outputs)])
+        yield value(site.a, element, [f"S{site.blocks}", site.inputs])
+        yield value(site.b, element, [f"S{site.blocks}", sum(site.outputs)])

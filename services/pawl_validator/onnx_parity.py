@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pawl_shared import lora_format, slot_format, tensor_file
+from pawl_shared import lora_format, slot_format, slot_layout, tensor_file
 from pawl_shared.graph_spec import GRAPH_FILE, TOKENIZER_FILE, GraphSpec, read_spec
 from pawl_shared.tensor_file import Tensors
 
@@ -112,12 +112,11 @@ def _graph_logits(session: Any, spec: GraphSpec, arrays: Tensors, ids: list[int]
     empty = np.zeros((1, spec.kv_heads, 0, spec.head_size), spec.element)
     for layer in range(spec.layers):
         feeds[f"past_key_values.{layer}.key"] = feeds[f"past_key_values.{layer}.value"] = empty
-    for blocks in spec.block_counts:
-        feeds[f"mask_{blocks}"] = np.full((blocks * spec.rank, length), 1.0 if arrays else 0.0, spec.element)
-    for site in spec.sites:
-        rows = site.blocks * spec.rank
-        for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
-            feeds[name] = arrays.get(name, np.zeros((rows, width), np.float32)).astype(spec.element)
+    feeds |= slot_layout.choice(spec, [0 if arrays else None], (0, 0), length)
+    held = slot_layout.arrange(spec, arrays) if arrays else {}
+    for name, shape in slot_layout.slot_shapes(spec).items():
+        array = held.get(name, np.zeros(shape, spec.element))
+        feeds[name] = np.ascontiguousarray(array).reshape(slot_layout.bound_shape(spec, shape, 1))
     logits: NDArray[np.float32] = session.run(["logits"], feeds)[0][0].astype(np.float32)
     return logits
 

@@ -1,6 +1,7 @@
 """`pawl.json`: what a serving graph is, for those who pack adapters for it and those who run it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +21,14 @@ Precision = Literal["int8", "fp16", "fp32"]
 class Site(BaseModel):
     """One place of the graph where an adapter adds to a linear layer: y += (x A^T) B, for every live slot at once.
 
-    A site holds as many low-rank blocks as modules were fused into the layer (3 for a fused q, k and v).
+    A site holds as many low-rank blocks as modules were fused into the layer (3 for a fused q, k and v). The shapes of
+    its two graph inputs are those of `slot_layout`.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    a: str  # graph input [slots * blocks * rank, inputs]
-    b: str  # graph input [slots * blocks * rank, sum(outputs)], block-diagonal
+    a: str  # graph input; in a slot file [blocks * rank, inputs]
+    b: str  # graph input; in a slot file [GraphSpec.b_rows, sum(outputs)]
     inputs: int
     outputs: tuple[int, ...]
     modules: tuple[str, ...]  # as named in the Hugging Face model, e.g. model.layers.0.self_attn.q_proj
@@ -35,13 +37,27 @@ class Site(BaseModel):
     def blocks(self) -> int:
         return len(self.modules)
 
+    @property
+    def width(self) -> int:
+        """Outputs of a unit: the blocks of a grouped graph are cut into units of the same width."""
+        return math.gcd(*self.outputs)
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Which block each unit belongs to: (0, 0, 0, 1, 2) for a q that is three times as wide as k and v."""
+        return tuple(block for block, outputs in enumerate(self.outputs) for _ in range(outputs // self.width))
+
 
 class GraphSpec(BaseModel):
-    """The dimensions and sites of a serving graph. `gain` is what B must be multiplied by (the graph halves A)."""
+    """The dimensions and sites of a serving graph.
+
+    `gain` is what B must be multiplied by (the graph halves products). Format v1 chooses adapters by masks, v2 groups
+    rows by adapter (ADR 24); both are served.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal["pawl.graph.v1"] = "pawl.graph.v1"
+    format: Literal["pawl.graph.v1", "pawl.graph.v2"] = "pawl.graph.v1"
     name: str
     base: str
     precision: Precision
@@ -57,13 +73,21 @@ class GraphSpec(BaseModel):
     sites: tuple[Site, ...]
 
     @property
+    def grouped(self) -> bool:
+        return self.format == "pawl.graph.v2"
+
+    def b_rows(self, site: Site) -> int:
+        """Rows of a site's B in a slot file: masked graphs take it block-diagonal, with zeros between the blocks."""
+        return self.rank if self.grouped else site.blocks * self.rank
+
+    @property
     def element(self) -> Literal["float16", "float32"]:
         """Type of masks, adapters, keys, values and logits; int8 weights have float32 around them."""
         return "float16" if self.precision == "fp16" else "float32"
 
     @property
     def block_counts(self) -> tuple[int, ...]:
-        """Distinct numbers of blocks over all sites: the graph has one mask input for each."""
+        """Distinct numbers of blocks over all sites: the masked graph has one mask input for each."""
         return tuple(sorted({site.blocks for site in self.sites}))
 
 

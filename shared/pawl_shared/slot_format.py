@@ -28,7 +28,7 @@ class SlotFile:
 
 
 def pack(adapter: TrainedAdapter, spec: GraphSpec) -> Tensors:
-    """Lay an adapter out for a graph: A [blocks*rank, inputs], B [blocks*rank, sum(outputs)], scale folded into B.
+    """Lay an adapter out for a graph: A [blocks*rank, inputs], B [b_rows, sum(outputs)], scale folded into B.
 
     Raises:
         AdapterInvalidError: its rank is above the graph's, or a tensor does not fit or belong to the graph.
@@ -54,7 +54,7 @@ def pack(adapter: TrainedAdapter, spec: GraphSpec) -> Tensors:
 
 def _pack_site(adapter: TrainedAdapter, site: Site, spec: GraphSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     a = np.zeros((site.blocks * spec.rank, site.inputs), np.float32)
-    b = np.zeros((site.blocks * spec.rank, sum(site.outputs)), np.float32)
+    b = np.zeros((spec.b_rows(site), sum(site.outputs)), np.float32)
     column = 0
     for block, (module, outputs) in enumerate(zip(site.modules, site.outputs, strict=True)):
         pair = adapter.pair(module)
@@ -65,9 +65,10 @@ def _pack_site(adapter: TrainedAdapter, site: Site, spec: GraphSpec) -> tuple[ND
                     Fault.SHAPE,
                     f"{module} has {pair[0].shape} and {pair[1].shape}, not {expected[0]} and {expected[1]}",
                 )
-            rows = slice(block * spec.rank, block * spec.rank + adapter.rank)
-            a[rows] = pair[0]
-            b[rows, column : column + outputs] = pair[1].T * np.float32(adapter.scale * spec.gain)
+            row = block * spec.rank
+            a[row : row + adapter.rank] = pair[0]
+            row = 0 if spec.grouped else row
+            b[row : row + adapter.rank, column : column + outputs] = pair[1].T * np.float32(adapter.scale * spec.gain)
         column += outputs
     return a, b
 
@@ -95,7 +96,7 @@ def read_slots(path: Path, spec: GraphSpec, *, graph: str, adapter: str) -> Slot
         if found != expected:
             raise AdapterInvalidError(fault, f"the file is for {key} {found[:12] or 'unknown'}, not {expected[:12]}")
     shapes = {site.a: (site.blocks * spec.rank, site.inputs) for site in spec.sites}
-    shapes |= {site.b: (site.blocks * spec.rank, sum(site.outputs)) for site in spec.sites}
+    shapes |= {site.b: (spec.b_rows(site), sum(site.outputs)) for site in spec.sites}
     if unknown := set(arrays) - set(shapes):
         raise AdapterInvalidError(Fault.UNKNOWN_TENSOR, f"the graph has no input {sorted(unknown)[0]}")
     for name, shape in shapes.items():

@@ -17,7 +17,8 @@ from pawl_inference.engine.copying import Copier
 from pawl_inference.engine.graph import Scalar, ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.settings import Provider
-from pawl_inference.engine.slots import SlotPool, stride
+from pawl_inference.engine.slots import SlotPool
+from pawl_shared import slot_layout
 from pawl_shared.graph_spec import GraphSpec
 from pawl_shared.tensor_file import Tensors
 
@@ -95,32 +96,25 @@ class DeviceSlotPool(SlotPool):
         super().__init__(spec, graph, 0)
         self.count, self._holders = count, [0] * count
         self._provider = provider
-        self._shapes = {name: array.shape[1] for name, array in self._arrays.items()}
-        self._slot_rows = {name: stride(site.blocks, spec.rank) for site in spec.sites for name in (site.a, site.b)}
         self._values = {
-            name: _put(np.zeros((count * self._slot_rows[name], width), spec.element), provider)
-            for name, width in self._shapes.items()
+            name: _put(np.zeros((count, *shape), spec.element), provider) for name, shape in self._shapes.items()
         }
         self._copier = Copier(provider, spec.element, len(self._values))
 
     def address(self, name: str, first: int, last: int) -> tuple[int, list[int]]:
         """See `SlotPool.address`."""
-        rows, width = self._slot_rows[name], self._shapes[name]
-        start = first * rows * width * np.dtype(self.spec.element).itemsize
-        return int(self._values[name].data_ptr()) + start, [(last - first + 1) * rows, width]
+        shape = self._shapes[name]
+        start = first * math.prod(shape) * np.dtype(self.spec.element).itemsize
+        return int(self._values[name].data_ptr()) + start, slot_layout.bound_shape(self.spec, shape, last - first + 1)
 
     def _fill(self, slot: int, arrays: Tensors) -> None:
-        staged = {name: _put(self._whole(name, array), self._provider) for name, array in arrays.items()}
+        arranged = slot_layout.arrange(self.spec, arrays)
+        staged = {name: _put(np.ascontiguousarray(array), self._provider) for name, array in arranged.items()}
         blocks = []
         for name, value in staged.items():
             target, shape = self.address(name, slot, slot)
             blocks.append((int(value.data_ptr()), target, math.prod(shape)))
         self._copier.copy(blocks)
-
-    def _whole(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        """With the rows between this slot and the next."""
-        gap = self._slot_rows[name] - len(array)
-        return np.pad(array.astype(self.spec.element), ((0, gap), (0, 0)))
 
 
 class DeviceStep(Step):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.provider import open_session
 from pawl_inference.engine.settings import CPU, Provider
-from pawl_inference.engine.slots import SlotPool, stride
+from pawl_inference.engine.slots import SlotPool
+from pawl_shared import slot_layout
 from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -42,8 +43,8 @@ class ServingGraph:
 class Step:
     """One shape of work, bound once and run many times: `rows` rows from `row`, `length` new tokens each.
 
-    Adapter slots first..last are bound as they lie in the pool; a mask picks each row's own. An IO binding holds raw
-    pointers, so everything it points to is kept here.
+    Adapter slots first..last are bound as they lie in the pool; further inputs put each row on its own. An IO binding
+    holds raw pointers, so everything it points to is kept here.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Step:
         self._session, self._spec, self._span = graph.session, graph.spec, span
         self._device = (graph.provider.name, graph.provider.device_id)
         self._binding = graph.session.io_binding()
-        self._kept: list[Any] = [cache, slots]
+        self._kept: dict[str, Any] = {"cache": cache, "slots": slots}
         self._assigned: tuple[int | None, ...] | None = None
         self._length = length
         self._ids = self._input("input_ids", np.zeros((rows, length), np.int64))
@@ -69,7 +70,6 @@ class Step:
         self._input("shape_2d", np.array([rows * length, -1], np.int64))
         self._input("shape_3d", np.array([rows, length, -1], np.int64))
         self._bind_cache(cache, row, rows)
-        self._masks = {count: self._mask(count, rows * length) for count in self._spec.block_counts}
         for site in self._spec.sites:
             self._bind_site(slots, site)
         self._logits = np.zeros((rows, 1, self._spec.vocab_size), self._spec.element)
@@ -96,18 +96,9 @@ class Step:
     def _assign(self, slots: tuple[int | None, ...]) -> None:
         if slots == self._assigned:
             return
-        for blocks, mask in self._masks.items():
-            mask[:] = 0
-            width, apart = blocks * self._spec.rank, stride(blocks, self._spec.rank)
-            for row, slot in enumerate(slots):
-                if slot is not None:
-                    start = (slot - self._span[0]) * apart
-                    mask[start : start + width, row * self._length : (row + 1) * self._length] = 1
+        for name, array in slot_layout.choice(self._spec, slots, self._span, self._length).items():
+            self._input(name, array)
         self._assigned = slots
-
-    def _mask(self, blocks: int, columns: int) -> NDArray[Any]:
-        rows = (self._span[1] - self._span[0] + 1) * stride(blocks, self._spec.rank)
-        return self._input(f"mask_{blocks}", np.zeros((rows, columns), self._spec.element))
 
     def _bind_cache(self, cache: KvCache, row: int, rows: int) -> None:
         shape = [rows, *cache.row_shape]
@@ -128,6 +119,6 @@ class Step:
         return array
 
     def _bind(self, name: str, array: NDArray[Any], output: bool = False) -> None:
-        self._kept.append(array)
+        self._kept[name] = array
         bind = self._binding.bind_output if output else self._binding.bind_input
         bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)

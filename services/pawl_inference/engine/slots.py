@@ -8,24 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
-from pawl_shared import slot_format
+from pawl_shared import slot_format, slot_layout
 from pawl_shared.graph_spec import GraphSpec
 from pawl_shared.tensor_file import Tensors
-
-# ONNX Runtime's matrix product (MLAS) sums this many rows at a time, then adds up the sums.
-_SUMMED_AT_ONCE = 128
-
-
-def stride(blocks: int, rank: int) -> int:
-    """Rows from one slot to the next, so that each is summed alike wherever it lies among others.
-
-    A slot of 48 rows (three fused layers at rank 16) in the third place would reach over row 128, and be summed in two
-    parts: one unit in the last place, which flips the rounding of int8 activations, and now and then a token.
-    """
-    rows = blocks * rank
-    if rows > _SUMMED_AT_ONCE:
-        return -(-rows // _SUMMED_AT_ONCE) * _SUMMED_AT_ONCE
-    return 1 << (rows - 1).bit_length()
 
 
 class SlotPool:
@@ -33,16 +18,15 @@ class SlotPool:
 
     With more versions than slots, the one that was asked for the longest ago makes room; one that a request holds never
     does. What a slot holds stays in it until then, so that a version that comes back is there at once.
-    The base needs no slot: its rows have an all-zero mask.
+    The base needs no slot: its rows choose none.
     """
 
     def __init__(self, spec: GraphSpec, graph: str, count: int) -> None:
         self.spec, self.graph, self.count = spec, graph, count
-        self._arrays: dict[str, NDArray[Any]] = {}
-        for site in spec.sites:
-            rows = count * stride(site.blocks, spec.rank)
-            self._arrays[site.a] = np.zeros((rows, site.inputs), spec.element)
-            self._arrays[site.b] = np.zeros((rows, sum(site.outputs)), spec.element)
+        self._shapes = slot_layout.slot_shapes(spec)
+        self._arrays: dict[str, NDArray[Any]] = {
+            name: np.zeros((count, *shape), spec.element) for name, shape in self._shapes.items()
+        }
         self._live: dict[str, int] = {}
         self._holders = [0] * count
         self._filling: set[int] = set()
@@ -53,8 +37,8 @@ class SlotPool:
 
     def address(self, name: str, first: int, last: int) -> tuple[int, list[int]]:
         """Address and shape of the part of a site's array that belongs to slots first..last (contiguous, no copy)."""
-        view = self._view(name, first, last)
-        return int(view.ctypes.data), list(view.shape)
+        shape = slot_layout.bound_shape(self.spec, self._shapes[name], last - first + 1)
+        return int(self._arrays[name][first:].ctypes.data), shape
 
     def revive(self, version: str) -> bool:
         """Make a version live again whose slot was not filled with another since; False: it has to be loaded."""
@@ -134,13 +118,8 @@ class SlotPool:
         self._asked[slot] = self._requests
 
     def _fill(self, slot: int, arrays: Tensors) -> None:
-        for name, array in arrays.items():
-            self._view(name, slot, slot)[: len(array)] = array
-
-    def _view(self, name: str, first: int, last: int) -> NDArray[Any]:
-        array = self._arrays[name]
-        rows = array.shape[0] // self.count
-        return array[first * rows : (last + 1) * rows]
+        for name, array in slot_layout.arrange(self.spec, arrays).items():
+            self._arrays[name][slot] = array
 
     def _reserve(self) -> int:
         with self._lock:
