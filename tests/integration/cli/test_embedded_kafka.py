@@ -54,6 +54,9 @@ def test_data_ports_and_cluster_are_kept_between_runs(tmp_path: Path) -> None:
         assert broker.bootstrap_servers == first
         assert cluster_id(first) == identity
         assert read(first, "kept") == b"still here"
+        assert broker.pid is not None
+        assert any("AOTCache=" in word for word in psutil.Process(broker.pid).cmdline())
+    assert "[aot]" not in broker.log.read_text(), "the JVM did not take what kafka_classes made"
 
 
 def test_a_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
