@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pawl_shared import kafka_clients
 from pawl_shared.bus import Bus, Message, Partition, Record
 from pawl_shared.errors import BusError, FencedError
 from pawl_shared.kafka_bus import KafkaBus
@@ -212,6 +213,7 @@ def test_creating_topics_again_changes_nothing(bus: Bus, topic: str) -> None:
     assert bus.create_topics([Topic(topic, "", (), partitions=4)]) == []
 
 
-def test_an_unknown_topic_is_an_error_that_says_what_to_do(bus: Bus) -> None:
+def test_an_unknown_topic_is_an_error_that_says_what_to_do(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_clients, "KNOWN_SECONDS", 0.3)
     with pytest.raises(BusError, match="pawl topics apply"):
         list(bus.read(f"test.{uuid.uuid4().hex}"))
