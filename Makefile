@@ -40,6 +40,8 @@ up: setup ## Run Kafka and all services on this machine until Ctrl-C (options: m
 
 sdks: $(SDKS) ## Install the clients that tests drive (OpenAI's for JavaScript, LangChain, litellm, llm), apart from .venv
 
+# Tiny models only wait for further threads, and what waits there turns in circles.
+test: export OMP_NUM_THREADS := 1
 test: setup sdks ## Run every test (some of them: make test ARGS="tests/unit -k canary")
 	@$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 

@@ -19,7 +19,7 @@ from pawl_cli.supervise import Happening, Supervisor
 QUICK = RestartPolicy(first_delay=0.01, give_up_after=3)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
