@@ -18,7 +18,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from pawl_shared import codec
-from pawl_shared.bus import Record
+from pawl_shared.buses.port import Record
 from pawl_shared.events import ENVELOPE, Event, InferenceLogged, Message
 
 COUNT = 1_000

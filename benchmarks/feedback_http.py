@@ -29,11 +29,11 @@ from benchmarks.harness import Benchmark, Run, Target, main
 from benchmarks.support.http_load import HOST, Connection, request
 from fastapi import FastAPI, Request
 
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_shared.bus import Message
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_shared.access.tokens import Grant, KeyRing, sign
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Message
 from pawl_shared.ids import uuid7
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import Grant, KeyRing, sign
 from pawl_shared.topics import FEEDBACK, TOPICS
 
 CONNECTIONS = 32

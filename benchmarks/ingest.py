@@ -29,9 +29,9 @@ from benchmarks.support import traffic
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.kafka_consumer import MAX_POLL_RECORDS
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_consumer import MAX_POLL_RECORDS
 from pawl_shared.topics import EVIDENCE, INTERACTIONS, TOPICS
 
 QUICK, FULL = (100_000, 5), (10_000_000, 20)  # events, rounds

@@ -24,9 +24,9 @@ from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import base_models
-from pawl_shared.graph_spec import Precision
-from pawl_shared.model_policy import Gates
+from pawl_shared.models import base_models
+from pawl_shared.models.graph_spec import Precision
+from pawl_shared.policies.model_policy import Gates
 from pawl_validator import base_card, onnx_export
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "fp32")

@@ -33,7 +33,7 @@ from benchmarks.support.http_load import Connection, request
 from benchmarks.support.serving import BASE, MODEL, Serving, version
 from rich.console import Console
 
-from pawl_cli.outcome import carried_out
+from pawl_cli.log.outcome import carried_out
 from pawl_shared import events as e
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from benchmarks.harness import Benchmark, Run, Target, main
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pawl_shared.sealing import NONCE_BYTES, KeyRing, MemoryKeys
+from pawl_shared.sealed.text import NONCE_BYTES, KeyRing, MemoryKeys
 
 COUNT = 10_000
 SUBJECTS = 1_000

@@ -27,8 +27,8 @@ from pawl_inference.engine.graph import ServingGraph, Step, session_options
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import base_models, lora_format, tensor_file
-from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, read_spec
+from pawl_shared.models import base_models, lora_format, tensor_file
+from pawl_shared.models.graph_spec import GRAPH_FILE, GraphSpec, read_spec
 from pawl_validator import onnx_export
 
 CACHE = Path(__file__).parents[1] / ".cache" / "benchmarks"

@@ -19,8 +19,8 @@ from benchmarks.support import lora_peers
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import GenerationRequest, Sampling
 from pawl_inference.engine.settings import EngineSettings
-from pawl_shared import tensor_file
-from pawl_shared.graph_spec import read_spec
+from pawl_shared.models import tensor_file
+from pawl_shared.models.graph_spec import read_spec
 from pawl_validator import onnx_export
 
 SYSTEM, QUESTION = 400, 20

@@ -14,7 +14,7 @@ from uuid import UUID
 from benchmarks.simulated.faults import Faults
 
 from pawl_shared import events as e
-from pawl_shared.bus import Bus, Consumer, Message, Partition, Producer, Record
+from pawl_shared.buses.port import Bus, Consumer, Message, Partition, Producer, Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import BusError
 from pawl_shared.ids import derived_id, is_challenger, uuid7

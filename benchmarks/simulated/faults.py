@@ -9,9 +9,9 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from pawl_shared.bus import Message, Partition, Producer, Record, Transactions
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Partition, Producer, Record, Transactions
 from pawl_shared.clock import ManualClock
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.stores.port import Commit, Effect, Seen, StateKey, StoredState, TransactionalStore
 
 HISTORY = 40  # steps that a failing seed shows

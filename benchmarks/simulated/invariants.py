@@ -12,10 +12,10 @@ from benchmarks.simulated.world import World, monitor_folds, validator_folds
 from pawl_monitor.replay import Requests
 from pawl_shared import events as e
 from pawl_shared.codec import decode
-from pawl_shared.comparison import compare
-from pawl_shared.rebuild import Plan, logged, rebuild
-from pawl_shared.reward_policy import RewardPolicy
-from pawl_shared.runner import Pace
+from pawl_shared.policies.reward_policy import RewardPolicy
+from pawl_shared.running.comparison import compare
+from pawl_shared.running.rebuild import Plan, logged, rebuild
+from pawl_shared.running.runner import Pace
 from pawl_shared.topics import BY_NAME, TOPICS
 from pawl_streams.feedback_join import slot_of
 from pawl_streams.scoring import correction_score, reward, score, sketch

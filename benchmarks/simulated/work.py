@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from benchmarks.simulated.actors import BASE, GRAPH, digest
 from benchmarks.simulated.faults import Faults
 
-from pawl_monitor import datasets
 from pawl_monitor.domain.trigger_state import Usable
+from pawl_monitor.storage import datasets
 from pawl_shared import events as e
-from pawl_shared.effects import EffectContext
 from pawl_shared.ids import derived_id
+from pawl_shared.running.effects import EffectContext
 from pawl_shared.stores.memory import MemoryDatabase
 from pawl_shared.stores.port import Effect
 from pawl_trainer.queue import TrainingOrder

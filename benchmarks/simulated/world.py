@@ -21,13 +21,13 @@ from pawl_monitor.handlers.retrain import WeighFeedback
 from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.ticker import tick
 from pawl_shared import events as e
-from pawl_shared.bus import Message
+from pawl_shared.buses.port import Message
 from pawl_shared.codec import encode
-from pawl_shared.effects import EffectContext, EffectHandler
 from pawl_shared.errors import BusError
-from pawl_shared.fold import Fold
 from pawl_shared.ids import uuid7
-from pawl_shared.runner import Pace, Runner
+from pawl_shared.running.effects import EffectContext, EffectHandler
+from pawl_shared.running.fold import Fold
+from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.memory import MemoryDatabase, MemoryStore
 from pawl_shared.stores.port import Effect, TransactionalStore

@@ -21,10 +21,10 @@ from typing import Any
 
 from benchmarks.support.http_load import Connection, request
 
-from pawl_cli import ports
-from pawl_cli.embedded_kafka import EmbeddedKafka
+from pawl_cli.running import ports
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
 from pawl_shared import codec
-from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.topics import FEEDBACK, INFERENCES, TOPICS, Topic
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import numpy as np
 
-from pawl_cli import ports
-from pawl_cli.process import Program
-from pawl_shared import base_models
+from pawl_cli.running import ports
+from pawl_cli.running.process import Program
+from pawl_shared.models import base_models
 
 MISSING = (
     "llama.cpp's server was not measured: put its `llama-server` on PATH or name it by PAWL_LLAMA_SERVER "

@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.harness import Run, rate
 from numpy.typing import NDArray
 
-from pawl_shared import lora_format
-from pawl_shared.graph_spec import GraphSpec
-from pawl_shared.lora_format import TrainedAdapter
+from pawl_shared.models import lora_format
+from pawl_shared.models.graph_spec import GraphSpec
+from pawl_shared.models.lora_format import TrainedAdapter
 
 MISSING = (
     "llama.cpp was not measured: put its `llama-batched-bench` on PATH or name it by PAWL_LLAMA_BATCHED_BENCH "

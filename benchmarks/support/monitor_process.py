@@ -20,8 +20,8 @@ from prometheus_client import REGISTRY
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import metrics
-from pawl_shared.bus import Consumer, OnAssigned, OnRevoked, Partition, Record
-from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Consumer, OnAssigned, OnRevoked, Partition, Record
 from pawl_shared.topics import INTERACTIONS
 
 

@@ -19,11 +19,11 @@ import httpx
 from benchmarks.support import traffic
 from prometheus_client.parser import text_string_to_metric_families
 
-from pawl_cli import ports
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_cli.process import Program
+from pawl_cli.running import ports
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_cli.running.process import Program
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.errors import BusError
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import INTERACTIONS, TOPICS
 
 DOUBLED = 100

@@ -16,17 +16,17 @@ from uuid import uuid4
 
 import httpx
 
-from pawl_cli import ports
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_cli.process import Program
+from pawl_cli.running import ports
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_cli.running.process import Program
 from pawl_inference import app
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
-from pawl_shared.graph_spec import read_spec
-from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.models.graph_spec import read_spec
 from pawl_shared.service import run_service
 from pawl_shared.topics import TOPICS
 

@@ -21,19 +21,19 @@ import httpx
 import numpy as np
 from benchmarks.support.tiny_model import write_random_tiny
 
-from pawl_cli import ports
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_cli.outcome import Following, carried_out, followed
-from pawl_cli.process import Program
+from pawl_cli.log.outcome import Following, carried_out, followed
+from pawl_cli.running import ports
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_cli.running.process import Program
 from pawl_shared import events as e
-from pawl_shared import slot_format, tensor_file
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Record
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Record
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import decode, encode
-from pawl_shared.effects import EffectContext, EffectHandler
 from pawl_shared.ids import derived_id
-from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.models import slot_format, tensor_file
+from pawl_shared.running.effects import EffectContext, EffectHandler
 from pawl_shared.service import run_service
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, TOPICS

@@ -17,17 +17,17 @@ import httpx
 import numpy as np
 from benchmarks.support.http_load import HOST, request
 
-from pawl_cli import ports
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_cli.process import Program
-from pawl_shared import slot_format, tensor_file
+from pawl_cli.running import ports
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_cli.running.process import Program
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Producer
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Producer
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.events import DeployedVersion, DeploymentChanged
-from pawl_shared.graph_spec import GraphSpec, read_spec
-from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.models import slot_format, tensor_file
+from pawl_shared.models.graph_spec import GraphSpec, read_spec
 from pawl_shared.topics import TOPICS
 
 MODEL = "default/assistant"

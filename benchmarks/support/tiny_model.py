@@ -1,7 +1,7 @@
 """A tiny random chat model (about 0.2 M parameters, made in a second) for tests that need a real decoder.
 
 It writes nonsense, but everything about it is real: grouped-query attention, a byte-level BPE tokenizer
-that is trained in place, a ChatML template, and the files that `pawl_shared.base_models.resolve` gives.
+that is trained in place, a ChatML template, and the files that `pawl_shared.models.base_models.resolve` gives.
 """
 
 import json

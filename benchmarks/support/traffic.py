@@ -11,7 +11,7 @@ from itertools import chain
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pawl_shared import events as e
-from pawl_shared.bus import Message, Producer
+from pawl_shared.buses.port import Message, Producer
 from pawl_shared.codec import encode
 from pawl_shared.ids import derived_id
 

@@ -14,8 +14,8 @@ from random import Random, SystemRandom
 from filelock import FileLock
 from pydantic import ValidationError
 
-from pawl_shared.api_key_file import load, save, write_private
-from pawl_shared.api_keys import (
+from pawl_shared.access.api_key_file import load, save, write_private
+from pawl_shared.access.api_keys import (
     SCOPES,
     ApiKey,
     ApiKeys,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 S = TypeVar("S", bound=BaseModel)
 Place = tuple[str, ...]

@@ -27,19 +27,20 @@ from pawl_inference.versions.hosts import Artifacts, EngineFactory
 from pawl_inference.versions.reports import Reports
 from pawl_inference.versions.residency import Residency
 from pawl_inference.versions.routing import RouteTable
-from pawl_shared import master_keys, secret_files
-from pawl_shared.access import Access
+from pawl_shared import secret_files
+from pawl_shared.access.service import Access
+from pawl_shared.access.tokens import key_ring
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import Clock, SystemClock
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import KeyFollower
 from pawl_shared.metrics import Lags
-from pawl_shared.sealed_events import of_one_request
-from pawl_shared.sealing import KeyRing as TextRing
+from pawl_shared.sealed import master_keys
+from pawl_shared.sealed.events import of_one_request
+from pawl_shared.sealed.key_topic import KeyFollower
+from pawl_shared.sealed.text import KeyRing as TextRing
+from pawl_shared.sealed.topic_keys import Keep, TopicKeys
 from pawl_shared.service import Health
-from pawl_shared.tokens import key_ring
-from pawl_shared.topic_keys import Keep, TopicKeys
 
 # The broker gives up on a message after 120 s; the journal then sends it again.
 _FORWARD_TIMEOUT = 130.0

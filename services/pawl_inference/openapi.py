@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pawl_inference import app
 from pawl_inference.settings import InferenceSettings
-from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.buses.memory_bus import MemoryBus
 
 DEFAULT = Path("docs/openapi.json")
 

@@ -16,7 +16,7 @@ from pawl_inference.versions.follower import DeploymentFollower
 from pawl_inference.versions.reports import Reports
 from pawl_inference.versions.residency import Residency
 from pawl_inference.versions.routing import RouteTable
-from pawl_shared.key_topic import KeyFollower
+from pawl_shared.sealed.key_topic import KeyFollower
 from pawl_shared.service import Health, listen
 from pawl_shared.web_server import serve
 

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import duckdb
 
-from pawl_monitor import routes
+from pawl_monitor.alerting.signature import ADVICE, secret_of
+from pawl_monitor.api import routes
+from pawl_monitor.api.logins import Logins
 from pawl_monitor.console.pages import Pages
-from pawl_monitor.counting import Counting
-from pawl_monitor.cursors import Cursors
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
-from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.alerts import ALERT, AlertFold, SendAlert
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
+from pawl_monitor.handlers.reviewing import Reviewing
 from pawl_monitor.handlers.versions import VersionFold
-from pawl_monitor.logins import Logins
-from pawl_monitor.reader import Reader
-from pawl_monitor.reviewing import Reviewing
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import SERVICE, MonitorSettings
-from pawl_monitor.texts import Texts
+from pawl_monitor.storage.counting import Counting
+from pawl_monitor.storage.cursors import Cursors
+from pawl_monitor.storage.duckdb_store import open_database
+from pawl_monitor.storage.reader import Reader
+from pawl_monitor.storage.texts import Texts
 from pawl_monitor.views.alarm_gather import AlarmGather
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
-from pawl_monitor.webhook_signature import ADVICE, secret_of
-from pawl_shared import master_keys, secret_files
-from pawl_shared.access import Access
+from pawl_shared import secret_files
+from pawl_shared.access.service import Access
+from pawl_shared.access.tokens import key_ring
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import Clock, SystemClock
-from pawl_shared.effects import one_thread
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import KeyFollower
-from pawl_shared.runner import Pace, Runner
-from pawl_shared.sealing import KeyRing as TextRing
-from pawl_shared.sealing import Opener
+from pawl_shared.running.effects import one_thread
+from pawl_shared.running.runner import Pace, Runner
+from pawl_shared.sealed import master_keys
+from pawl_shared.sealed.key_topic import KeyFollower
+from pawl_shared.sealed.text import KeyRing as TextRing
+from pawl_shared.sealed.text import Opener
+from pawl_shared.sealed.topic_keys import TopicKeys, acknowledged
 from pawl_shared.service import Health
 from pawl_shared.stores.duckdb import DuckDbStore
-from pawl_shared.tokens import key_ring
-from pawl_shared.topic_keys import TopicKeys, acknowledged
 
 
 def build(

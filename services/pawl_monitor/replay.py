@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
-from pawl_monitor import datasets
 from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WEIGH, WatchFold, Weighing
 from pawl_monitor.handlers.retrain import request_id, retrain_request
 from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.settings import SERVICE, MonitorSettings
+from pawl_monitor.storage import datasets
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus
-from pawl_shared.comparison import Comparison, Difference
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.errors import ArtifactError
 from pawl_shared.events import (
     DriftAssessed,
@@ -28,9 +28,9 @@ from pawl_shared.events import (
     ReviewRequested,
     VersionObserved,
 )
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.rebuild import Plan, Progress, logged
-from pawl_shared.replay import main, replay
+from pawl_shared.running.comparison import Comparison, Difference
+from pawl_shared.running.rebuild import Plan, Progress, logged
+from pawl_shared.running.replay import main, replay
 from pawl_shared.stores.port import Effect
 
 DECIDED = (DriftDetected, DriftAssessed, DriftResolved, ReviewRequested, VersionObserved)

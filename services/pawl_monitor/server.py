@@ -6,15 +6,15 @@ import threading
 
 from fastapi import FastAPI
 
-from pawl_monitor.cursors import Cursors
-from pawl_monitor.housekeeping import Housekeeping
-from pawl_monitor.reader import Reader
 from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.storage.cursors import Cursors
+from pawl_monitor.storage.housekeeping import Housekeeping
+from pawl_monitor.storage.reader import Reader
 from pawl_monitor.ticker import Ticker
-from pawl_shared.bus import Bus
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import Clock
-from pawl_shared.key_topic import KeyFollower
-from pawl_shared.runner import Runner
+from pawl_shared.running.runner import Runner
+from pawl_shared.sealed.key_topic import KeyFollower
 from pawl_shared.service import Health, listen
 from pawl_shared.web_server import serve
 

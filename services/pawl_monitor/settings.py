@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
-from pawl_monitor.alert_formats import Format
+from pawl_monitor.alerting.formats import Format
 from pawl_monitor.domain.alerts import AlertRules
 from pawl_monitor.own_hosts import name_of
 from pawl_shared.settings import Port, RunnerSettings, TokenSettings

@@ -12,12 +12,12 @@ from pydantic import BaseModel
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.simulation import Counted, Happening, SimulationFold
 from pawl_monitor.settings import SERVICE, MonitorSettings
-from pawl_shared.bus import Bus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.events import DriftDetected, RetrainRequested
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.model_policy import ModelPolicy
-from pawl_shared.rebuild import Plan, Progress, logged, rebuild
-from pawl_shared.replay import tell
+from pawl_shared.policies.model_policy import ModelPolicy
+from pawl_shared.running.rebuild import Plan, Progress, logged, rebuild
+from pawl_shared.running.replay import tell
 
 
 class Simulation(BaseModel):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from pawl_monitor.duckdb_store import DatabaseInUseError
 from pawl_monitor.settings import MonitorSettings
+from pawl_monitor.storage.duckdb_store import DatabaseInUseError
 from pawl_shared import logging
 from pawl_shared.service import Health, Service, serve_health
 

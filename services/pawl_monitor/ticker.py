@@ -9,7 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from pawl_monitor import metrics
 from pawl_shared import logging
-from pawl_shared.bus import Producer
+from pawl_shared.buses.port import Producer
 from pawl_shared.clock import Clock
 from pawl_shared.codec import encode
 from pawl_shared.events import Tick

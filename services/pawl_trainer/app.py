@@ -1,11 +1,11 @@
 """The only wiring of the trainer."""
 
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import Clock, SystemClock
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.runner import Runner
-from pawl_shared.runner_service import RunnerService
+from pawl_shared.running.runner import Runner
+from pawl_shared.running.runner_service import RunnerService
 from pawl_shared.service import Health
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import TransactionalStore

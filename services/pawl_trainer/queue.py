@@ -14,8 +14,8 @@ from pawl_shared.events import (
     TrainingProgressed,
     TrainingStarted,
 )
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
+from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import CANDIDATES, TRAINING, names
 

@@ -18,7 +18,7 @@ import datasets
 import torch
 
 from pawl_shared.child import Reporter, run_child
-from pawl_shared.lora_format import write_adapter
+from pawl_shared.models.lora_format import write_adapter
 from pawl_trainer.device import detect
 from pawl_trainer.errors import NotEnoughDataError
 from pawl_trainer.preprocessing.pipeline import Material, prepare

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pawl_shared.graph_spec import GraphSpec
+from pawl_shared.models.graph_spec import GraphSpec
 from pawl_validator.evaluation import probes
 from pawl_validator.model_card import DATA, MARKDOWN, template
 from pawl_validator.onnx_parity import Parity, check_parity

@@ -19,7 +19,8 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from pawl_shared.bus import Bus, Partition
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus, Partition
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import DecodeError, FencedError, PawlError
 from pawl_shared.events import (
@@ -30,9 +31,8 @@ from pawl_shared.events import (
     RollbackCommand,
     StartExperimentCommand,
 )
-from pawl_shared.fold import Delivery
-from pawl_shared.folding import seen_as
-from pawl_shared.kafka_bus import KafkaBus
+from pawl_shared.running.fold import Delivery
+from pawl_shared.running.folding import seen_as
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, StateKey, StoredState
 from pawl_shared.topics import BY_NAME, COMMANDS, DEPLOYMENTS, VALIDATOR_STATE

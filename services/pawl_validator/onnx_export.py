@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pawl_shared import lora_format, slot_format, tensor_file
 from pawl_shared.errors import BaseModelError
-from pawl_shared.graph_spec import (
+from pawl_shared.models import lora_format, slot_format, tensor_file
+from pawl_shared.models.graph_spec import (
     GRAPH_FILE,
     TEMPLATE_FILE,
     TOKENIZER_FILE,
@@ -45,7 +45,7 @@ def export_base(
     """Write the serving graph of a base model to `out_dir` (created whole or not at all) and return its description.
 
     Args:
-        hf_folder: as `pawl_shared.base_models.resolve` gives it.
+        hf_folder: as `pawl_shared.models.base_models.resolve` gives it.
         base: digest of that folder.
         precision: int8 weights (MatMulNBits) with fp32 around them, or all in fp16 or fp32.
         rank: highest adapter rank that the graph holds; a power of two up to 128.

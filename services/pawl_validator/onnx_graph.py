@@ -27,7 +27,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from pawl_shared.errors import BaseModelError
-from pawl_shared.graph_spec import Site
+from pawl_shared.models.graph_spec import Site
 
 # A Gemm with alpha 1 takes other kernels for one row than for many, with another order of summation; 0.5 keeps one
 # kernel for every batch up to 16, and B is multiplied for it (exact: powers of two).

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pawl_shared import lora_format, slot_format, slot_layout, tensor_file
-from pawl_shared.graph_spec import GRAPH_FILE, TOKENIZER_FILE, GraphSpec, read_spec
-from pawl_shared.tensor_file import Tensors
+from pawl_shared.models import lora_format, slot_format, slot_layout, tensor_file
+from pawl_shared.models.graph_spec import GRAPH_FILE, TOKENIZER_FILE, GraphSpec, read_spec
+from pawl_shared.models.tensor_file import Tensors
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pawl_shared import base_models
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.child import Progress, Reporter, run_child
 from pawl_shared.errors import BaseModelError, ChildFailedError
-from pawl_shared.graph_spec import Precision
+from pawl_shared.models import base_models
+from pawl_shared.models.graph_spec import Precision
 from pawl_validator import base_card, onnx_export
 
 

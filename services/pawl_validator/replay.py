@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pawl_shared.bus import Bus, Partition
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus, Partition
 from pawl_shared.codec import decode
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import (
@@ -18,9 +19,8 @@ from pawl_shared.events import (
     RollbackCommand,
     StageChanged,
 )
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.rebuild import Moved, Plan, Progress
-from pawl_shared.replay import main, replay
+from pawl_shared.running.rebuild import Moved, Plan, Progress
+from pawl_shared.running.replay import main, replay
 from pawl_shared.topics import COMMANDS
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold

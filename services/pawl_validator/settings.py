@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pawl_shared.graph_spec import Precision
+from pawl_shared.models.graph_spec import Precision
 from pawl_shared.settings import RunnerSettings
 
 SERVICE = "validator"

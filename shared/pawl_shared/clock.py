@@ -44,3 +44,8 @@ class ManualClock:
         """Move both clocks forward by `seconds`."""
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
+
+
+def utc_from_milliseconds(milliseconds: int) -> datetime:
+    """Kafka's timestamps, as datetimes."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 
 from pydantic import ValidationError
 
-from pawl_shared.bus import Headers, Message, Record
+from pawl_shared.buses.port import Headers, Message, Record
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import ENVELOPE, EVENT_TYPES, Event
 from pawl_shared.topics import BY_NAME, TOPICS, topic_of
@@ -161,8 +161,3 @@ def event_type(record: Record) -> str | None:
         return header(record.headers, "ce_type")
     except DecodeError:
         return None
-
-
-def utc_from_milliseconds(milliseconds: int) -> datetime:
-    """Kafka's timestamps, as datetimes."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

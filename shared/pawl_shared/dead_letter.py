@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from pawl_shared.bus import Headers, Message, Record
+from pawl_shared.buses.port import Headers, Message, Record
 from pawl_shared.errors import DeadLetterError
 from pawl_shared.events import DeadLetter
 

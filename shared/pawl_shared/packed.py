@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 
-from pawl_shared.bus import Message
+from pawl_shared.buses.port import Message
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps() would make an encoder each time
 

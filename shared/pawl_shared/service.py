@@ -18,9 +18,9 @@ from prometheus_client import make_wsgi_app
 from pydantic import ValidationError
 
 from pawl_shared import logging, metrics
-from pawl_shared.access import Access, AccessRefusedError, Place, check_host
+from pawl_shared.access.service import Access, AccessRefusedError, Place, check_host
+from pawl_shared.buses.kafka_settings import problems
 from pawl_shared.errors import ConfigurationError, PawlError
-from pawl_shared.kafka_settings import problems
 from pawl_shared.settings import PawlSettings
 
 P = TypeVar("P", bound=PawlSettings)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from pawl_shared.kafka_settings import KafkaSettings
+from pawl_shared.buses.kafka_settings import KafkaSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.types import Scope
 
-from pawl_shared.access import Place
+from pawl_shared.access.service import Place
 
 LOOK_SECONDS = 0.1
 # So long what was cut may take to say so.

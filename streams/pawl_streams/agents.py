@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pawl_shared import logging, metrics, topics
-from pawl_shared.bus import Message, Record
+from pawl_shared.access.tokens import KeyRing
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.errors import BusError
-from pawl_shared.sealing import KeyRing as TextRing
-from pawl_shared.tokens import KeyRing
+from pawl_shared.sealed.text import KeyRing as TextRing
 from pawl_streams.fenced_table import EPOCH
 from pawl_streams.fold import JoinFold
 from pawl_streams.lateness import Watermark

@@ -9,18 +9,18 @@ from typing import Any
 
 import faust
 
-from pawl_shared import master_keys
-from pawl_shared.bus import Bus
+from pawl_shared.access.tokens import key_ring
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_settings import KafkaSettings
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.kafka_settings import KafkaSettings
-from pawl_shared.key_topic import KeyFollower
 from pawl_shared.metrics import Lags
-from pawl_shared.sealing import KeyRing as TextRing
+from pawl_shared.sealed import master_keys
+from pawl_shared.sealed.key_topic import KeyFollower
+from pawl_shared.sealed.text import KeyRing as TextRing
+from pawl_shared.sealed.topic_keys import TopicKeys, acknowledged
 from pawl_shared.service import Health, serve_health
-from pawl_shared.tokens import key_ring
-from pawl_shared.topic_keys import TopicKeys, acknowledged
 from pawl_shared.topics import TOPICS
 from pawl_streams import policy
 from pawl_streams.agents import define_agents

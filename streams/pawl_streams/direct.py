@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pawl_shared.bus import Record
+from pawl_shared.access.tokens import Grant, KeyRing, TokenError, verify
+from pawl_shared.buses.port import Record
 from pawl_shared.codec import header
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import FeedbackReceived
 from pawl_shared.ids import derived_id
-from pawl_shared.tokens import Grant, KeyRing, TokenError, verify
 
 TOKEN_HEADER = "ce_feedbacktoken"  # noqa: S105 - a header's name
 OTHER_TOKEN_HEADER = "ce_otherfeedbacktoken"  # noqa: S105

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.ids import derived_id
-from pawl_shared.reward_policy import RewardPolicy
+from pawl_shared.policies.reward_policy import RewardPolicy
 from pawl_streams import scoring
 
 MAX_SLOTS = 64

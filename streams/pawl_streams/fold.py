@@ -9,7 +9,7 @@ from typing import Any
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.ids import derived_id
-from pawl_shared.reward_policy import RewardPolicy
+from pawl_shared.policies.reward_policy import RewardPolicy
 from pawl_streams import outcomes
 from pawl_streams.feedback_join import Answer, answer_key, join, standing
 from pawl_streams.language import Identify

@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged
-from pawl_shared.reward_policy import RewardPolicy
+from pawl_shared.policies.reward_policy import RewardPolicy
 from pawl_streams import scoring
 from pawl_streams.feedback_join import Answer, Statement, answer_key, revised, with_latest
 

@@ -13,7 +13,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.reward_policy import RewardPolicy
+from pawl_shared.policies.reward_policy import RewardPolicy
 
 Kind = Literal["email", "phone", "card", "iban", "ip", "secret"]
 KINDS: frozenset[Kind] = frozenset(("email", "phone", "card", "iban", "ip", "secret"))

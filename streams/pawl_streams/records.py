@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pawl_shared import logging, metrics, topics
-from pawl_shared.bus import Message, Record
+from pawl_shared.access.tokens import KeyRing, is_marked, mark
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.codec import decode, encode, header
 from pawl_shared.dead_letter import dead_letter, is_retry
 from pawl_shared.errors import DecodeError, PawlError
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.sealed_events import all_sealed, opened, resealed
-from pawl_shared.sealing import KeyRing as TextRing
-from pawl_shared.tokens import KeyRing, is_marked, mark
+from pawl_shared.sealed.events import all_sealed, opened, resealed
+from pawl_shared.sealed.text import KeyRing as TextRing
 from pawl_streams.direct import admit
 from pawl_streams.fold import JoinFold, Stored
 from pawl_streams.metrics import DIRECT, JOINS, SCRUBBED

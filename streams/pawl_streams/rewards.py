@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from pawl_shared import logging
-from pawl_shared.bus import Bus, Record
+from pawl_shared.buses.port import Bus, Record
 from pawl_shared.codec import decode
 from pawl_shared.errors import BusError, DecodeError, PawlError
 from pawl_shared.events import ConfigureModelCommand
-from pawl_shared.reward_policy import RewardPolicy
+from pawl_shared.policies.reward_policy import RewardPolicy
 from pawl_shared.topics import COMMANDS
 from pawl_streams.policy import DEFAULT_REWARDS
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from rapidfuzz.distance import Levenshtein
 
 from pawl_shared.events import FeedbackReceived
-from pawl_shared.reward_policy import RewardPolicy, Scale
+from pawl_shared.policies.reward_policy import RewardPolicy, Scale
 
 # Kinds by which a person or an app judges an answer; signals and metrics are only hints.
 EXPLICIT = frozenset(("thumb", "rating", "correction", "comparison", "outcome"))

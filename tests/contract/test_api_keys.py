@@ -15,10 +15,10 @@ from support.inference import World, running
 
 from pawl_cli.api_keys import KeyStore
 from pawl_monitor import app as monitor_app
-from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.settings import MonitorSettings
-from pawl_shared.api_keys import SCOPES, Scope
-from pawl_shared.memory_bus import MemoryBus
+from pawl_monitor.storage.duckdb_store import open_database
+from pawl_shared.access.api_keys import SCOPES, Scope
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS
 
 Ask = tuple[str, str]

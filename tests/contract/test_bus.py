@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pawl_shared import kafka_clients
-from pawl_shared.bus import Bus, Message, Partition, Record
+from pawl_shared.buses import kafka_clients
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Bus, Message, Partition, Record
 from pawl_shared.errors import BusError, FencedError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import Topic
 
 

@@ -10,7 +10,7 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from support.samples import INFERENCE, SAMPLES
 
-from pawl_shared.bus import Message, Record
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import ENVELOPE, EVENT_TYPES, Event, Tick

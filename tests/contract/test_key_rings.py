@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from support.inference import eventually
 
-from pawl_shared.bus import Bus, Message
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Bus, Message
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import BusError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.key_topic import KeyFollower
-from pawl_shared.master_keys import MasterKeys
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealing import ERASED, PREFIX, UNREADABLE, DataKey, KeyRing, MemoryKeys, is_sealed
-from pawl_shared.topic_keys import TopicKeys, acknowledged
+from pawl_shared.sealed.key_topic import KeyFollower
+from pawl_shared.sealed.master_keys import MasterKeys
+from pawl_shared.sealed.text import ERASED, PREFIX, UNREADABLE, DataKey, KeyRing, MemoryKeys, is_sealed
+from pawl_shared.sealed.topic_keys import TopicKeys, acknowledged
 from pawl_shared.topics import KEYS
 
 

@@ -17,13 +17,13 @@ from support.nasty_records import Case as RecordCase
 from support.nobody import Nobody
 from support.validator import World as ValidatorWorld
 
-from pawl_shared.bus import Message
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message
 from pawl_shared.codec import decode, encode
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import DecodeError
 from pawl_shared.events import DeadLetter, InferenceLogged
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Pace, Runner
+from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.topics import DEAD_LETTERS, DEPLOYMENTS, FEEDBACK, INFERENCES, TOPICS
 from pawl_streams.feedback_join import Answer, answer_key, join

@@ -9,9 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pawl_shared.bus import Message, Partition
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.memory import MemoryStore

@@ -15,7 +15,7 @@ from support.whole_stack import until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.stack import Options, Stack
+from pawl_cli.running.stack import Options, Stack
 from pawl_shared import events as e
 from pawl_shared.codec import decode, encode
 from pawl_shared.topics import DEPLOYMENTS, EVIDENCE

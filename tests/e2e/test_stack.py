@@ -23,13 +23,13 @@ from support.whole_stack import ask, counts, interaction, stands, until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.stack import Options, Stack
+from pawl_cli.running.stack import Options, Stack
 from pawl_inference.domain.external import version_of
-from pawl_shared.bus import Message, Record
+from pawl_shared.access.tokens import Grant, KeyRing, is_marked
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.codec import decode, header
 from pawl_shared.events import DeadLetter, SessionObserved
-from pawl_shared.sealing import PREFIX
-from pawl_shared.tokens import Grant, KeyRing, is_marked
+from pawl_shared.sealed.text import PREFIX
 from pawl_shared.topics import DEAD_LETTERS, EVIDENCE, FEEDBACK, KEYS, TOPICS
 
 LAG = r"^pawl_consumer_lag\{service=\"(\w+)\"\} (\S+)$"

@@ -14,8 +14,8 @@ from support.whole_stack import until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.stack import Options, Stack, Wanted, running
-from pawl_shared.model_policy import ModelPolicy
+from pawl_cli.running.stack import Options, Stack, Wanted, running
+from pawl_shared.policies.model_policy import ModelPolicy
 
 pytestmark = [
     pytest.mark.kafka, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(600),

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.codec import decode, encode
 from pawl_shared.events import PauseCommand, Tick
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import COMMANDS, TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]

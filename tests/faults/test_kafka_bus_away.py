@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pawl_cli.embedded_kafka import EmbeddedKafka
-from pawl_shared.bus import Message, Partition, Record
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Message, Partition, Record
 from pawl_shared.errors import BusError
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]

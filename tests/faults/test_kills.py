@@ -19,11 +19,11 @@ import psutil
 import pytest
 from benchmarks.support.tiny_model import write_random_tiny
 
-from pawl_cli.follow import Follower
-from pawl_cli.stack import Options, Stack, Wanted
+from pawl_cli.log.follow import Follower
+from pawl_cli.running.stack import Options, Stack, Wanted
 from pawl_shared import events as e
 from pawl_shared.codec import decode
-from pawl_shared.model_policy import Approval, Canary, Detectors, Gates, ModelPolicy, Probes, Triggers
+from pawl_shared.policies.model_policy import Approval, Canary, Detectors, Gates, ModelPolicy, Probes, Triggers
 from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, DRIFT, EVIDENCE, FEEDBACK, INFERENCES, TRAINING, Topic
 
 pytestmark = [

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 from support.echoing_runner import Echo
 
-from pawl_shared.bus import Bus
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.errors import BusError, SecondInstanceError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Pace, Runner
+from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.topics import TOPICS
 

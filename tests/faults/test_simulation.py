@@ -3,8 +3,8 @@
 import pytest
 from benchmarks.simulated.history import history
 
-from pawl_shared.arrivals import Arrivals
-from pawl_shared.bus import Record
+from pawl_shared.buses.arrivals import Arrivals
+from pawl_shared.buses.port import Record
 from pawl_shared.stores.memory import MemoryStore
 
 

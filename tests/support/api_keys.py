@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 
-from pawl_shared.api_key_file import load, save
-from pawl_shared.api_keys import ApiKey, Scope, Secret, digest_of, id_of, new_text
+from pawl_shared.access.api_key_file import load, save
+from pawl_shared.access.api_keys import ApiKey, Scope, Secret, digest_of, id_of, new_text
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -15,11 +15,11 @@ from benchmarks.support.tiny_model import write_random_tiny
 from numpy.typing import NDArray
 from support.tiny_engine import random_tensors, write_tensors
 
-from pawl_shared import lora_format, tensor_file
 from pawl_shared.artifacts import digest_of_file
 from pawl_shared.child import Reporter
-from pawl_shared.graph_spec import GraphSpec
-from pawl_shared.model_policy import Gates, Probes
+from pawl_shared.models import lora_format, tensor_file
+from pawl_shared.models.graph_spec import GraphSpec
+from pawl_shared.policies.model_policy import Gates, Probes
 from pawl_validator import evaluate
 from pawl_validator.evaluation import probes
 from pawl_validator.evaluation.heldout import Scored

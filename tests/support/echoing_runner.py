@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from pawl_shared import logging
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.events import Event, PauseCommand, Tick
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.runner import Runner
+from pawl_shared.running.fold import Delivery, Step
+from pawl_shared.running.runner import Runner
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.topics import EVIDENCE, TOPICS, state_topic
 

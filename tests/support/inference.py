@@ -18,11 +18,11 @@ from pawl_inference.server import InferenceService
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import codec
 from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.clock import SystemClock
 from pawl_shared.events import DeployedVersion, DeploymentChanged, Event
 from pawl_shared.ids import uuid7
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealed_events import opened
+from pawl_shared.sealed.events import opened
 from pawl_shared.topics import TOPICS, Topic
 
 MODEL = "default/assistant"

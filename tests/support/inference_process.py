@@ -10,8 +10,8 @@ from support.http_service import ready
 from support.inference import World, eventually
 
 from pawl_shared import codec
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.events import DeployedVersion, InferenceLogged
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import INFERENCES
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pawl_cli.embedded_kafka import EmbeddedKafka, answers
-from pawl_shared.kafka_settings import KafkaSettings
+from pawl_cli.running.embedded_kafka import EmbeddedKafka, answers
+from pawl_shared.buses.kafka_settings import KafkaSettings
 
 REUSE = "PAWL_TEST_KAFKA"
 

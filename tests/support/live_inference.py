@@ -14,7 +14,7 @@ from support.tiny_engine import BASE, write_random_adapter
 
 from pawl_inference import app
 from pawl_inference.settings import InferenceSettings
-from pawl_shared.api_keys import Scope
+from pawl_shared.access.api_keys import Scope
 from pawl_shared.events import DeployedVersion
 from pawl_validator.onnx_export import export_base, pack_adapter
 

@@ -10,29 +10,29 @@ from uuid import NAMESPACE_OID, uuid5
 
 from support.nobody import Nobody
 
-from pawl_monitor.counting import Counting
-from pawl_monitor.cursors import Cursors
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.domain.versions import VersionPolicy
 from pawl_monitor.domain.watch import WatchPolicy
-from pawl_monitor.duckdb_store import open_database
 from pawl_monitor.handlers.folds import WEIGH, RecordFold, SessionFold, WatchFold
 from pawl_monitor.handlers.retrain import StoredFeedback, WeighFeedback
 from pawl_monitor.handlers.versions import VersionFold
-from pawl_monitor.reader import Reader
-from pawl_monitor.texts import Texts
+from pawl_monitor.storage.counting import Counting
+from pawl_monitor.storage.cursors import Cursors
+from pawl_monitor.storage.duckdb_store import open_database
+from pawl_monitor.storage.reader import Reader
+from pawl_monitor.storage.texts import Texts
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Message
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.model_policy import ModelPolicy
-from pawl_shared.runner import Pace, Runner
-from pawl_shared.sealed_events import sealed
-from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
+from pawl_shared.policies.model_policy import ModelPolicy
+from pawl_shared.running.runner import Pace, Runner
+from pawl_shared.sealed.events import sealed
+from pawl_shared.sealed.text import KeyRing, MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.stores.port import Commit
 from pawl_shared.topics import INTERACTIONS, TOPICS, topic_of

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 from fastapi.testclient import TestClient
 from httpx import Response
 
+from pawl_shared.access.tokens import Grant, KeyRing, sign
 from pawl_shared.clock import SystemClock
-from pawl_shared.tokens import Grant, KeyRing, sign
 
 CHAT, FEEDBACK = "/v1/chat/completions", "/v1/feedback"
 KEY = bytes(range(32))

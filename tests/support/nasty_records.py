@@ -9,7 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 from support.monitor import MODEL, START, interaction
 
 from pawl_shared import events as e
-from pawl_shared.bus import Headers, Message
+from pawl_shared.buses.port import Headers, Message
 from pawl_shared.codec import encode
 from pawl_shared.topics import topic_of
 

@@ -15,10 +15,10 @@ from support.nasty_records import CASES, DEAD, MONITOR, STREAMS, TRAINER, Case, 
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.data_folder import read_note
-from pawl_cli.stack import Stack
+from pawl_cli.running.data_folder import read_note
+from pawl_cli.running.stack import Stack
 from pawl_shared import events as e
-from pawl_shared.bus import Message
+from pawl_shared.buses.port import Message
 from pawl_shared.topics import MAX_RECORD_BYTES
 
 # What validator and inference handle would change what this Pawl serves.

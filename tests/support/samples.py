@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from pawl_shared import events as e
-from pawl_shared.experiment_spec import ArmSpec, ExperimentSpec
-from pawl_shared.model_policy import Canary, ModelPolicy
+from pawl_shared.policies.experiment_spec import ArmSpec, ExperimentSpec
+from pawl_shared.policies.model_policy import Canary, ModelPolicy
 
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 250000, tzinfo=UTC)
 MODEL = "default/assistant"

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from pawl_shared import master_keys
-from pawl_shared.bus import Bus
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import SystemClock
-from pawl_shared.key_topic import KeyFollower
-from pawl_shared.sealing import KeyRing
+from pawl_shared.sealed import master_keys
+from pawl_shared.sealed.key_topic import KeyFollower
+from pawl_shared.sealed.text import KeyRing
+from pawl_shared.sealed.topic_keys import TopicKeys
 from pawl_shared.settings import PawlSettings
-from pawl_shared.topic_keys import TopicKeys
 from pawl_shared.topics import KEYS
 
 

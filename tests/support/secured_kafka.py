@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pawl_cli import ports
-from pawl_cli.embedded_kafka import EmbeddedKafka
+from pawl_cli.running import ports
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
 
 USER, PASSWORD = "pawl", "correct horse; battery staple"
 SCRAM = "SCRAM-SHA-512"

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pawl_shared.bus import Message
+from pawl_shared.access.tokens import Grant, KeyRing, mark, sign
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Message
 from pawl_shared.codec import decode, encode
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.events import Message as Turn
 from pawl_shared.ids import uuid7
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import Grant, KeyRing, mark, sign
 from pawl_shared.topics import INTERACTIONS
 
 # As other tests' events on this broker: a partition's time goes with its newest event, and old answers are dropped.

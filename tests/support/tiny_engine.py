@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pawl_shared import lora_format
-from pawl_shared.graph_spec import GraphSpec, Site
+from pawl_shared.models import lora_format
+from pawl_shared.models.graph_spec import GraphSpec, Site
 
 BASE = "b" * 64
 GRAPH = "9" * 64

@@ -14,9 +14,9 @@ from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import Engine
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.server import InferenceService
-from pawl_shared import slot_format
 from pawl_shared.events import DeployedVersion
-from pawl_shared.graph_spec import GRAPH_FILE, read_spec
+from pawl_shared.models import slot_format
+from pawl_shared.models.graph_spec import GRAPH_FILE, read_spec
 from pawl_validator.onnx_export import pack_adapter
 
 QUESTION = "Why is the sky blue?"

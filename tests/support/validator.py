@@ -10,11 +10,11 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from support.nobody import Nobody
 
 from pawl_shared import events as e
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.ids import arm_of, derived_id, is_challenger
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Pace, Runner
+from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, Effect
 from pawl_shared.topics import TOPICS, VALIDATOR_STATE, topic_of

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import openai
 
-from pawl_cli.stack import Stack
+from pawl_cli.running.stack import Stack
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:

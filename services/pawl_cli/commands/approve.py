@@ -4,13 +4,13 @@ from typing import Literal
 
 import typer
 
-from pawl_cli import outcome
 from pawl_cli.commands.asked import AskedOf, asking
 from pawl_cli.commands.common import print_json, told
 from pawl_cli.commands.deployment import ON_THE_LOG, Prefix, Wait, find
-from pawl_cli.follow import everything
-from pawl_cli.outcome import NoAnswerError
-from pawl_cli.story import short, tell
+from pawl_cli.log import outcome
+from pawl_cli.log.follow import everything
+from pawl_cli.log.outcome import NoAnswerError
+from pawl_cli.log.story import short, tell
 from pawl_shared import events as e
 from pawl_shared.codec import decode
 from pawl_shared.topics import DEPLOYMENTS

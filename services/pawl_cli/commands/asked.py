@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 from uuid import uuid4
 
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, Who, Why, bus_at, user
-from pawl_cli.policies import SOURCE
-from pawl_cli.stack import DEFAULT_MODEL
-from pawl_shared.bus import Bus
+from pawl_cli.log.policies import SOURCE
+from pawl_cli.running.stack import DEFAULT_MODEL
+from pawl_shared.buses.port import Bus
 from pawl_shared.clock import SystemClock
 
 

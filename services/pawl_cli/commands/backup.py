@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pawl_cli.backup import Manifest
-from pawl_cli.backup_make import make
-from pawl_cli.backup_restore import restore as restore_into
+from pawl_cli.backups.files import Manifest
+from pawl_cli.backups.make import make
+from pawl_cli.backups.restore import restore as restore_into
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, bus_of, monitor_of, print_json, running, told
-from pawl_cli.data_folder import DataFolder
+from pawl_cli.running.data_folder import DataFolder
 from pawl_cli.terminal import Terminal
 
 Target = Annotated[Path, typer.Argument(help="The folder to write; new or empty.")]

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from pawl_cli import api_keys
-from pawl_cli.data_folder import RunningNote, read_note
 from pawl_cli.monitor_client import MonitorClient
-from pawl_cli.signals import INTERRUPTED, stop_in_order
-from pawl_shared import kafka_settings
+from pawl_cli.running.data_folder import RunningNote, read_note
+from pawl_cli.running.signals import INTERRUPTED, stop_in_order
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Bus
+from pawl_shared.buses import kafka_settings
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Bus
 from pawl_shared.errors import PawlError
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.settings import default_data_dir
 
 FAILED = 1

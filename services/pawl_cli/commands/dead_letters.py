@@ -23,7 +23,7 @@ from pawl_cli.commands.common import (
     print_json,
     told,
 )
-from pawl_cli.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
+from pawl_cli.log.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import DeadLetterError
 

@@ -14,11 +14,11 @@ from pawl_cli.demo import phases, report
 from pawl_cli.demo.phases import Kind, Plan
 from pawl_cli.demo.report import Result
 from pawl_cli.demo.run import Demo, DemoOptions, conclude
-from pawl_cli.memory import MemoryPeak
-from pawl_cli.stack import Options, Wanted, running
+from pawl_cli.running.memory import MemoryPeak
+from pawl_cli.running.stack import Options, Wanted, running
 from pawl_cli.terminal import Terminal
-from pawl_shared.api_keys import Scope
-from pawl_shared.model_policy import Approval, Canary, Detectors, ModelPolicy, Triggers
+from pawl_shared.access.api_keys import Scope
+from pawl_shared.policies.model_policy import Approval, Canary, Detectors, ModelPolicy, Triggers
 from pawl_shared.settings import default_data_dir
 
 # A crowd's hour passes in minutes: sessions are over after seconds, and half of them meet the challenger, since a

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pawl_cli import outcome, undo, versions
-from pawl_cli import replay as children
 from pawl_cli.commands.asked import AskedOf, asking
 from pawl_cli.commands.common import errors, print_json, running, told
-from pawl_cli.follow import history
-from pawl_cli.outcome import Following, NoAnswerError
-from pawl_cli.story import short, tell
+from pawl_cli.log import outcome, undo, versions
+from pawl_cli.log import replay as children
+from pawl_cli.log.follow import history
+from pawl_cli.log.outcome import Following, NoAnswerError
+from pawl_cli.log.story import short, tell
 from pawl_shared import events as e
-from pawl_shared.bus import Bus, Record
+from pawl_shared.buses.port import Bus, Record
 from pawl_shared.codec import decode
 from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, MODELS
 

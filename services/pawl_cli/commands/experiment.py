@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pawl_cli import experiments
 from pawl_cli.commands.asked import Asked, AskedOf, asking
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
@@ -19,9 +18,10 @@ from pawl_cli.commands.common import (
     told,
 )
 from pawl_cli.commands.deployment import Wait, send
-from pawl_cli.experiments import Standing
-from pawl_cli.follow import history
-from pawl_cli.stack import DEFAULT_MODEL
+from pawl_cli.log import experiments
+from pawl_cli.log.experiments import Standing
+from pawl_cli.log.follow import history
+from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.events import StartExperimentCommand, StopExperimentCommand
 from pawl_shared.topics import DEPLOYMENTS, MODELS

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from pawl_cli import lineage
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
     AsJson,
@@ -16,6 +15,7 @@ from pawl_cli.commands.common import (
     running,
     told,
 )
+from pawl_cli.log import lineage
 
 
 def explain(

@@ -11,7 +11,7 @@ from rich.table import Table
 from pawl_cli import api_keys
 from pawl_cli.api_keys import ApiKeyError, KeyStore, Made
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, keys_file, print_json, told
-from pawl_shared.api_keys import SCOPES, ApiKey
+from pawl_shared.access.api_keys import SCOPES, ApiKey
 from pawl_shared.clock import SystemClock
 
 keys_app = typer.Typer(

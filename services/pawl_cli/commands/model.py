@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pawl_cli import model_file, policies
+from pawl_cli import model_file
 from pawl_cli.commands.asked import Asked, asking
 from pawl_cli.commands.common import (
     DEFAULT_DATA,
@@ -18,12 +18,13 @@ from pawl_cli.commands.common import (
     print_json,
     told,
 )
-from pawl_cli.policies import Known
-from pawl_cli.stack import DEFAULT_MODEL
-from pawl_cli.story import short
+from pawl_cli.log import policies
+from pawl_cli.log.policies import Known
+from pawl_cli.log.story import short
+from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.events import ConfigureModelCommand
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 model_app = typer.Typer(help="A model's policy: purpose, detectors, triggers, gates, canary.", no_args_is_help=True)
 

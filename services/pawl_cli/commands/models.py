@@ -11,9 +11,9 @@ from rich.table import Table
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, bus_at, print_json, told
 from pawl_cli.commands.deployment import Prefix, find, known
 from pawl_cli.commands.status import live_words
-from pawl_cli.stack import DEFAULT_MODEL
-from pawl_cli.story import short
-from pawl_cli.versions import Version
+from pawl_cli.log.story import short
+from pawl_cli.log.versions import Version
+from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.errors import PawlError
 
 models_app = typer.Typer(help="The versions of a model: stages, when they served, how they did.", no_args_is_help=True)

@@ -2,9 +2,9 @@
 
 import typer
 
-from pawl_cli import policies
 from pawl_cli.commands.asked import AskedOf, asking
 from pawl_cli.commands.common import print_json, told
+from pawl_cli.log import policies
 from pawl_shared.errors import PawlError
 from pawl_shared.events import PauseCommand
 

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from pawl_cli import model_file
-from pawl_cli import replay as replays
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, errors, monitor_of, print_json, running, told
 from pawl_cli.commands.model import File
-from pawl_cli.story import short
+from pawl_cli.log import replay as replays
+from pawl_cli.log.story import short
 
 policy_app = typer.Typer(help="Policies tried on the log (see also `pawl model`).", no_args_is_help=True)
 MARKS = {"alarm": "alarm", "resolved": "resolved", "waiting": "waits", "fired": "FIRES"}

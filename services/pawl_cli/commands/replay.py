@@ -3,8 +3,8 @@
 import typer
 from rich.console import Console
 
-from pawl_cli import replay as replays
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Servers, errors, print_json, running, told
+from pawl_cli.log import replay as replays
 
 DIFFERENT = 3
 ADVICE = (

@@ -16,13 +16,13 @@ from pawl_cli.commands.common import (
     running,
     told,
 )
-from pawl_cli.data_folder import RunningNote
 from pawl_cli.demo.run import canary_words
-from pawl_cli.follow import Seen, history
+from pawl_cli.log.follow import Seen, history
+from pawl_cli.log.story import short, tell
 from pawl_cli.monitor_client import MonitorClient, MonitorError
-from pawl_cli.story import short, tell
+from pawl_cli.running.data_folder import RunningNote
 from pawl_shared import events as e
-from pawl_shared.bus import Bus
+from pawl_shared.buses.port import Bus
 from pawl_shared.errors import PawlError
 from pawl_shared.topics import CANDIDATES, COMMANDS, DEPLOYMENTS, DRIFT, MODELS, TRAINING
 

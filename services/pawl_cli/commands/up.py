@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from pawl_cli import policies
 from pawl_cli.commands.common import DEFAULT_DATA, FAILED, Data, told, user
+from pawl_cli.log import policies
+from pawl_cli.log.story import short
 from pawl_cli.model_file import WatchedFile
-from pawl_cli.stack import DEFAULT_MODEL, KNOWN_PORTS, Options, Stack, Wanted, running
-from pawl_cli.story import short
+from pawl_cli.running.stack import DEFAULT_MODEL, KNOWN_PORTS, Options, Stack, Wanted, running
 from pawl_cli.terminal import Terminal
 from pawl_shared.errors import ConfigurationError, PawlError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl_cli.demo import measure
-from pawl_cli.process import kill_group, launched
+from pawl_cli.running.process import kill_group, launched
 
 SCRIPT = Path(__file__).with_name("crowd.py")
 

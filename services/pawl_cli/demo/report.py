@@ -9,7 +9,7 @@ from typing import Any
 
 from pawl_cli.demo.measure import Approval, Visit, approval
 from pawl_cli.demo.phases import PHASES, Plan, State
-from pawl_cli.story import short
+from pawl_cli.log.story import short
 
 PROMOTED, NOT_PROMOTED = 0, 3  # exit codes
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pawl_cli import lineage
 from pawl_cli.demo import phases
 from pawl_cli.demo.crowd_process import CrowdProcess, visit_of
 from pawl_cli.demo.measure import Visit, approval
 from pawl_cli.demo.phases import Fact, Plan, Rated, Ready, State
 from pawl_cli.demo.report import Result, judge, measure
-from pawl_cli.follow import Follower
-from pawl_cli.memory import MemoryPeak
+from pawl_cli.log import lineage
+from pawl_cli.log.follow import Follower
+from pawl_cli.log.story import tell
 from pawl_cli.monitor_client import MonitorClient
-from pawl_cli.stack import Stack
-from pawl_cli.story import tell
+from pawl_cli.running.memory import MemoryPeak
+from pawl_cli.running.stack import Stack
 from pawl_cli.terminal import Terminal
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pawl_inference import metrics
 from pawl_inference.api.otlp import PROTOBUF
 from pawl_inference.errors import ApiError
-from pawl_shared.access import Access, AccessRefusedError, Place
-from pawl_shared.api_keys import Scope as KeyScope
+from pawl_shared.access.api_keys import Scope as KeyScope
+from pawl_shared.access.service import Access, AccessRefusedError, Place
 from pawl_shared.web_server import place_of
 
 FEEDBACK, TRACES, INFERENCES = "/v1/feedback", "/v1/traces", "/v1/inferences"

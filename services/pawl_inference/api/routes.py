@@ -44,7 +44,7 @@ from pawl_inference.handlers.feedback import FeedbackHandler
 from pawl_inference.handlers.prompts import ChatPrompt, TextPrompt
 from pawl_inference.versions.routing import RouteTable
 from pawl_shared import logging
-from pawl_shared.access import Access
+from pawl_shared.access.service import Access
 from pawl_shared.service import Health
 
 log = logging.get(__name__)

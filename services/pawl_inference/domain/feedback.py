@@ -11,9 +11,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from pawl_shared.access.tokens import Grant, KeyRing, TokenError, verify
 from pawl_shared.events import FeedbackReceived, Finite, Fraction
 from pawl_shared.ids import derived_id, uuid7
-from pawl_shared.tokens import Grant, KeyRing, TokenError, verify
 
 Kind = Literal["thumb", "rating", "correction", "comparison", "comment", "signal", "metric", "outcome"]
 MAX_TEXT = 65_536

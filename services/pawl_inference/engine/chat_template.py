@@ -11,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pawl_inference.engine import template_probe
 from pawl_inference.engine.port import ChatTemplateError, ToolsUnsupportedError
-from pawl_shared.graph_spec import TEMPLATE_FILE
+from pawl_shared.models.graph_spec import TEMPLATE_FILE
 
 
 class ChatTemplate:

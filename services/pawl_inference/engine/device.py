@@ -18,9 +18,9 @@ from pawl_inference.engine.graph import Scalar, ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.settings import Provider
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import slot_layout
-from pawl_shared.graph_spec import GraphSpec
-from pawl_shared.tensor_file import Tensors
+from pawl_shared.models import slot_layout
+from pawl_shared.models.graph_spec import GraphSpec
+from pawl_shared.models.tensor_file import Tensors
 
 
 def new_cache(graph: ServingGraph, rows: int, context_length: int) -> KvCache:

@@ -12,8 +12,8 @@ from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.provider import open_session
 from pawl_inference.engine.settings import CPU, Provider
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import slot_layout
-from pawl_shared.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
+from pawl_shared.models import slot_layout
+from pawl_shared.models.graph_spec import GRAPH_FILE, GraphSpec, Site, read_spec
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

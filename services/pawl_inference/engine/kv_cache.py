@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pawl_shared.graph_spec import GraphSpec
+from pawl_shared.models.graph_spec import GraphSpec
 
 
 class KvCache:

@@ -34,8 +34,8 @@ from pawl_inference.engine.sequence import Sequence
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.engine.text import TextCodec
 from pawl_shared import logging
-from pawl_shared.graph_spec import TOKENIZER_FILE
-from pawl_shared.tensor_file import AdapterInvalidError, Fault
+from pawl_shared.models.graph_spec import TOKENIZER_FILE
+from pawl_shared.models.tensor_file import AdapterInvalidError, Fault
 
 
 class OnnxEngine:

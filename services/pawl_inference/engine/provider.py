@@ -6,7 +6,7 @@ import onnxruntime
 
 from pawl_inference.engine.settings import Provider, ProviderName
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.graph_spec import Precision
+from pawl_shared.models.graph_spec import Precision
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
-from pawl_shared import slot_format, slot_layout
-from pawl_shared.graph_spec import GraphSpec
-from pawl_shared.tensor_file import Tensors
+from pawl_shared.models import slot_format, slot_layout
+from pawl_shared.models.graph_spec import GraphSpec
+from pawl_shared.models.tensor_file import Tensors
 
 
 class SlotPool:

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from pawl_inference.engine.constraint import CALL_MARKS
-from pawl_shared.graph_spec import TOKENIZER_FILE
+from pawl_shared.models.graph_spec import TOKENIZER_FILE
 
 _REPLACEMENT = "\ufffd"
 

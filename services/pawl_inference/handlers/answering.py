@@ -26,9 +26,9 @@ from pawl_inference.record.answer_log import AnswerLog
 from pawl_inference.versions.hosts import Host
 from pawl_inference.versions.residency import NotLoadedError, Residency
 from pawl_inference.versions.routing import RouteTable
+from pawl_shared.access.tokens import Grant, KeyRing, sign
 from pawl_shared.clock import Clock
 from pawl_shared.ids import uuid7
-from pawl_shared.tokens import Grant, KeyRing, sign
 
 # What is logged fits into a signed 64-bit number.
 _SEED_BITS = 63

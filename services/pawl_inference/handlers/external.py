@@ -25,10 +25,10 @@ from pawl_inference.handlers.answering import AnswerPolicy
 from pawl_inference.handlers.feedback import MAX_KEY
 from pawl_inference.record.answer_log import AnswerLog
 from pawl_inference.record.journal import JournalFullError
+from pawl_shared.access.tokens import Grant, sign
 from pawl_shared.clock import Clock
 from pawl_shared.ids import uuid7
 from pawl_shared.recent import Recent
-from pawl_shared.tokens import Grant, sign
 
 # Repeats come within seconds or minutes; of answers whose time nobody told, so many keep that of their first post.
 _REMEMBERED = 10_000

@@ -12,14 +12,15 @@ from pawl_inference import errors, metrics
 from pawl_inference.bodies.schemas import FeedbackAccepted, FeedbackBatch
 from pawl_inference.domain.feedback import ComparisonError, FeedbackItem, Receipt, to_events
 from pawl_inference.record.feedback_sender import FeedbackSender
-from pawl_shared import codec, sealing
-from pawl_shared.bus import Message
+from pawl_shared import codec
+from pawl_shared.access.tokens import KeyRing, TokenError, mark
+from pawl_shared.buses.port import Message
 from pawl_shared.clock import Clock
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
 from pawl_shared.recent import Recent
-from pawl_shared.sealed_events import all_sealed
-from pawl_shared.tokens import KeyRing, TokenError, mark
+from pawl_shared.sealed import text as sealing
+from pawl_shared.sealed.events import all_sealed
 
 MAX_KEY = 255
 # Repeats come within seconds or minutes; at 1,000 posts a second this remembers ten.

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from pawl_inference import errors
 from pawl_inference.domain.assignment import Caller
-from pawl_shared.api_keys import id_of
+from pawl_shared.access.api_keys import id_of
 
 TIMEOUT_HEADER = "x-request-timeout"
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 from pawl_inference.record.journal import Journal
 from pawl_shared import codec
-from pawl_shared.bus import Message
+from pawl_shared.buses.port import Message
 from pawl_shared.events import Event
 from pawl_shared.packed import pack
-from pawl_shared.sealed_events import sealed
-from pawl_shared.sealing import KeyRing
-from pawl_shared.topic_keys import Keep
+from pawl_shared.sealed.events import sealed
+from pawl_shared.sealed.text import KeyRing
+from pawl_shared.sealed.topic_keys import Keep
 
 
 class AnswerLog:

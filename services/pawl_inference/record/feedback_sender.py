@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pawl_inference.record.publisher import Publisher
 from pawl_shared import logging
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import BusError
 from pawl_shared.topics import FEEDBACK
 

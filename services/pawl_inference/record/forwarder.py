@@ -12,7 +12,7 @@ from pawl_inference.record.publisher import Publisher
 from pawl_inference.settings import SERVICE
 from pawl_shared import codec, logging
 from pawl_shared import metrics as shared_metrics
-from pawl_shared.bus import Message, Record
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import BusError
 from pawl_shared.packed import unpack

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from pawl_shared import logging
-from pawl_shared.bus import Bus, Message, Partition, Producer
+from pawl_shared.buses.port import Bus, Message, Partition, Producer
 from pawl_shared.errors import BusError
 
 log = logging.get(__name__)

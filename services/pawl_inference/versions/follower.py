@@ -10,7 +10,7 @@ from pawl_inference.settings import SERVICE
 from pawl_inference.versions.deployments import Deployments
 from pawl_inference.versions.reports import Reports
 from pawl_shared import codec, logging, metrics
-from pawl_shared.bus import Bus, Record
+from pawl_shared.buses.port import Bus, Record
 from pawl_shared.dead_letter import is_retry
 from pawl_shared.errors import BusError, DecodeError
 from pawl_shared.events import DeploymentChanged

@@ -18,7 +18,7 @@ from typing import Protocol
 from pawl_inference.engine.port import Engine
 from pawl_shared import logging
 from pawl_shared.errors import AdapterRejectedError, PawlError
-from pawl_shared.graph_spec import TEMPLATE_FILE
+from pawl_shared.models.graph_spec import TEMPLATE_FILE
 
 log = logging.get(__name__)
 

@@ -7,7 +7,7 @@ from random import Random
 from pawl_inference.record.publisher import Publisher
 from pawl_inference.settings import SERVICE
 from pawl_shared import codec, logging, metrics
-from pawl_shared.bus import Message, Record
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.clock import Clock
 from pawl_shared.dead_letter import dead_letter
 from pawl_shared.errors import BusError

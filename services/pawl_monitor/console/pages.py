@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pawl_monitor.model_names import Models
+from pawl_monitor.storage.model_names import Models
 from pawl_monitor.views.alarm_gather import AlarmPage
 from pawl_monitor.views.overview import Overview
 from pawl_monitor.views.reviews import ReviewPage

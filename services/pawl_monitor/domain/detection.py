@@ -16,7 +16,7 @@ from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.traffic import TrafficPolicy
 from pawl_shared.events import DriftDetected, SessionObserved
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import Detectors
+from pawl_shared.policies.model_policy import Detectors
 
 
 class Policies(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from pawl_monitor.domain.detectors import Decision, Observation
 from pawl_monitor.domain.output import Measure, OutputPolicy, OutputState, Way
 from pawl_monitor.domain.river_detectors import RiverPolicy, RiverState, installed
+from pawl_shared.policies.watch_policy import Watch
 from pawl_shared.prompt_slices import slice_of
-from pawl_shared.watch_policy import Watch
 
 MEDIAN = 0.5
 

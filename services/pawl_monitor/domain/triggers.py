@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pawl_monitor.domain.trigger_state import Frozen, Occasion, PastRun, TriggerState, Usable
 from pawl_shared.events import CandidateValidated, DeploymentChanged
-from pawl_shared.model_policy import Triggers
+from pawl_shared.policies.model_policy import Triggers
 
 WEEK = timedelta(days=7)
 # Counting feedback since the last run reads more of it than counting it since an alarm, and nothing is urgent.

@@ -34,7 +34,7 @@ from pawl_shared.events import (
     SessionObserved,
     Tick,
 )
-from pawl_shared.model_policy import Detectors, Governing, ModelPolicy, Triggers
+from pawl_shared.policies.model_policy import Detectors, Governing, ModelPolicy, Triggers
 
 ELSEWHERE = "These answers were made elsewhere."
 NOT_DEPLOYED = "Nothing is trained for them: the model is not deployed here."

@@ -20,7 +20,7 @@ from pawl_monitor.domain.recovery import Recovery
 from pawl_monitor.domain.traffic import TrafficState
 from pawl_monitor.domain.trigger_state import TriggerState
 from pawl_shared.events import DeployedVersion, Event
-from pawl_shared.model_policy import Governing
+from pawl_shared.policies.model_policy import Governing
 
 
 class Watched(BaseModel):

@@ -9,14 +9,14 @@ from logging import WARNING, getLogger
 import httpx
 
 from pawl_monitor import metrics
-from pawl_monitor.alert_formats import Format, body_of
+from pawl_monitor.alerting.formats import Format, body_of
+from pawl_monitor.alerting.signature import signed_headers
 from pawl_monitor.domain.alerts import Alert, AlertRules, Health, keys_of
-from pawl_monitor.webhook_signature import signed_headers
 from pawl_shared import events as e
 from pawl_shared import logging, topics
 from pawl_shared.clock import Clock
-from pawl_shared.effects import EffectContext
-from pawl_shared.fold import Delivery, Step
+from pawl_shared.running.effects import EffectContext
+from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import names
 

@@ -8,17 +8,17 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from pawl_monitor import rows
 from pawl_monitor.domain.busy import follow
 from pawl_monitor.domain.sessions import Session, SessionPolicy
 from pawl_monitor.domain.trigger_state import TriggerState
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.domain.watched import Watched
+from pawl_monitor.storage import rows
 from pawl_shared import events as e
 from pawl_shared import topics
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
+from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import names
 

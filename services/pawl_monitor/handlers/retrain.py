@@ -7,18 +7,18 @@ from datetime import datetime
 from typing import Protocol
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from pawl_monitor import datasets
-from pawl_monitor.counting import Counting
 from pawl_monitor.domain.trigger_state import Usable
 from pawl_monitor.domain.triggers import Reason
 from pawl_monitor.handlers.folds import Weighing
-from pawl_monitor.reader import Reader
-from pawl_monitor.texts import Texts
+from pawl_monitor.storage import datasets
+from pawl_monitor.storage.counting import Counting
+from pawl_monitor.storage.reader import Reader
+from pawl_monitor.storage.texts import Texts
 from pawl_shared import logging
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.effects import EffectContext
 from pawl_shared.events import Event, RetrainRequested
 from pawl_shared.ids import derived_id
+from pawl_shared.running.effects import EffectContext
 from pawl_shared.stores.port import Effect
 
 

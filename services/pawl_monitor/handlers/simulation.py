@@ -21,8 +21,8 @@ from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.domain.watched import Watched
 from pawl_monitor.handlers.folds import WatchFold, progress
 from pawl_shared import events as e
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
+from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
 
 SAID = "said"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pawl_monitor.domain.versions import Version, VersionPolicy, observed, told
 from pawl_shared import events as e
 from pawl_shared import topics
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
+from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.topics import names
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from pawl_monitor.domain.intervals import estimate
-from pawl_monitor.reader import TRACES, Reader
-from pawl_monitor.texts import Texts
+from pawl_monitor.storage.reader import TRACES, Reader
+from pawl_monitor.storage.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of
 from pawl_monitor.views.charts import Chart, Mark, trace_of
 from pawl_monitor.views.reviews import Review, ReviewPage, items_of, review_of

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from typing import Any
 
-from pawl_monitor import datasets, metrics
-from pawl_monitor.counting import Counting
+from pawl_monitor import metrics
 from pawl_monitor.domain.intervals import Estimate, estimate
 from pawl_monitor.domain.trigger_state import TriggerState, Usable
 from pawl_monitor.domain.triggers import Reason, TriggerDecision
 from pawl_monitor.domain.watch import NOT_DEPLOYED, WatchPolicy
 from pawl_monitor.domain.watched import Watched
-from pawl_monitor.reader import HOUR_SECONDS, Reader
+from pawl_monitor.storage import datasets
+from pawl_monitor.storage.counting import Counting
+from pawl_monitor.storage.reader import HOUR_SECONDS, Reader
 from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of, rate_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pawl_monitor.reader import Reader
-from pawl_monitor.texts import Texts
+from pawl_monitor.storage.reader import Reader
+from pawl_monitor.storage.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, alarms_of
 from pawl_monitor.views.runs import RUN_TYPES, runs_of
 from pawl_monitor.views.versions import VERSION_TYPES, Version, since_then, versions_of

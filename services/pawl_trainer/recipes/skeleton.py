@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from pawl_shared.errors import AdapterRejectedError
-from pawl_shared.lora_format import read_adapter
+from pawl_shared.models.lora_format import read_adapter
 from pawl_trainer.device import Device
 from pawl_trainer.errors import (
     BaseUnusableError,

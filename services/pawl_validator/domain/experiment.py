@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from pawl_shared.events import DeployedVersion, Experiment, ExperimentArm
-from pawl_shared.experiment_spec import ArmSpec, ExperimentSpec
+from pawl_shared.policies.experiment_spec import ArmSpec, ExperimentSpec
 from pawl_validator.domain.deployment import NO_REASON, Change, Deployment, RefusedError, revise
 
 

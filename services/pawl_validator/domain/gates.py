@@ -11,7 +11,7 @@ from statistics import NormalDist, fmean
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pawl_shared.model_policy import Gates
+from pawl_shared.policies.model_policy import Gates
 from pawl_validator.domain import statistics as st
 
 Number = float | int | None

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from pawl_shared import lora_format
 from pawl_shared.artifacts import digest_of_file
-from pawl_shared.lora_format import TrainedAdapter
-from pawl_shared.tensor_file import AdapterInvalidError
+from pawl_shared.models import lora_format
+from pawl_shared.models.lora_format import TrainedAdapter
+from pawl_shared.models.tensor_file import AdapterInvalidError
 from pawl_validator.domain.gates import Integrity
 
 

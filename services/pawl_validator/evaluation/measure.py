@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pawl_shared import lora_format
 from pawl_shared.child import Progress
 from pawl_shared.errors import PawlError
-from pawl_shared.lora_format import TrainedAdapter
+from pawl_shared.models import lora_format
+from pawl_shared.models.lora_format import TrainedAdapter
 from pawl_validator import onnx_export, onnx_parity
 from pawl_validator.domain import gates
 from pawl_validator.evaluation import answers as rules

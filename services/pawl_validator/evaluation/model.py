@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from pawl_shared.lora_format import TrainedAdapter
+from pawl_shared.models.lora_format import TrainedAdapter
 from pawl_validator.evaluation.heldout import Scored, Turns
 
 BATCH_TOKENS = 1024  # of a scoring batch, padding included: at 49k words of vocabulary its logits take 200 MB

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pawl_shared.model_policy import Gates, Probes
+from pawl_shared.policies.model_policy import Gates, Probes
 from pawl_validator.domain.gates import GateResult
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from pawl_shared import events as e
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import Gates, Probes
+from pawl_shared.policies.model_policy import Gates, Probes
 from pawl_shared.stores.port import Effect
 from pawl_validator.domain import queue
 from pawl_validator.domain.deployment import RefusedError, Waiting

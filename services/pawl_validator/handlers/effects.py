@@ -15,9 +15,9 @@ from pawl_shared import logging
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.child import Child, Progress
 from pawl_shared.clock import Clock
-from pawl_shared.effects import EffectContext
 from pawl_shared.errors import ArtifactError, ChildFailedError
 from pawl_shared.ids import derived_id
+from pawl_shared.running.effects import EffectContext
 from pawl_shared.service import Health
 from pawl_shared.stores.port import Effect
 from pawl_validator import metrics

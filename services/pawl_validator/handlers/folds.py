@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pawl_shared import events as e
 from pawl_shared import topics
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import Governing
+from pawl_shared.policies.model_policy import Governing
+from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import names
 from pawl_validator.domain import approval, canary, deployment, experiment, queue, verdict

@@ -9,9 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from pawl_shared import events as e
-from pawl_shared.fold import Delivery
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import Governing
+from pawl_shared.policies.model_policy import Governing
+from pawl_shared.running.fold import Delivery
 from pawl_shared.stores.port import Effect
 from pawl_validator.domain import registry
 from pawl_validator.domain.canary import CanaryPolicy, CanaryState

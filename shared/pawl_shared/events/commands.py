@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from pawl_shared.events.base import Digest, Event
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 
 class Command(Event):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from pawl_shared.events.base import MAX_INT, Digest, Event, Finite, Fraction, Interval, Value
 from pawl_shared.events.commands import Command
-from pawl_shared.experiment_spec import ExperimentSpec
+from pawl_shared.policies.experiment_spec import ExperimentSpec
 
 
 class StartExperimentCommand(Command):

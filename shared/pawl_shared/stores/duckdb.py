@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import FencedError
 from pawl_shared.packed import pack, unpack
 from pawl_shared.stores import arrow_columns

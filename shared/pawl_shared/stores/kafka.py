@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pawl_shared.bus import Bus, Message, Partition, Record, Transactions
+from pawl_shared.buses.port import Bus, Message, Partition, Record, Transactions
 from pawl_shared.clock import Clock, SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.dead_letter import dead_letter

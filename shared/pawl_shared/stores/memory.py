@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import FencedError
 from pawl_shared.stores.port import Commit, Effect, Row, Seen, StateKey, StoredState, TransactionalStore
 

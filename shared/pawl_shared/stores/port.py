@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.port import Message, Partition
 
 
 class StateKey(NamedTuple):

@@ -11,9 +11,9 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 
-from pawl_cli import embedded_kafka
-from pawl_cli.embedded_kafka import EmbeddedKafka, KafkaStartError, answers
-from pawl_shared.kafka_settings import KafkaSettings
+from pawl_cli.running import embedded_kafka
+from pawl_cli.running.embedded_kafka import EmbeddedKafka, KafkaStartError, answers
+from pawl_shared.buses.kafka_settings import KafkaSettings
 
 pytestmark = pytest.mark.kafka
 

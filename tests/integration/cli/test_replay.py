@@ -16,15 +16,15 @@ from benchmarks.simulated.work import Evaluate, Register
 from support.samples import SAMPLES
 from typer.testing import CliRunner
 
-from pawl_cli import follow, policies
 from pawl_cli.__main__ import app
-from pawl_cli.embedded_kafka import EmbeddedKafka
+from pawl_cli.log import follow, policies
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
 from pawl_monitor.app import build as build_monitor
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.codec import decode, encode
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.model_policy import Canary, ModelPolicy
+from pawl_shared.policies.model_policy import Canary, ModelPolicy
 from pawl_shared.topics import DEPLOYMENTS, MODELS, TOPICS
 from pawl_validator.app import build
 from pawl_validator.handlers.candidates import EVALUATE

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pawl_cli.data_folder import DataFolder, DataFolderInUseError
-from pawl_cli.process import Program
-from pawl_cli.restarts import RestartPolicy
-from pawl_cli.supervise import Happening, Supervisor
+from pawl_cli.running.data_folder import DataFolder, DataFolderInUseError
+from pawl_cli.running.process import Program
+from pawl_cli.running.restarts import RestartPolicy
+from pawl_cli.running.supervise import Happening, Supervisor
 
 QUICK = RestartPolicy(first_delay=0.01, give_up_after=3)
 
@@ -110,8 +110,8 @@ time.sleep(600)
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from pawl_cli.process import Program
-from pawl_cli.supervise import Supervisor
+from pawl_cli.running.process import Program
+from pawl_cli.running.supervise import Supervisor
 folder, code = Path(sys.argv[1]), sys.argv[2]
 supervisor = Supervisor()
 supervisor.start(Program("family", [sys.executable, "-c", code], folder / "log", {"FOLDER": str(folder)}))

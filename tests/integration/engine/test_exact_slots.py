@@ -11,8 +11,8 @@ from pawl_inference.engine.graph import ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.settings import CPU, MAX_BATCH_LIMIT
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared.graph_spec import GraphSpec
-from pawl_shared.tensor_file import Tensors
+from pawl_shared.models.graph_spec import GraphSpec
+from pawl_shared.models.tensor_file import Tensors
 from pawl_validator import onnx_export
 from pawl_validator.onnx_parity import check_parity
 
@@ -66,7 +66,7 @@ def masked(tiny: TinyServing, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_no_slot_is_summed_in_other_parts_than_another(masked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Rows(masked).differing(list(range(SLOTS)))
-    monkeypatch.setattr("pawl_shared.slot_layout.stride", int.__mul__)  # right beside each other
+    monkeypatch.setattr("pawl_shared.models.slot_layout.stride", int.__mul__)  # right beside each other
     assert Rows(masked).differing(list(range(SLOTS))) == {2, 5}  # these reach over the end of a part
 
 

@@ -6,8 +6,8 @@ import pytest
 from benchmarks.support.tiny_model import write_random_tiny
 from support.tiny_engine import BASE, GRAPH, TinyServing, write_random_adapter
 
-from pawl_shared.graph_spec import read_spec
-from pawl_shared.tensor_file import AdapterInvalidError, Fault
+from pawl_shared.models.graph_spec import read_spec
+from pawl_shared.models.tensor_file import AdapterInvalidError, Fault
 from pawl_validator.onnx_export import export_base, pack_adapter
 from pawl_validator.onnx_parity import Parity, check_parity
 

@@ -13,9 +13,9 @@ from support.tiny_engine import BASE, GRAPH, TinyServing
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
 from pawl_inference.engine.settings import EngineSettings
-from pawl_shared import slot_format
-from pawl_shared.graph_spec import read_spec
-from pawl_shared.tensor_file import AdapterInvalidError, Fault
+from pawl_shared.models import slot_format
+from pawl_shared.models.graph_spec import read_spec
+from pawl_shared.models.tensor_file import AdapterInvalidError, Fault
 
 pytestmark = pytest.mark.anyio
 

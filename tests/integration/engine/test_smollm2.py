@@ -10,8 +10,8 @@ from support.tiny_engine import BASE, GRAPH, write_random_adapter
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import Sampling
 from pawl_inference.engine.settings import EngineSettings
-from pawl_shared import base_models
-from pawl_shared.graph_spec import read_spec
+from pawl_shared.models import base_models
+from pawl_shared.models.graph_spec import read_spec
 from pawl_validator.onnx_export import export_base, pack_adapter
 from pawl_validator.onnx_parity import check_parity
 

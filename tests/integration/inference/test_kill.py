@@ -11,8 +11,8 @@ from support.inference import World, eventually
 from support.inference_process import deploy, inference_process, logged
 from support.sealing import ring_of
 
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.sealed_events import opened
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.sealed.events import opened
 from pawl_shared.topics import TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

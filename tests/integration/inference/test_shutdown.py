@@ -12,7 +12,7 @@ import httpx
 import pytest
 from support.inference import World, eventually
 
-from pawl_cli import ports
+from pawl_cli.running import ports
 from pawl_inference.server import InferenceService
 from pawl_shared.topics import INFERENCES, REPLICAS
 

@@ -21,9 +21,9 @@ from support.inference_process import deploy, inference_process, logged
 from support.tiny_engine import BASE
 
 from pawl_inference.record.journal import Journal
+from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.codec import decode
 from pawl_shared.events import DeployedVersion, ReplicaReported
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import REPLICAS, TOPICS
 from pawl_validator.onnx_export import export_base
 

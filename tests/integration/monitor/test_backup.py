@@ -12,20 +12,20 @@ import httpx
 import pytest
 from support.monitor import BASE, MODEL, interaction
 
-from pawl_cli.backup import BackupError, Manifest, digest_of, read_manifest
-from pawl_cli.backup_make import make
-from pawl_cli.backup_restore import restore
-from pawl_cli.embedded_kafka import EmbeddedKafka
+from pawl_cli.backups.files import BackupError, Manifest, digest_of, read_manifest
+from pawl_cli.backups.make import make
+from pawl_cli.backups.restore import restore
 from pawl_cli.monitor_client import MonitorClient
+from pawl_cli.running.embedded_kafka import EmbeddedKafka
 from pawl_monitor.app import build
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Message
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Message
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import STREAMS_STATE, TOPICS, VALIDATOR_STATE
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

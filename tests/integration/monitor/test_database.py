@@ -10,17 +10,17 @@ import pytest
 from support.monitor import BASE, MODEL, START, interaction
 from support.samples import SAMPLES
 
-from pawl_monitor import datasets, rows
-from pawl_monitor.cursors import Cursors
-from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
-from pawl_monitor.reader import Reader
-from pawl_monitor.texts import Texts
+from pawl_monitor.storage import datasets, rows
+from pawl_monitor.storage.cursors import Cursors
+from pawl_monitor.storage.duckdb_store import migrate, open_database, shipped_migrations
+from pawl_monitor.storage.reader import Reader
+from pawl_monitor.storage.texts import Texts
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.bus import Message
+from pawl_shared.buses.port import Message
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.events import ExperimentObserved, FeedbackReceived, InteractionScored
-from pawl_shared.sealed_events import all_sealed
-from pawl_shared.sealing import KeyRing, MemoryKeys, Opener
+from pawl_shared.sealed.events import all_sealed
+from pawl_shared.sealed.text import KeyRing, MemoryKeys, Opener
 from pawl_shared.stores.duckdb import DuckDbStore
 from pawl_shared.stores.port import Commit
 

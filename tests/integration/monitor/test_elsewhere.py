@@ -14,7 +14,7 @@ from support.sealing import ring_of
 from pawl_inference.domain.external import version_of
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import events as e
-from pawl_shared.tokens import key_ring
+from pawl_shared.access.tokens import key_ring
 from pawl_shared.topics import FEEDBACK, INFERENCES
 from pawl_streams.fold import JoinFold
 from pawl_streams.records import Batch

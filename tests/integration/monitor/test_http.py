@@ -17,13 +17,13 @@ from pawl_monitor.app import build
 from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
-from pawl_shared.bus import Record
+from pawl_shared.access.tokens import is_marked, key_ring
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Record
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealing import is_sealed
-from pawl_shared.tokens import is_marked, key_ring
+from pawl_shared.sealed.text import is_sealed
 from pawl_shared.topics import FEEDBACK, TOPICS
 
 PROXY = ("https://pawl.example.com:443",)

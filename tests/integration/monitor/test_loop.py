@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.monitor import BASE, MODEL, World
 
-from pawl_monitor.counting import Counting
+from pawl_monitor.storage.counting import Counting
 from pawl_monitor.views.gather import Gather
 from pawl_monitor.views.lineage import Lineage
 from pawl_shared import events as e

@@ -11,8 +11,8 @@ from support.monitor import MODEL, World, interaction
 from support.samples import SAMPLES
 
 from pawl_monitor.console.pages import Pages
-from pawl_monitor.counting import Counting
-from pawl_monitor.model_names import MOST_TOLD
+from pawl_monitor.storage.counting import Counting
+from pawl_monitor.storage.model_names import MOST_TOLD
 from pawl_monitor.views.gather import Gather
 from pawl_shared import events as e
 

@@ -10,9 +10,9 @@ import duckdb
 import pytest
 from support.monitor import MODEL, START, World, interaction
 
-from pawl_monitor import as_of, retention, rollups
 from pawl_monitor.domain.quantiles import quantile
-from pawl_monitor.duckdb_store import migrate, open_database, shipped_migrations
+from pawl_monitor.storage import as_of, retention, rollups
+from pawl_monitor.storage.duckdb_store import migrate, open_database, shipped_migrations
 from pawl_monitor.views.usage import usage_of
 from pawl_shared import events as e
 from pawl_shared.topics import INTERACTIONS

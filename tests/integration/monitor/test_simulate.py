@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from support.monitor import MODEL, World
 
-from pawl_monitor.counting import Counting
 from pawl_monitor.simulate import Simulation, report
+from pawl_monitor.storage.counting import Counting
 from pawl_monitor.views.gather import Gather
 from pawl_shared import events as e
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 DETECTORS = {"approval": {"reference_sessions": 50}}
 

@@ -13,7 +13,7 @@ from support.http_service import free_port
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.standby import StandbyMonitor
-from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"

@@ -21,10 +21,10 @@ from support.samples import MODEL, SAMPLES
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -10,9 +10,9 @@ import confluent_kafka
 import pytest
 from kafka import KafkaProducer as OtherProducer
 
-from pawl_shared.bus import Message, Partition, Record
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Message, Partition, Record
 from pawl_shared.errors import BusError
-from pawl_shared.kafka_bus import KafkaBus
 from pawl_shared.topics import MAX_RECORD_BYTES, Topic
 
 pytestmark = pytest.mark.kafka
@@ -123,7 +123,7 @@ def test_large_messages_that_wait_together_are_all_taken(bus: KafkaBus, topic: s
 
 def test_senders_wait_while_too_much_is_outstanding(bus: KafkaBus, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     producer = KafkaBus("127.0.0.1:1", {"queue.buffering.max.messages": 10}).producer("test")
-    monkeypatch.setattr("pawl_shared.kafka_producer.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("pawl_shared.buses.kafka_producer.CLOSE_SECONDS", 0.1)
     sent = [producer.send(Message(topic, b"k", b"v")) for _ in range(10)]
     eleventh = threading.Thread(target=lambda: sent.append(producer.send(Message(topic, b"k", b"v"))))
     eleventh.start()

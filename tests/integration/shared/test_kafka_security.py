@@ -9,11 +9,11 @@ import pytest
 from support.secured_kafka import PASSWORD, SCRAM, USER, Secured, secured_kafka
 from support.streams import Streams, inference, message, publish, revisions, until
 
-from pawl_shared import kafka_clients
-from pawl_shared.bus import Message
+from pawl_shared.buses import kafka_clients
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_settings import KafkaSettings
+from pawl_shared.buses.port import Message
 from pawl_shared.errors import BusError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.kafka_settings import KafkaSettings
 from pawl_shared.topics import TOPICS, Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

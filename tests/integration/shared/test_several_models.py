@@ -11,7 +11,7 @@ from support import monitor, validator
 from support.validator import GOOD, HARMFUL
 
 from pawl_shared import events as e
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 OTHER = "acme/other"
 END = datetime.max.replace(tzinfo=UTC)

@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaProducer
 from kafka import KafkaProducer
 from support.streams import RING, RNG, Streams, direct, inference, message, publish, revisions, thumb, until
 
-from pawl_shared.bus import Message
+from pawl_shared.access.tokens import Grant, KeyRing, is_marked
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Message
 from pawl_shared.codec import decode
 from pawl_shared.events import DeadLetter, InferenceLogged
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import Grant, KeyRing, is_marked
 from pawl_shared.topics import DEAD_LETTERS, FEEDBACK, TOPICS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from support.streams import RING, Streams, inference, message, said, thumb, until
 
-from pawl_shared.bus import Record
+from pawl_shared.access.tokens import is_marked
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.port import Record
 from pawl_shared.codec import decode
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.tokens import is_marked
 from pawl_shared.topics import FEEDBACK, INFERENCES, INTERACTIONS, TOPICS
 from pawl_streams.feedback_join import answer_key
 from pawl_streams.fold import JoinFold

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from pawl_shared.child import Progress, Reporter
-from pawl_shared.lora_format import read_adapter
+from pawl_shared.models.lora_format import read_adapter
 from pawl_trainer import run
 from pawl_trainer.device import Device, choose
 from pawl_trainer.errors import (

@@ -14,6 +14,7 @@ from benchmarks.support.tiny_model import write_random_tiny
 from support.training import correction, thumb, write_snapshot
 
 from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.codec import decode, encode
 from pawl_shared.events import (
     AdapterTrained,
@@ -23,8 +24,7 @@ from pawl_shared.events import (
     TrainingProgressed,
     TrainingStarted,
 )
-from pawl_shared.lora_format import read_adapter
-from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.models.lora_format import read_adapter
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.topics import CANDIDATES, TOPICS, TRAINING
 from pawl_trainer.app import build

@@ -3,7 +3,7 @@
 from support.validator import BASE, GOOD, HARMFUL, MODEL, REPORT, World, version
 
 from pawl_shared import events as e
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 
 def world_of(approval: str, restart_every: int = 0) -> World:

@@ -7,7 +7,7 @@ from support.validator import BASE, GOOD, GRAPH, HARMFUL, MODEL, SLOTS, UNSOUND,
 
 from pawl_shared import events as e
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 
 def registered(**options: object) -> World:

@@ -7,7 +7,7 @@ import torch
 from benchmarks.support.tiny_model import write_random_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pawl_shared.lora_format import TrainedAdapter
+from pawl_shared.models.lora_format import TrainedAdapter
 from pawl_validator.evaluation import model
 from pawl_validator.evaluation.heldout import Scored
 from pawl_validator.evaluation.model import EvaluationModel

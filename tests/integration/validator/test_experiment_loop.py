@@ -4,10 +4,10 @@ import pytest
 from support.validator import BASE, GOOD, HARMFUL, MODEL, World, version
 
 from pawl_shared import events as e
-from pawl_shared.experiment_spec import ArmSpec, ExperimentSpec
 from pawl_shared.ids import derived_id
-from pawl_shared.rebuild import Plan
-from pawl_shared.replay import replay
+from pawl_shared.policies.experiment_spec import ArmSpec, ExperimentSpec
+from pawl_shared.running.rebuild import Plan
+from pawl_shared.running.replay import replay
 from pawl_validator.handlers.folds import DeploymentFold
 from pawl_validator.replay import DECIDED
 

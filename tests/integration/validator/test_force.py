@@ -9,8 +9,8 @@ from support.validator import BASE, GOOD, HARMFUL, MODEL, World
 from pawl_shared import events as e
 from pawl_shared.errors import FencedError
 from pawl_shared.ids import derived_id
-from pawl_shared.rebuild import Plan
-from pawl_shared.replay import replay
+from pawl_shared.running.rebuild import Plan
+from pawl_shared.running.replay import replay
 from pawl_validator.domain.deployment import RefusedError
 from pawl_validator.force import force
 from pawl_validator.handlers.folds import DeploymentFold

@@ -5,13 +5,13 @@ from datetime import timedelta
 import pytest
 from support.validator import BASE, GOOD, HARMFUL, MODEL, World
 
-from pawl_cli import policies
-from pawl_cli.outcome import CommandRefusedError, NoAnswerError, carried_out, followed
+from pawl_cli.log import policies
+from pawl_cli.log.outcome import CommandRefusedError, NoAnswerError, carried_out, followed
 from pawl_shared import events as e
-from pawl_shared.bus import Record
+from pawl_shared.buses.port import Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.ids import derived_id
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 ANSWERS: dict[type[e.Command], tuple[type[e.Event], ...]] = {e.ApproveCommand: (e.ApprovalChanged, e.StageChanged)}
 

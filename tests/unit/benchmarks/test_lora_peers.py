@@ -6,7 +6,7 @@ import numpy as np
 from benchmarks.support import lora_peers
 from gguf import GGUFReader
 
-from pawl_shared import lora_format
+from pawl_shared.models import lora_format
 
 RANK = 2
 Q, K, DOWN = (f"model.layers.3.{name}_proj" for name in ("self_attn.q", "self_attn.k", "mlp.down"))

@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.data_folder import DataFolder, RunningNote, read_note
+from pawl_cli.running.data_folder import DataFolder, RunningNote, read_note
 
 runner = CliRunner()
 COMMANDS = [

@@ -17,15 +17,15 @@ from typer.testing import CliRunner
 from pawl_cli.__main__ import app
 from pawl_cli.commands import asked
 from pawl_cli.commands import dead_letters as commands
-from pawl_cli.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
-from pawl_shared.bus import Message
+from pawl_cli.log.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import DeadLetterError
 from pawl_shared.events import Event, PauseCommand, RetryDeadLettersCommand
-from pawl_shared.fold import Delivery, Step
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Runner
+from pawl_shared.running.fold import Delivery, Step
+from pawl_shared.running.runner import Runner
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.topics import COMMANDS, TOPICS
 

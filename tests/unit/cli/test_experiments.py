@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 from support.samples import BASE, MODEL, VERSION, envelope
 
-from pawl_cli import experiments
+from pawl_cli.log import experiments
 from pawl_cli.model_file import ModelFileError
 from pawl_shared import events as e
-from pawl_shared.experiment_spec import ExperimentSpec
+from pawl_shared.policies.experiment_spec import ExperimentSpec
 
 FILE = Path("experiment.yaml")
 

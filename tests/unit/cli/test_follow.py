@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 
 from pawl_cli.commands import status
-from pawl_cli.follow import Follower, everything
+from pawl_cli.log.follow import Follower, everything
 from pawl_shared import events as e
-from pawl_shared.bus import Message
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message
 from pawl_shared.codec import encode
 from pawl_shared.errors import PawlError
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import DEPLOYMENTS, TOPICS
 
 BASE = "a" * 64

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pawl_cli import kafka_classes
+from pawl_cli.running import kafka_classes
 from pawl_shared.errors import PawlError
 
 

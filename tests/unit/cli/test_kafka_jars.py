@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pawl_cli import kafka_jars
-from pawl_cli.kafka_jars import JarError, Pin
+from pawl_cli.running import kafka_jars
+from pawl_cli.running.kafka_jars import JarError, Pin
 
 
 def cached(cache: Path, coordinate: str, content: bytes, pinned: bytes) -> Pin:

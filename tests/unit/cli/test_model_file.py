@@ -8,9 +8,9 @@ import pytest
 
 from pawl_cli.model_file import ModelFileError, WatchedFile, differences, load, parse, render
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.model_policy import Canary, Detectors, ModelPolicy, Triggers
-from pawl_shared.reward_policy import RewardPolicy, Scale, Weight
-from pawl_shared.watch_policy import Watch
+from pawl_shared.policies.model_policy import Canary, Detectors, ModelPolicy, Triggers
+from pawl_shared.policies.reward_policy import RewardPolicy, Scale, Weight
+from pawl_shared.policies.watch_policy import Watch
 
 FILE = Path("model.yaml")
 POLICY = ModelPolicy(

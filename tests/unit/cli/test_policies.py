@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner, Result
 
-from pawl_cli import policies
 from pawl_cli.__main__ import app
 from pawl_cli.commands import asked
 from pawl_cli.commands import model as model_commands
-from pawl_cli.follow import everything
+from pawl_cli.log import policies
+from pawl_cli.log.follow import everything
 from pawl_cli.model_file import render
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.events import PauseCommand, RegisterModelCommand
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.model_policy import Canary, ModelPolicy
+from pawl_shared.policies.model_policy import Canary, ModelPolicy
 from pawl_shared.topics import COMMANDS, TOPICS
 
 MODEL = "default/assistant"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pawl_cli import ports
+from pawl_cli.running import ports
 from pawl_shared.errors import ConfigurationError
 
 

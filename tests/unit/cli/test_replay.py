@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pawl_cli import replay
 from pawl_cli.__main__ import app
+from pawl_cli.log import replay
 
 SAME = {
     "records": 70,

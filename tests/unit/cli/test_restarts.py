@@ -1,6 +1,6 @@
 """The restart policy, without processes and without a clock."""
 
-from pawl_cli.restarts import RestartPolicy, RestartState, step
+from pawl_cli.running.restarts import RestartPolicy, RestartState, step
 
 POLICY = RestartPolicy(first_delay=1, factor=2, longest_delay=5, give_up_after=5, stable_after=60)
 

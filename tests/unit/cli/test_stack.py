@@ -6,7 +6,7 @@ import pytest
 
 from pawl_cli.commands.up import wanted
 from pawl_cli.model_file import WatchedFile
-from pawl_cli.stack import Options, StackError, Wanted, running
+from pawl_cli.running.stack import Options, StackError, Wanted, running
 from pawl_shared.errors import ConfigurationError
 
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pawl_cli import lineage
-from pawl_cli.story import tell
+from pawl_cli.log import lineage
+from pawl_cli.log.story import tell
 from pawl_shared import events as e
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 BASE, ADAPTER, OTHER = "a" * 64, "b" * 64, "c" * 64
 COMMON: dict[str, Any] = {"id": UUID(int=1), "time": datetime(2026, 1, 1, tzinfo=UTC), "source": "t", "model": "m"}

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
 from pawl_cli.commands import asked, deployment
-from pawl_cli.outcome import NoAnswerError
-from pawl_cli.undo import NothingToUndoError, latest, taken_away
+from pawl_cli.log.outcome import NoAnswerError
+from pawl_cli.log.undo import NothingToUndoError, latest, taken_away
 from pawl_shared import events as e
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.codec import encode
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS
 
 CHAMPION = e.DeployedVersion(version=BASE, base=BASE, graph=GRAPH)

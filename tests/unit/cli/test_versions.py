@@ -6,8 +6,8 @@ import pytest
 from support.samples import ADAPTER, BASE, GRAPH, MODEL, SAMPLES, SLOTS, VERSION, WHEN, uid
 
 from pawl_cli.commands.models import precision
-from pawl_cli.follow import Seen
-from pawl_cli.versions import UnknownVersionError, Version, find, versions
+from pawl_cli.log.follow import Seen
+from pawl_cli.log.versions import UnknownVersionError, Version, find, versions
 from pawl_shared import events as e
 
 SERVED = e.DeployedVersion(version=ADAPTER, base=BASE, graph=GRAPH, slot_file=SLOTS)

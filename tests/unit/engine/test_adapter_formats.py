@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from support.tiny_engine import BASE, GRAPH, random_tensors, toy_spec, write_tensors
 
-from pawl_shared import lora_format, slot_format, tensor_file
-from pawl_shared.tensor_file import AdapterInvalidError, Fault
+from pawl_shared.models import lora_format, slot_format, tensor_file
+from pawl_shared.models.tensor_file import AdapterInvalidError, Fault
 
 SPEC = toy_spec()
 Tensors = dict[str, NDArray[np.float32]]

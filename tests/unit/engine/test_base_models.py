@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pawl_shared import base_models
 from pawl_shared.errors import BaseModelError
+from pawl_shared.models import base_models
 
 
 def write_folder(folder: Path, **tokenizer_config: object) -> Path:

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from support.tiny_engine import BASE, random_tensors, toy_spec
 
-from pawl_shared import lora_format, slot_format, slot_layout
-from pawl_shared.graph_spec import GraphSpec, Site
-from pawl_shared.tensor_file import Tensors
+from pawl_shared.models import lora_format, slot_format, slot_layout
+from pawl_shared.models.graph_spec import GraphSpec, Site
+from pawl_shared.models.tensor_file import Tensors
 
 MASKED = toy_spec()
 GROUPED = toy_spec().model_copy(update={"format": "pawl.graph.v2", "gain": 8.0})

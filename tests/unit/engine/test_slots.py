@@ -8,8 +8,8 @@ from support.tiny_engine import BASE, GRAPH, toy_spec
 
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
 from pawl_inference.engine.slots import SlotPool
-from pawl_shared import slot_format
-from pawl_shared.tensor_file import Tensors
+from pawl_shared.models import slot_format
+from pawl_shared.models.tensor_file import Tensors
 
 
 @pytest.fixture

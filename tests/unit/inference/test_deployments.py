@@ -12,10 +12,10 @@ from support.inference import BASE, CANARY, MODEL, World, digest, eventually, ru
 from pawl_inference.server import InferenceService
 from pawl_inference.versions import follower
 from pawl_inference.versions.routing import Route
-from pawl_shared.bus import Message, Record
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.errors import BusError
 from pawl_shared.events import DeployedVersion
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import DEAD_LETTERS, DEPLOYMENTS, REPLICAS, TOPICS
 
 

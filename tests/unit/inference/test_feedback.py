@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pawl_inference.domain.feedback import ComparisonError, FeedbackItem, Receipt, to_events
-from pawl_shared.tokens import Grant, KeyRing, TokenError, sign
+from pawl_shared.access.tokens import Grant, KeyRing, TokenError, sign
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RING = KeyRing.of(b"k" * 32)

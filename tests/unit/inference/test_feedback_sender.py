@@ -11,9 +11,9 @@ from support.inference import eventually
 from pawl_inference.record import feedback_sender
 from pawl_inference.record.feedback_sender import FeedbackSender
 from pawl_inference.record.publisher import Publisher
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import BusError
-from pawl_shared.memory_bus import MemoryBus
 
 TIMEOUT = 0.3
 

@@ -13,10 +13,10 @@ from pawl_inference.record.forwarder import Forwarder
 from pawl_inference.record.journal import Journal
 from pawl_inference.record.publisher import Publisher
 from pawl_shared import codec
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import BusError
 from pawl_shared.events import FeedbackReceived
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.packed import pack
 from pawl_shared.topics import DEAD_LETTERS
 

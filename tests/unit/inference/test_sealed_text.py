@@ -13,10 +13,10 @@ from pawl_inference.record.forwarder import Forwarder
 from pawl_inference.record.journal import Journal
 from pawl_inference.record.publisher import Publisher
 from pawl_shared import codec
-from pawl_shared.bus import Message, Partition, Record
-from pawl_shared.memory_bus import MemoryBus
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Partition, Record
 from pawl_shared.packed import pack
-from pawl_shared.sealing import is_sealed
+from pawl_shared.sealed.text import is_sealed
 from pawl_shared.topics import FEEDBACK, INFERENCES, KEYS
 
 CHAT = "/v1/chat/completions"

@@ -3,7 +3,7 @@
 from random import Random
 
 from pawl_inference.handlers.terms import terms_of
-from pawl_shared.api_keys import id_of, new_text
+from pawl_shared.access.api_keys import id_of, new_text
 
 
 def app_of(authorization: str | None) -> str:

@@ -12,9 +12,9 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from support.samples import MODEL, SAMPLES, WHEN
 
-from pawl_monitor.alert_formats import body_of
+from pawl_monitor.alerting.formats import body_of
+from pawl_monitor.alerting.signature import secret_of, signed_headers
 from pawl_monitor.domain.alerts import LOOP, Alert, AlertRules, Health, keys_of
-from pawl_monitor.webhook_signature import secret_of, signed_headers
 from pawl_shared import events as e
 
 RULES = AlertRules()

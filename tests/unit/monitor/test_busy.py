@@ -10,8 +10,8 @@ from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.folds import WatchFold
 from pawl_shared import events as e
-from pawl_shared.fold import Delivery
 from pawl_shared.ids import uniform
+from pawl_shared.running.fold import Delivery
 
 RUN = UUID(int=7)
 FOLD = WatchFold(WatchPolicy(output=OutputPolicy(n0=60)), "test")

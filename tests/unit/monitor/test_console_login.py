@@ -14,14 +14,14 @@ from support.api_keys import a_key
 
 from pawl_cli.api_keys import KeyStore
 from pawl_monitor import app as monitor_app
-from pawl_monitor.duckdb_store import open_database
-from pawl_monitor.gate import Gate
-from pawl_monitor.login_routes import own
-from pawl_monitor.logins import COOKIE, LIFETIME
+from pawl_monitor.api.gate import Gate
+from pawl_monitor.api.login_routes import own
+from pawl_monitor.api.logins import COOKIE, LIFETIME
 from pawl_monitor.settings import MonitorSettings
-from pawl_shared.api_keys import Scope
+from pawl_monitor.storage.duckdb_store import open_database
+from pawl_shared.access.api_keys import Scope
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.clock import ManualClock
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.topics import TOPICS
 
 HTML = {"Accept": "text/html,*/*"}

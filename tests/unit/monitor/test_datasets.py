@@ -1,6 +1,6 @@
 """What the trigger counts is what the trainer can use."""
 
-from pawl_monitor.datasets import usable
+from pawl_monitor.storage.datasets import usable
 
 
 def test_liked_answers_that_were_cut_do_not_count_towards_a_run() -> None:

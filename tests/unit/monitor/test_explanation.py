@@ -15,7 +15,7 @@ from pawl_monitor.domain.output import OutputPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
-from pawl_shared.model_policy import Detectors
+from pawl_shared.policies.model_policy import Detectors
 
 POLICY = WatchPolicy(ApprovalPolicy(n0=60), output=OutputPolicy(n0=60))
 

@@ -19,8 +19,8 @@ from pawl_monitor.domain.river_detectors import LIMITS, RiverPolicy, RiverState,
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
-from pawl_shared.model_policy import Detectors, ModelPolicy
-from pawl_shared.watch_policy import Watch
+from pawl_shared.policies.model_policy import Detectors, ModelPolicy
+from pawl_shared.policies.watch_policy import Watch
 
 
 def governed(more: dict[str, dict[str, object]], **detectors: object) -> tuple[WatchPolicy, Watched]:

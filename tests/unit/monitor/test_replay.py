@@ -6,15 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from pawl_monitor import datasets
 from pawl_monitor.domain.trigger_state import Occasion, TriggerState
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import WEIGH, Weighing
 from pawl_monitor.handlers.retrain import retrain_request
 from pawl_monitor.replay import Requests, StoredSnapshots
+from pawl_monitor.storage import datasets
 from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.comparison import Comparison
 from pawl_shared.events import RetrainRequested
+from pawl_shared.running.comparison import Comparison
 from pawl_shared.stores.port import Effect
 
 ALARM = UUID(int=1)

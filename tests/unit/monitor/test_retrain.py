@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-from pawl_monitor import datasets
 from pawl_monitor.domain.trigger_state import Occasion, TriggerState, Usable
 from pawl_monitor.domain.triggers import TriggerPolicy
 from pawl_monitor.handlers.folds import WEIGH, Weighing
 from pawl_monitor.handlers.retrain import WeighFeedback
-from pawl_shared.effects import EffectContext
+from pawl_monitor.storage import datasets
 from pawl_shared.events import RetrainRequested
+from pawl_shared.running.effects import EffectContext
 from pawl_shared.stores.port import Effect
 
 ALARM, COMMAND = UUID(int=1), UUID(int=2)

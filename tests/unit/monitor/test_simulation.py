@@ -9,7 +9,7 @@ from support.monitor import BASE, GRAPH, MODEL, START
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.handlers.simulation import Counted, Simulated, SimulationFold
 from pawl_shared import events as e
-from pawl_shared.fold import Delivery
+from pawl_shared.running.fold import Delivery
 
 EARLIER, CANDIDATE, RUN = "c" * 64, "d" * 64, UUID(int=3)
 

@@ -7,7 +7,7 @@ import pytest
 
 from pawl_monitor.domain.trigger_state import Occasion, TriggerState, Usable
 from pawl_monitor.domain.triggers import TriggerPolicy
-from pawl_shared.model_policy import Budget
+from pawl_shared.policies.model_policy import Budget
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = UUID(int=1)

@@ -9,7 +9,7 @@ from pawl_monitor.domain.versions import Version, VersionPolicy
 from pawl_monitor.handlers.versions import VersionFold
 from pawl_monitor.views.versions import versions_of
 from pawl_shared import events as e
-from pawl_shared.fold import Delivery, Step
+from pawl_shared.running.fold import Delivery, Step
 
 MODEL, BASE = "default/assistant", "b" * 64
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

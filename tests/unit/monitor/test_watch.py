@@ -11,7 +11,7 @@ from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.watch import WatchPolicy
 from pawl_monitor.domain.watched import Watched
 from pawl_shared import events as e
-from pawl_shared.model_policy import ModelPolicy
+from pawl_shared.policies.model_policy import ModelPolicy
 
 POLICY = WatchPolicy(ApprovalPolicy(n0=60))
 NEW, OTHER, RUN = "c" * 64, "d" * 64, UUID(int=3)

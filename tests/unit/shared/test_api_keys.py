@@ -12,9 +12,19 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 from support.api_keys import a_key, revoke
 
-from pawl_shared.access import Access, AccessRefusedError, Place
-from pawl_shared.api_key_file import KeyFile, load, save
-from pawl_shared.api_keys import ApiKey, ApiKeys, Scope, Secret, WrongKeyError, digest_of, id_of, key_of, new_text
+from pawl_shared.access.api_key_file import KeyFile, load, save
+from pawl_shared.access.api_keys import (
+    ApiKey,
+    ApiKeys,
+    Scope,
+    Secret,
+    WrongKeyError,
+    digest_of,
+    id_of,
+    key_of,
+    new_text,
+)
+from pawl_shared.access.service import Access, AccessRefusedError, Place
 from pawl_shared.clock import ManualClock
 from pawl_shared.errors import ApiKeysUnreadableError
 from pawl_shared.metrics import ACCESS_REFUSED

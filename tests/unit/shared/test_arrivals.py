@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pawl_shared.arrivals import Arrivals
-from pawl_shared.bus import Partition, Record
+from pawl_shared.buses.arrivals import Arrivals
+from pawl_shared.buses.port import Partition, Record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 A, B = Partition("a", 0), Partition("b", 0)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pawl_shared.committing import SWITCH_SECONDS, Committing, quick_switches
 from pawl_shared.errors import FencedError
+from pawl_shared.running.committing import SWITCH_SECONDS, Committing, quick_switches
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.stores.port import Commit, StateKey, StoredState
 

@@ -10,11 +10,11 @@ import pytest
 import structlog
 from pydantic import BaseModel
 
-from pawl_shared.bus import Record
+from pawl_shared.buses.port import Record
 from pawl_shared.codec import encode
 from pawl_shared.events import Event, PauseCommand, Tick
-from pawl_shared.fold import Delivery, Step
-from pawl_shared.folding import Folding
+from pawl_shared.running.fold import Delivery, Step
+from pawl_shared.running.folding import Folding
 from pawl_shared.stores.memory import MemoryDatabase, MemoryStore
 from pawl_shared.stores.port import Commit, Row
 from pawl_shared.topics import COMMANDS, EVIDENCE
@@ -86,6 +86,6 @@ def test_ahead_of_a_commit_everything_is_as_after_it(seed: int, monkeypatch: pyt
         size = rng.randint(1, 5)
         batches.append(every[:size])
         every = every[size:]
-    monkeypatch.setattr("pawl_shared.folding.KEPT", rng.choice((1, 50)))
+    monkeypatch.setattr("pawl_shared.running.folding.KEPT", rng.choice((1, 50)))
     outcomes, early = folded(batches, ahead=True)
     assert (outcomes, early.rows, early.states, early.seen) == (expected, waited.rows, waited.states, waited.seen)

@@ -7,11 +7,11 @@ import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from pawl_shared import kafka_bus, kafka_clients
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses import kafka_bus, kafka_clients
+from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_consumer import Feed
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import BusError, FencedError
-from pawl_shared.kafka_bus import KafkaBus
-from pawl_shared.kafka_consumer import Feed
 from pawl_shared.topics import INFERENCES, MAX_RECORD_BYTES
 
 ONE = Partition("topic", 0)
@@ -164,7 +164,7 @@ def test_without_a_broker_every_question_is_a_bus_error(nobody: KafkaBus) -> Non
 def test_a_message_that_is_too_large_fails_its_own_future_and_no_other(
     nobody: KafkaBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pawl_shared.kafka_producer.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("pawl_shared.buses.kafka_producer.CLOSE_SECONDS", 0.1)
     producer = nobody.producer("test")
     large = producer.send(Message("topic", b"k", b"x" * (MAX_RECORD_BYTES + 1)))
     with pytest.raises(BusError, match="size too large"):

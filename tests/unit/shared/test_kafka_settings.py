@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 from support.secured_kafka import write_certificates
 
-from pawl_shared import kafka_settings
+from pawl_shared.buses import kafka_settings
+from pawl_shared.buses.kafka_settings import KafkaSettings, problems
 from pawl_shared.errors import ConfigurationError
-from pawl_shared.kafka_settings import KafkaSettings, problems
 from pawl_streams.app import credentials
 
 SECRET = "hunter2"

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from pawl_shared.model_policy import Canary, ModelPolicy, Triggers
+from pawl_shared.policies.model_policy import Canary, ModelPolicy, Triggers
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from concurrent.futures import Future
 
 import pytest
 
-from pawl_shared.bus import Message, Partition
+from pawl_shared.buses.port import Message, Partition
 from pawl_shared.errors import BusError
-from pawl_shared.outbox import PORTION, Outbox
+from pawl_shared.running.outbox import PORTION, Outbox
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.stores.port import Commit
 

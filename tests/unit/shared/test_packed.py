@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pawl_shared.bus import Message
+from pawl_shared.buses.port import Message
 from pawl_shared.packed import pack, unpack
 
 MESSAGES = st.builds(

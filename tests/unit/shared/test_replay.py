@@ -9,18 +9,18 @@ import pytest
 from pydantic import BaseModel
 from support.samples import SAMPLES
 
-from pawl_shared.bus import Record
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Record
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
-from pawl_shared.comparison import MISSING, Comparison, compare
 from pawl_shared.events import DeploymentChanged, DriftResolved, Event, ExperimentArm, Interval, PauseCommand
 from pawl_shared.events.deployment import Experiment
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.rebuild import Plan, logged, rebuild
-from pawl_shared.replay import replay
-from pawl_shared.runner import Pace
+from pawl_shared.running.comparison import MISSING, Comparison, compare
+from pawl_shared.running.fold import Delivery, Step
+from pawl_shared.running.rebuild import Plan, logged, rebuild
+from pawl_shared.running.replay import replay
+from pawl_shared.running.runner import Pace
 from pawl_shared.stores import seen_hours
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import COMMANDS, DRIFT

@@ -11,16 +11,16 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
 
-from pawl_shared.bus import Message, Partition, Record
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Partition, Record
 from pawl_shared.clock import ManualClock
 from pawl_shared.codec import decode, encode
-from pawl_shared.effects import EffectContext
 from pawl_shared.errors import FencedError
 from pawl_shared.events import DeadLetter, DriftDetected, Event, Interval, PauseCommand, RetrainCommand, Tick
-from pawl_shared.fold import Delivery, Step
 from pawl_shared.ids import derived_id
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Pace, Runner
+from pawl_shared.running.effects import EffectContext
+from pawl_shared.running.fold import Delivery, Step
+from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.stores.port import Commit, Effect, StateKey, StoredState
 from pawl_shared.topics import COMMANDS, DEAD_LETTERS, EVIDENCE, TOPICS, TRAINING
@@ -279,7 +279,7 @@ def test_the_next_batch_is_committed_while_the_broker_takes_what_came_of_the_one
 
 
 def test_records_that_come_soon_after_join_the_batch(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pawl_shared.runner.FULL_BATCH", 50)
+    monkeypatch.setattr("pawl_shared.running.runner.FULL_BATCH", 50)
     store = MemoryStore()
     patient = Runner("test", "test/0", "0", bus, store, [Counting()], pace=Pace(gather=60))
     commits: list[Commit] = []

@@ -12,19 +12,19 @@ from support.inference import eventually
 from support.samples import FEEDBACK, INFERENCE, SAMPLES
 
 from pawl_shared import events as e
-from pawl_shared import master_keys
-from pawl_shared.bus import Message, Record
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import ConfigurationError, KeysUnreadableError
 from pawl_shared.ids import uuid7
-from pawl_shared.key_topic import KeyFollower
-from pawl_shared.master_keys import MasterKeys
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.sealed_events import all_sealed, of_one_request, opened, owner_of, resealed, sealed
-from pawl_shared.sealing import ERASED, UNREADABLE, KeyRing, MemoryKeys, Opener, is_sealed
+from pawl_shared.sealed import master_keys
+from pawl_shared.sealed.events import all_sealed, of_one_request, opened, owner_of, resealed, sealed
+from pawl_shared.sealed.key_topic import KeyFollower
+from pawl_shared.sealed.master_keys import MasterKeys
+from pawl_shared.sealed.text import ERASED, UNREADABLE, KeyRing, MemoryKeys, Opener, is_sealed
+from pawl_shared.sealed.topic_keys import TopicKeys, acknowledged
 from pawl_shared.settings import PawlSettings
-from pawl_shared.topic_keys import TopicKeys, acknowledged
 from pawl_shared.topics import KEYS
 
 SCORED = next(event for event in SAMPLES if isinstance(event, e.InteractionScored))
@@ -162,7 +162,7 @@ def test_text_under_a_foreign_master_key_is_unreadable_and_not_erased() -> None:
 def test_without_a_broker_texts_are_unreadable_and_nobody_takes_them_for_erased(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pawl_shared.key_topic.PATIENCE", 0.01)
+    monkeypatch.setattr("pawl_shared.sealed.key_topic.PATIENCE", 0.01)
     bus, keys = MemoryBus(), MemoryKeys()
     envelope = KeyRing(keys).seal("o", "text", "here")
     follower = KeyFollower(bus, MasterKeys(b"1" * 32))  # its topic is not there
@@ -170,7 +170,7 @@ def test_without_a_broker_texts_are_unreadable_and_nobody_takes_them_for_erased(
     opener = Opener(follower)
     with pytest.raises(KeysUnreadableError, match=KEYS.name):
         opener.load([envelope, "plain"])
-    monkeypatch.setattr("pawl_shared.key_topic.PATIENCE", 1e6)  # nobody waits a second time
+    monkeypatch.setattr("pawl_shared.sealed.key_topic.PATIENCE", 1e6)  # nobody waits a second time
     assert opener.open(envelope, "here") is UNREADABLE
     assert opener.open("plain", "here") == "plain"
     bus.create_topics([KEYS])

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from pawl_shared.bus import Message, Record
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.clock import ManualClock
-from pawl_shared.memory_bus import MemoryBus
 from pawl_shared.stores import seen_hours
 from pawl_shared.stores.kafka import KafkaStore
 from pawl_shared.stores.port import Commit, Seen

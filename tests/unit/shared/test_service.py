@@ -11,9 +11,9 @@ from urllib.request import Request, urlopen
 import pytest
 from support.api_keys import a_key
 
-from pawl_shared.access import check_host
-from pawl_shared.api_key_file import save
-from pawl_shared.api_keys import ApiKeys
+from pawl_shared.access.api_key_file import save
+from pawl_shared.access.api_keys import ApiKeys
+from pawl_shared.access.service import check_host
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.service import Health, listen, serve_health
 from pawl_shared.settings import PawlSettings

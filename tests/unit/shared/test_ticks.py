@@ -7,15 +7,15 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.events import Event, Tick
-from pawl_shared.fold import Delivery, Step
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.runner import Pace, Runner
+from pawl_shared.running.fold import Delivery, Step
+from pawl_shared.running.runner import Pace, Runner
+from pawl_shared.running.ticks import LatestTick, is_copy
 from pawl_shared.stores.memory import MemoryStore
 from pawl_shared.stores.port import Commit, StateKey
-from pawl_shared.ticks import LatestTick, is_copy
 from pawl_shared.topics import EVIDENCE, TOPICS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.samples import FEEDBACK
 
-from pawl_shared.bus import Message, Record
+from pawl_shared.access.tokens import MARK_HEADER, Grant, KeyRing, TokenError, is_marked, mark, sign, verify
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.codec import encode
-from pawl_shared.tokens import MARK_HEADER, Grant, KeyRing, TokenError, is_marked, mark, sign, verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GRANT = Grant(UUID(int=1), 0, "default/assistant", "s-1", "abc", NOW + timedelta(days=7))

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from pawl_shared.bus import Record
+from pawl_shared.access.tokens import Grant, KeyRing, sign
+from pawl_shared.buses.port import Record
 from pawl_shared.errors import DecodeError
-from pawl_shared.tokens import Grant, KeyRing, sign
 from pawl_streams.direct import admit
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

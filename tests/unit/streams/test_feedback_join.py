@@ -8,7 +8,7 @@ import pytest
 from support.samples import FEEDBACK, INFERENCE
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.reward_policy import RewardPolicy, Scale, Weight
+from pawl_shared.policies.reward_policy import RewardPolicy, Scale, Weight
 from pawl_streams.feedback_join import MAX_SLOTS, Answer, join
 
 POLICY = RewardPolicy()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.samples import FEEDBACK, INFERENCE
 
 from pawl_shared.events import FeedbackReceived, InferenceLogged, InteractionScored
-from pawl_shared.reward_policy import RewardPolicy, Weight
+from pawl_shared.policies.reward_policy import RewardPolicy, Weight
 from pawl_streams.feedback_join import answer_key
 from pawl_streams.fold import Arrival, JoinFold
 from pawl_streams.lateness import Watermark, Window

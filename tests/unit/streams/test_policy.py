@@ -8,12 +8,12 @@ import pytest
 
 from pawl_cli.model_file import parse
 from pawl_shared import events as e
-from pawl_shared.bus import Message
+from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.buses.port import Message
 from pawl_shared.codec import encode
 from pawl_shared.errors import BusError, ConfigurationError
-from pawl_shared.memory_bus import MemoryBus
-from pawl_shared.model_policy import ModelPolicy
-from pawl_shared.reward_policy import RewardPolicy, Weight
+from pawl_shared.policies.model_policy import ModelPolicy
+from pawl_shared.policies.reward_policy import RewardPolicy, Weight
 from pawl_shared.topics import COMMANDS, TOPICS
 from pawl_streams.policy import Policies, Scrubbing, load
 from pawl_streams.rewards import RewardFollower

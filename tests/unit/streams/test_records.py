@@ -7,14 +7,14 @@ from typing import Any
 
 from support.samples import FEEDBACK, INFERENCE, WHEN
 
-from pawl_shared.bus import Message, Record
+from pawl_shared.access.tokens import Grant, KeyRing, is_marked, mark, sign
+from pawl_shared.buses.port import Message, Record
 from pawl_shared.codec import decode, encode
 from pawl_shared.events import DeadLetter, FeedbackReceived, InferenceLogged, InteractionScored
 from pawl_shared.ids import uuid7
-from pawl_shared.sealed_events import opened, sealed
-from pawl_shared.sealing import KeyRing as TextRing
-from pawl_shared.sealing import MemoryKeys, is_sealed
-from pawl_shared.tokens import Grant, KeyRing, is_marked, mark, sign
+from pawl_shared.sealed.events import opened, sealed
+from pawl_shared.sealed.text import KeyRing as TextRing
+from pawl_shared.sealed.text import MemoryKeys, is_sealed
 from pawl_streams.fold import JoinFold
 from pawl_streams.records import Batch
 

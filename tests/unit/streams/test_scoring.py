@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from support.samples import FEEDBACK
 
 from pawl_shared.events import FeedbackReceived
-from pawl_shared.reward_policy import RewardPolicy, Scale, Weight
+from pawl_shared.policies.reward_policy import RewardPolicy, Scale, Weight
 from pawl_streams.scoring import correction_score, reward, score, sketch
 
 POLICY = RewardPolicy(comparison=Weight(weight=0.5), metrics={"stars": Scale(weight=0.5, bad=1, good=5)})

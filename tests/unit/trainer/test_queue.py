@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pawl_shared.events import Event, RetrainRequested, TrainingFailed, TrainingProgressed, TrainingStarted
-from pawl_shared.fold import Delivery
+from pawl_shared.running.fold import Delivery
 from pawl_trainer.queue import Queue, QueueFold, TrainingOrder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,8 +14,8 @@ from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.child import Progress
 from pawl_shared.clock import ManualClock
-from pawl_shared.effects import EffectContext
 from pawl_shared.errors import ChildFailedError
+from pawl_shared.running.effects import EffectContext
 from pawl_shared.service import Health
 from pawl_shared.stores.port import Effect
 from pawl_validator.domain.gates import GateResult

@@ -1,0 +1,1 @@
+"""All of Pawl on this machine: processes, ports, the embedded Kafka."""

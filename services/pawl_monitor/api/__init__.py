@@ -1,0 +1,1 @@
+"""HTTP: the JSON API, the live feed, logins, and the console's pages."""

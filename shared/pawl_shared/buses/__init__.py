@@ -1,0 +1,1 @@
+"""Records on topics: the port, and its adapters."""

@@ -1,0 +1,1 @@
+"""What people decide beforehand: the contents of model.yaml and of experiments."""

@@ -1,0 +1,1 @@
+"""The runner: exactly-once work over folds, and its replay."""

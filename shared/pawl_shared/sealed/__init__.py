@@ -1,0 +1,1 @@
+"""Text sealed per subject, and the keys to it."""
