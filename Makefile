@@ -7,8 +7,8 @@ PYTHON ?=
 UV_VERSION := 0.13.9
 UV_MINIMUM := 0.8.0
 
-# Images often set this. Without byte code every process compiles anew what it imports, for torch and what trains on it
-# 10 s each: 60 s of CPU in `make test`.
+# Images often set this. Without byte code every process compiles anew what it imports: seconds of CPU for torch and what
+# trains on it.
 unexport PYTHONDONTWRITEBYTECODE
 
 # A uv that is already installed is used where it is new enough; otherwise a pinned one goes into .uv/ of this clone.
