@@ -25,7 +25,7 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("kafka_bus.ANSWER_SECONDS", "kafka_clients.ANSWER_SECONDS", "kafka_producer.COMMIT_SECONDS"):
-        monkeypatch.setattr(f"pawl_shared.{limit}", 1.0)
+        monkeypatch.setattr(f"pawl_shared.buses.{limit}", 1.0)
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

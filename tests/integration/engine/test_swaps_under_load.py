@@ -17,6 +17,7 @@ from support.tiny_world import TinyWorld, answered, text_of
 
 from pawl_inference.engine.settings import EngineSettings
 from pawl_inference.server import InferenceService
+from pawl_inference.versions import residency
 from pawl_shared.events import DeployedVersion
 from pawl_shared.topics import REPLICAS
 from pawl_validator.onnx_export import export_base
@@ -115,7 +116,10 @@ async def test_adapters_are_swapped(world: TinyWorld, service: InferenceService)
     await under_load(load, changes)
 
 
-async def test_more_models_than_slots_take_turns_in_them(world: TinyWorld, service: InferenceService) -> None:
+async def test_more_models_than_slots_take_turns_in_them(
+    world: TinyWorld, service: InferenceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residency, "PATIENCE_SECONDS", 60.0)  # on a busy machine three seconds pass by
     versions = [world.trained(number) for number in range(3)]
     load = Load(service, alone(world, service, versions))
     names = ("assistant", "writer", "coder")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -82,6 +82,10 @@ class Monitor:
         self._thread.start()
         until(lambda: self._service.health.ready)
 
+    def owed(self) -> Mapping[str, int]:
+        effects = self._service._runner._effects
+        return effects.owed() if effects else {}
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join(30)
@@ -131,7 +135,7 @@ def test_what_a_receiver_that_was_away_missed_is_sent_after_a_restart(bus: Memor
     receiver = Receiver()
     monitor = Monitor(bus, tmp_path, receiver.url)
     try:
-        until(lambda: receiver.posts)
+        until(lambda: receiver.posts and not any(monitor.owed().values()))
     finally:
         monitor.close()
     monitor = Monitor(bus, tmp_path, receiver.url)  # it is owed no longer
