@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ PINS = Path(__file__).with_name("kafka_jars.sha256")
 
 # Jars are small and many (46 files, 45 MB): latency, not bandwidth, is what costs.
 PARALLEL_DOWNLOADS = 8
+PAUSES_SECONDS = (1.0, 3.0, 9.0)  # before a jar is asked for again
 
 Progress = Callable[[int, int], None]
 
@@ -104,22 +106,26 @@ def _download(pin: Pin, cache: Path) -> None:
     target = cache / pin.path
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as staging:
-        try:
-            jar = (
-                _context(Path(staging))
-                .project(*pin.coordinate.split(":")[:2])
-                .at_version(pin.coordinate.rpartition(":")[2])
-                .artifact()
-                .resolve()
-            )
-        except Exception as error:  # jgo raises whatever requests, its parser or the file system raised
-            raise JarError(
-                f"{pin.coordinate}: could not be downloaded from a Maven repository ({error}). Check the network, or "
-                "name a mirror under [repositories] in ~/.config/jgo.conf, "
-                "or use a cluster of yours with --kafka-bootstrap-servers."
-            ) from error
+        jar = _resolve(pin, Path(staging))
         check(jar, pin)
         jar.replace(target)
+
+
+def _resolve(pin: Pin, staging: Path) -> Path:
+    """Ask again when it fails: names were seen not to be resolved for some seconds while nine jars were asked for."""
+    group, artifact, *_, version = pin.coordinate.split(":")
+    for pause in (*PAUSES_SECONDS, None):
+        try:
+            return Path(_context(staging).project(group, artifact).at_version(version).artifact().resolve())
+        except Exception as error:  # jgo raises whatever requests, its parser or the file system raised
+            if pause is None:
+                raise JarError(
+                    f"{pin.coordinate}: could not be downloaded from a Maven repository ({error}). Check the network, "
+                    "or name a mirror under [repositories] in ~/.config/jgo.conf, "
+                    "or use a cluster of yours with --kafka-bootstrap-servers."
+                ) from error
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _context(repo_cache: Path):  # type: ignore[no-untyped-def]

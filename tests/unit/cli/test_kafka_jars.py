@@ -38,6 +38,28 @@ def test_a_downloaded_jar_that_differs_never_reaches_the_cache(tmp_path: Path, m
     assert not list(cache.rglob("*.jar"))
 
 
+def test_a_repository_that_fails_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    pin = cached(repository, "org.x:jar:1", b"jar", b"jar")
+    asked: list[Path] = []
+
+    def context(staging: Path) -> object:
+        asked.append(staging)
+        if len(asked) < 3:
+            raise OSError("temporary failure in name resolution")
+        return local_context(repository)
+
+    monkeypatch.setattr(kafka_jars, "_context", context)
+    monkeypatch.setattr(kafka_jars, "PAUSES_SECONDS", (0.0, 0.0))
+    (jar,) = kafka_jars.ensure(cache=tmp_path / "cache", pins=[pin])
+    assert (jar.read_bytes(), len(asked)) == (b"jar", 3)
+    asked.clear()
+    monkeypatch.setattr(kafka_jars, "PAUSES_SECONDS", (0.0,))
+    with pytest.raises(JarError, match="name resolution"):
+        kafka_jars.ensure(cache=tmp_path / "other", pins=[pin])
+    assert len(asked) == 2
+
+
 def local_context(repository: Path) -> object:
     from jgo.maven import MavenContext
 
