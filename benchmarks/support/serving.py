@@ -159,9 +159,8 @@ class Serving:
         for number in range(self._versions):
             random = np.random.default_rng(number)
             arrays: tensor_file.Tensors = {}
-            for site in spec.sites:
-                for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
-                    arrays[name] = random.normal(0, 0.02, (site.blocks * spec.rank, width)).astype(np.float32)
+            for name, shape in slot_format.file_shapes(spec).items():
+                arrays[name] = random.normal(0, 0.02, shape).astype(np.float32)
             path = self._folder / "slots"
             slot_format.write_slots(path, arrays, adapter=version(number), base=BASE, graph=graph, rank=spec.rank)
             slots[version(number)] = store.put_file(path)

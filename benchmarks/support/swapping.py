@@ -123,9 +123,8 @@ def random_arrays(spec: GraphSpec, seed: int) -> tensor_file.Tensors:
     """A random adapter on all linear layers, strong enough that its answers are its own."""
     random = np.random.default_rng(seed)
     arrays: tensor_file.Tensors = {}
-    for site in spec.sites:
-        for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
-            arrays[name] = random.normal(0, 0.02, (site.blocks * spec.rank, width)).astype(np.float32)
+    for name, shape in slot_format.file_shapes(spec).items():
+        arrays[name] = random.normal(0, 0.02, shape).astype(np.float32)
     return arrays
 
 

@@ -53,6 +53,7 @@ class Joins:
         self._outputs = {topic.name: app.topic(topic.name, **raw) for topic in published}
         self._table: Any = app.Table("answers", default=dict, partitions=topics.INTERACTIONS.partitions)
         self._watermarks: dict[int, Watermark] = defaultdict(Watermark)
+        self._begun: dict[tuple[str, int], tuple[list[int], int]] = {}  # an epoch, and its first offset
 
     async def work(self, stream: Any) -> None:
         """Handle what comes, for as long as the worker lives."""
@@ -98,9 +99,17 @@ class Joins:
         batch = Batch(self._fold, self._tokens, self._texts, self._table.data.get)
         for record in records:
             # What is no event moves no watermark: a broken record beside an old log would drop all of its states.
-            if time := batch.add(record):
+            if time := batch.add(record, self._taken(record)):
                 self._watermarks[record.partition].reached(time, record.appended)
         return batch
+
+    def _taken(self, record: Record) -> Sequence[int]:
+        """The epoch, for records that the partition's last worker may have had in its hands: those of one batch."""
+        epoch, place = self._table.epoch(record.partition), (record.topic, record.partition)
+        if self._begun.get(place, ([], 0))[0] != epoch:
+            self._begun[place] = epoch, record.offset
+        taken_over = epoch[0] > 1  # else nobody has stored anything yet
+        return epoch if taken_over and record.offset < self._begun[place][1] + MAX_BATCH else ()
 
     async def _store(self, partition: int, key: str, state: dict[str, Any] | None) -> Any:
         """To the changelog; not by `table[key]`, which neither says when the broker has it nor in which partition."""

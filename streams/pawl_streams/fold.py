@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,11 @@ Arrival = InferenceLogged | FeedbackReceived
 # A stored state: JSON, or None where nothing is known.
 Stored = Mapping[str, Any] | None
 Look = Callable[[str], Stored]
+# What a revision without text and feedback says.
+STANDING = (
+    "time", "source", "cause", "inference_id", "choice", "model", "session",
+    "revision", "reward", "rated", "joined", "reason",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,23 @@ class JoinFold:
             states[name] = _stored(answer.model_dump(mode="json", exclude_defaults=True), look(name), last)
         outcome = _outcome(before, answers[key], arrival)
         return Folded(states, (revision.model_copy(update=facts.fields), *others), outcome)
+
+    def again(self, folded: Folded, epoch: Sequence[int]) -> list[InteractionScored]:
+        """The same standings under ids of this epoch, for a record that another worker may have handled before.
+
+        That one's revision has the id of the first one here, so readers drop this one's as a repeat; but it was made of
+        fewer events where its states did not last. Without these, an answer would stand as the last revision with an
+        id of its own said: for instance without the answer's text, if feedback was handled before it here.
+        """
+        if not folded.states:
+            return []
+        return [
+            InteractionScored.model_validate(
+                {name: getattr(revision, name) for name in STANDING}
+                | {"id": derived_id(revision.id, f"again/{list(epoch)}")}
+            )
+            for revision in folded.revisions
+        ]
 
     def droppable(self, state: Mapping[str, Any], partition: int, now: datetime) -> bool:
         """Whether a stored state of this partition can go when its events have reached `now`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,8 +34,10 @@ class Batch:
         self.messages: list[Message] = []
         self._fold, self._tokens, self._texts, self._stored = fold, tokens, texts, stored
 
-    def add(self, record: Record) -> datetime | None:
+    def add(self, record: Record, taken: Sequence[int] = ()) -> datetime | None:
         """Take in one record; answers its event's time, or None if it was no event for the join.
+
+        taken: the epoch in which this worker took the partition over, if another one may have handled the record.
 
         Raises:
             BusError: a key of its texts cannot be had yet.
@@ -51,7 +53,7 @@ class Batch:
             arrival = decode(record)
             if not isinstance(arrival, InferenceLogged | FeedbackReceived):
                 raise DecodeError(f"{arrival.TYPE} does not belong on {record.topic}")
-            self._join(record, arrival, trace)
+            self._join(record, arrival, trace, taken)
         except DecodeError as error:
             self._refuse(record, str(error))
             return None
@@ -66,10 +68,13 @@ class Batch:
     def _look(self, key: str) -> Stored:
         return self.states.get(key) or self._stored(key)
 
-    def _join(self, record: Record, arrival: InferenceLogged | FeedbackReceived, trace: str | None) -> None:
+    def _join(
+        self, record: Record, arrival: InferenceLogged | FeedbackReceived, trace: str | None, taken: Sequence[int]
+    ) -> None:
         folded = self._fold.step(self._look, opened(arrival, self._texts), record.appended)
         first, *others = folded.revisions
-        messages = [encode(revision, trace) for revision in (self._sealed(arrival, first), *others)]
+        again = self._fold.again(folded, taken) if taken else ()
+        messages = [encode(revision, trace) for revision in (self._sealed(arrival, first), *others, *again)]
         for key, state in folded.states.items():
             self.states[key] = {**state, "partition": record.partition}
         self.messages += messages

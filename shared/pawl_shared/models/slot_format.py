@@ -79,6 +79,12 @@ def write_slots(path: Path, arrays: Tensors, *, adapter: str, base: str, graph: 
     return file_digest(path)
 
 
+def file_shapes(spec: GraphSpec) -> dict[str, tuple[int, int]]:
+    """What a slot file for a graph holds, by graph input."""
+    shapes = {site.a: (site.blocks * spec.rank, site.inputs) for site in spec.sites}
+    return shapes | {site.b: (spec.b_rows(site), sum(site.outputs)) for site in spec.sites}
+
+
 def read_slots(path: Path, spec: GraphSpec, *, graph: str, adapter: str) -> SlotFile:
     """Read and check a slot file for a graph and the version that it should hold.
 
@@ -95,8 +101,7 @@ def read_slots(path: Path, spec: GraphSpec, *, graph: str, adapter: str) -> Slot
         found = metadata.get(key, "")
         if found != expected:
             raise AdapterInvalidError(fault, f"the file is for {key} {found[:12] or 'unknown'}, not {expected[:12]}")
-    shapes = {site.a: (site.blocks * spec.rank, site.inputs) for site in spec.sites}
-    shapes |= {site.b: (spec.b_rows(site), sum(site.outputs)) for site in spec.sites}
+    shapes = file_shapes(spec)
     if unknown := set(arrays) - set(shapes):
         raise AdapterInvalidError(Fault.UNKNOWN_TENSOR, f"the graph has no input {sorted(unknown)[0]}")
     for name, shape in shapes.items():

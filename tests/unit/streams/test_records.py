@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
-from support.samples import FEEDBACK, INFERENCE, WHEN
+from support.samples import FEEDBACK, INFERENCE, WHEN, uid
 
 from pawl_shared.access.tokens import Grant, KeyRing, is_marked, mark, sign
 from pawl_shared.buses.port import Message, Record
@@ -49,6 +50,27 @@ def test_states_of_a_batch_build_on_each_other_and_on_what_is_stored() -> None:
     (revision,) = events
     assert isinstance(revision, InteractionScored)
     assert (revision.reward, revision.joined, revision.revision) == (1.0, True, 2)
+
+
+def test_who_takes_a_partition_over_tells_again_where_answers_stand() -> None:
+    """Its predecessor had published the answer without its states lasting, and here two thumbs come before it."""
+    lost, told = run(record(encode(ANSWERED)))
+    later = THUMB.model_copy(update={"id": uid(77), "value": 0.0, "time": THUMB.time + timedelta(seconds=1)})
+    arrivals = [mark(RING, encode(THUMB)), mark(RING, encode(later)), encode(ANSWERED)]
+
+    def standing(taken: list[int]) -> InteractionScored:
+        batch = Batch(JoinFold("streams", lambda _: None), RING, TEXTS, dict[str, Any]().get)
+        for one in arrivals:
+            batch.add(record(one), taken)
+        first = {event.id: event for event in reversed([*told, *(decode(record(m)) for m in batch.messages)])}
+        revisions = [event for event in first.values() if isinstance(event, InteractionScored)]
+        return max(revisions, key=lambda revision: revision.revision)
+
+    assert not standing([]).joined  # the answer's own revision is dropped as a repeat of the lost one
+    last = standing([2, 7])
+    assert (last.joined, last.reward, last.revision) == (True, 0.0, 3)
+    assert (last.inference, last.feedback) == (None, None)
+    assert lost.states
 
 
 def test_unmarked_feedback_with_a_token_comes_back_marked_and_without_one_is_a_dead_letter() -> None:
