@@ -109,6 +109,11 @@ def revisions(bus: KafkaBus, sessions: set[str]) -> list[InteractionScored]:
     return [e for e in events if isinstance(e, InteractionScored) and e.session in sessions]
 
 
+def handled(bus: KafkaBus, sessions: set[str]) -> set[uuid.UUID]:
+    """Ids of the revisions that bring an event; without those that only tell where an answer stands."""
+    return {r.id for r in revisions(bus, sessions) if r.inference or r.feedback}
+
+
 def until(condition: Callable[[], bool], *services: Streams, seconds: float = 120) -> None:
     give_up = time.monotonic() + seconds
     while not condition():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 from kafka import KafkaProducer
-from support.streams import RING, RNG, Streams, direct, inference, message, publish, revisions, thumb, until
+from support.streams import RING, RNG, Streams, direct, handled, inference, message, publish, revisions, thumb, until
 
 from pawl_shared.access.tokens import Grant, KeyRing, is_marked
 from pawl_shared.buses.kafka_bus import KafkaBus
@@ -54,11 +54,11 @@ def test_any_order_repeats_late_and_broken_records_and_a_kill(kafka: str, stream
     broken = Message(FEEDBACK.name, answers[0].session.encode(), b"\x00", (("ce_type", b"nonsense"),))
     shuffled = RNG.sample(log + log, k=2 * len(log))
     publish(bus, *shuffled[:100], broken)
-    until(lambda: len({r.id for r in revisions(bus, sessions)}) >= 20, streams)
+    until(lambda: len(handled(bus, sessions)) >= 20, streams)
     streams.end(signal.SIGKILL)
     publish(bus, *shuffled[100:])
     streams.start()
-    until(lambda: len({r.id for r in revisions(bus, sessions)}) == len(log), streams)
+    until(lambda: len(handled(bus, sessions)) == len(log), streams)
 
     latest = {r.inference_id: r for r in sorted(revisions(bus, sessions), key=lambda r: r.revision)}
     assert [latest[answer.inference_id].reward for answer in answers] == [n % 2 for n in range(20)]
@@ -118,7 +118,7 @@ def test_feedback_from_another_kafka_client_counts_with_the_answers_token_alone(
     def refused() -> list[str]:
         return [letter.reason for letter in dead_letters(bus) if letter.id not in before]
 
-    until(lambda: len(refused()) >= 2 and len({r.id for r in revisions(bus, {answer.session})}) == 2, streams)
+    until(lambda: len(refused()) >= 2 and len(handled(bus, {answer.session})) == 2, streams)
     assert any("signature is wrong" in reason for reason in refused())
     assert any("a value from 0 to 1" in reason for reason in refused())
     counted = next(r for r in revisions(bus, {answer.session}) if r.feedback)
