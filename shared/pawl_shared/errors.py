@@ -3,7 +3,7 @@
 PawlError                       base: `str(error)` says what is wrong and what to do about it
 ├── ConfigurationError          a setting is missing or contradicts another
 ├── ApiKeysUnreadableError      the file of API keys is damaged or gone; nobody is let in meanwhile
-├── AccessRefusedError          a request without the right to what it asks for (access.py)
+├── AccessRefusedError          a request without the right to what it asks for (access/service.py)
 ├── DecodeError                 a record is not a readable event; it goes to dead letters with this reason
 ├── DeadLetterError             a dead letter cannot be found or tried again
 ├── KeysUnreadableError         a key of sealed text can not be had now: no master key for it, or no broker
