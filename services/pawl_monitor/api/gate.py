@@ -82,5 +82,5 @@ class Gate:
 
 def holder_of(asked: HTTPConnection) -> str:
     """The name of the key with which somebody asks; empty: keys are not asked for."""
-    key: ApiKey | None = asked.state.key
+    key: ApiKey | None = getattr(asked.state, "key", None)  # what is open to all sets none
     return key.name if key else ""

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pawl_monitor.api import alarm_routes, login_routes
+from pawl_monitor.api import alarm_routes, login_routes, problem_pages
 from pawl_monitor.api.gate import Gate, holder_of
 from pawl_monitor.api.live import Feed, Frames
 from pawl_monitor.api.logins import Logins
@@ -86,6 +86,7 @@ def create(
     alarm_routes.add(app, alarms, reviewing, pages)
     _add_lineage(app, gather, lineage)
     _add_backup(app, gather, folder)
+    problem_pages.add(app, pages)
     return app
 
 

@@ -64,6 +64,11 @@ class Pages:
         """The page before there is any model."""
         return self._environment.get_template("empty.html").render(holder=holder)
 
+    def problem(self, status: int, detail: str, holder: str = "") -> str:
+        """Why there is no page of what was asked for."""
+        title = "Not found" if status == 404 else "That did not work"
+        return self._environment.get_template("problem.html").render(title=title, detail=detail, holder=holder)
+
     def login(self, target: str, problem: str = "") -> str:
         """Where a key is pasted; then on to `target`. `problem`: what was wrong with the last one."""
         return self._environment.get_template("login.html").render(target=target, problem=problem, holder="")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -123,6 +124,14 @@ def test_what_is_not_there_says_what_to_do(running: Running) -> None:
     other = running.get("/api/overview", model="nobody/nothing")
     assert (other.status_code, MODEL in other.json()["detail"]) == (404, True)
     assert running.get(f"/api/datasets/{'0' * 64}").status_code == 404
+
+
+@pytest.mark.parametrize("path", [f"/alarms/{uuid4()}", "/alarms/none", "/?model=nobody/nothing", "/nothing"])
+def test_a_browser_gets_a_page_also_of_what_is_not_there(running: Running, path: str) -> None:
+    found = httpx.get(f"{running.url}{path}", headers={"Accept": "text/html,*/*;q=0.8"}, timeout=30)
+    assert (found.status_code, "Not found</h1>" in found.text) == (404, True)
+    assert "default-src 'none'" in found.headers["content-security-policy"]
+    assert httpx.get(f"{running.url}{path}", timeout=30).headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +260,15 @@ def test_the_feed_sends_what_changed(running: Running) -> None:
         assert any(f'<span class="value">{before + 1}</span>' in line for line in lines)
 
 
+# A point of another year is drawn with its day.
+LONG_AGO = """() => {
+  const point = { time: 1e9, version: "v", point: 0.5, low: 0.4, high: 0.6, n: 9 };
+  const data = { champion: [point], challenger: [], marks: [], evidence: [] };
+  document.getElementById("chart-data").textContent = JSON.stringify(data);
+  dispatchEvent(new Event("resize"));
+}"""
+
+
 def chromium() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -278,6 +296,8 @@ def test_a_browser_sees_values_change_live(running: Running) -> None:
         expect(rated).to_have_text(str(before + 3), timeout=20_000)
         expect(page.locator("#approval-now")).to_contain_text("%")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.evaluate(LONG_AGO)
+        expect(page.locator("#chart-table td").first).to_have_text(re.compile("2001.* ..:..:.."))
         page.locator("#theme").click()
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
         browser.close()

@@ -6,6 +6,13 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const fade = (hex, alpha) => hex + Math.round(alpha * 255).toString(16).padStart(2, "0");
   const clock = (seconds, precise = true) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: precise ? "2-digit" : undefined, hourCycle: "h23" });
+  const day = (seconds) => {
+    const time = new Date(seconds * 1000);
+    return time.toLocaleDateString([], { day: "numeric", month: "short", year: time.getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
+  };
+  const midnight = (seconds) => clock(seconds) === "00:00:00";
+  // A time, with its day where that is not today.
+  const moment = (seconds) => (day(seconds) === day(Date.now() / 1000) ? "" : day(seconds) + ", ") + clock(seconds);
   const percent = (value) => Math.round(value * 100) + "%";
   const MARKS = { drift: "--bad", resolved: "--good", training: "--work", canary: "--other", promoted: "--good", "rolled-back": "--bad" };
 
@@ -13,9 +20,7 @@
 
   function localise(root) {
     root.querySelectorAll("time[datetime]").forEach((node) => {
-      const time = new Date(node.dateTime);
-      const today = time.toDateString() === new Date().toDateString();
-      const text = today ? clock(time / 1000) : time.toLocaleDateString() + " " + clock(time / 1000);
+      const text = moment(new Date(node.dateTime) / 1000);
       if (node.textContent !== text) node.textContent = text;
       node.title = node.dateTime;
     });
@@ -70,7 +75,7 @@
 
   function axes(values, more = {}) {
     const look = { stroke: colour("--dim"), grid: { stroke: colour("--rail"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    return [{ ...look, grid: { show: false }, space: 70, size: 30, values: (u, splits) => splits.map((s) => clock(s, splits[1] - splits[0] < 60)) }, { ...look, size: 52, values, ...more }];
+    return [{ ...look, grid: { show: false }, space: 70, size: 30, values: (u, splits) => splits.map((s) => (midnight(s) ? day(s) : clock(s, splits[1] - splits[0] < 60))) }, { ...look, size: 52, values, ...more }];
   }
 
   function approvalPlot(node, data) {
@@ -91,7 +96,7 @@
   function evidencePlot(node, data) {
     const floor = 1e-7, rows = data.evidence;
     return new uPlot({
-      width: node.clientWidth, height: node.clientHeight, padding: [6, 8, 0, 0],
+      width: node.clientWidth, height: node.clientHeight, padding: [6, 18, 0, 0],
       scales: { y: { distr: 3, range: [floor, 10] } },
       axes: axes((u, splits) => splits.map((s) => (s === 1 ? "alarm" : "10" + exponent(Math.log10(s)))), { splits: () => [1e-6, 1e-3, 1], filter: (u, splits) => splits }),
       series: [{}, { stroke: colour("--dim"), width: 1.5, points: { show: false } }],
@@ -119,9 +124,9 @@
     const say = (name, p) => name + " " + percent(p.point) + " (" + percent(p.low) + " to " + percent(p.high) + "), " + p.n + (p.n === 1 ? " session" : " sessions");
     return (u) => {
       const time = u.cursor.idx == null ? null : u.data[0][u.cursor.idx];
-      const find = (points) => points.find((p) => p.time === time);
+      const find = (points) => points.findLast((p) => p.time === time); // the one that is drawn
       const parts = [["champion", find(data.champion)], ["candidate", find(data.challenger)]].filter((pair) => pair[1]);
-      byId("readout").textContent = parts.length ? clock(time) + " · " + parts.map((pair) => say(...pair)).join(" · ") : "";
+      byId("readout").textContent = parts.length ? moment(time) + " · " + parts.map((pair) => say(...pair)).join(" · ") : "";
     };
   }
 
@@ -129,7 +134,7 @@
     const cells = (tag, values) => "<tr>" + values.map((v) => "<" + tag + ">" + v + "</" + tag + ">").join("") + "</tr>";
     const rows = [...data.champion.map((p) => ["champion", p]), ...data.challenger.map((p) => ["candidate", p])];
     rows.sort((a, b) => b[1].time - a[1].time);
-    const body = rows.map(([arm, p]) => cells("td", [clock(p.time), arm, percent(p.point), percent(p.low) + " to " + percent(p.high), p.n]));
+    const body = rows.map(([arm, p]) => cells("td", [moment(p.time), arm, percent(p.point), percent(p.low) + " to " + percent(p.high), p.n]));
     byId("chart-table").innerHTML = "<table><thead>" + cells("th", ["Time", "Who", "Approval", "Interval", "Sessions"]) + "</thead><tbody>" + body.join("") + "</tbody></table>";
   }
 
