@@ -1,6 +1,8 @@
 """The command line: `pawl --help`."""
 
 import logging
+import re
+from inspect import getdoc
 
 import typer
 
@@ -18,6 +20,7 @@ from pawl_cli.commands.models import models_app
 from pawl_cli.commands.pause import pause, resume
 from pawl_cli.commands.policy import policy_app
 from pawl_cli.commands.replay import replay
+from pawl_cli.commands.retrain import retrain
 from pawl_cli.commands.review import review_app
 from pawl_cli.commands.status import status
 from pawl_cli.commands.up import up
@@ -39,6 +42,7 @@ for command in (
     unpin,
     approve,
     reject,
+    retrain,
     pause,
     resume,
     replay,
@@ -55,6 +59,18 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(review_app, name="review")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
+
+
+def _reflow(group: typer.Typer) -> None:
+    """Docstrings end their lines where the code does; Typer would show these ends amid the lines of a terminal."""
+    for command in group.registered_commands:
+        command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", getdoc(command.callback) or "")
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _reflow(inner.typer_instance)
+
+
+_reflow(app)
 
 
 def main() -> None:

@@ -261,7 +261,9 @@ class WatchPolicy:
         if recovery.evidence < 1 / self.resolve_level:
             return state.model_copy(update={"recovery": recovery}), ()
         resolved = recovery.resolved(state.model, event, source, state.digest)
-        trigger = state.trigger.model_copy(update={"occasion": None})
+        trigger = state.trigger
+        if trigger.occasion is not None and trigger.occasion.kind == "drift":  # a person's request stands
+            trigger = trigger.model_copy(update={"occasion": None})
         return state.model_copy(update={"recovery": None, "trigger": trigger}), (resolved,)
 
 

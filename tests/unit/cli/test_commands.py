@@ -24,6 +24,7 @@ COMMANDS = [
     ["unpin"],
     ["approve"],
     ["reject"],
+    ["retrain"],
     ["pause"],
     ["resume"],
     ["replay"],
@@ -51,6 +52,11 @@ def test_help_has_an_example(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert f"Example:  pawl {' '.join(command)}" in result.output
+
+
+def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
+    told = runner.invoke(app, ["rollback", "--help"], env={"COLUMNS": "400"}).output
+    assert "It is refused where VERSION is not on trial, or champion without a trial, any more." in told
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,8 @@ def test_the_note_of_a_running_pawl_is_there_while_it_runs_and_survives_damage(t
 def test_what_all_commands_to_the_loop_have_in_common_is_an_option_of_each() -> None:
     common = {"--why", "--who", "--data", "--kafka-bootstrap-servers", "--json"}
     for words, more in {
-        "pause": {"--model"}, "resume": {"--model"}, "unpin": {"--model", "--wait"}, "pin": {"--model", "--wait"},
+        "retrain": {"--model"}, "pause": {"--model"}, "resume": {"--model"},
+        "unpin": {"--model", "--wait"}, "pin": {"--model", "--wait"},
         "promote": {"--model", "--wait"}, "approve": {"--model", "--wait"}, "reject": {"--model", "--wait"},
         "rollback": {"--model", "--wait", "--force"}, "experiment stop": {"--model", "--wait"},
         "experiment start": {"--wait"}, "model apply": set(),

@@ -12,7 +12,7 @@ from pawl_cli.log import policies
 from pawl_cli.log.follow import everything
 from pawl_cli.model_file import render
 from pawl_shared.buses.memory_bus import MemoryBus
-from pawl_shared.events import PauseCommand, RegisterModelCommand
+from pawl_shared.events import PauseCommand, RegisterModelCommand, RetrainCommand
 from pawl_shared.policies.model_policy import Canary, ModelPolicy
 from pawl_shared.topics import COMMANDS, TOPICS
 
@@ -78,3 +78,13 @@ def test_pause_and_resume_say_who_and_why(bus: MemoryBus, cli: Callable[..., Res
     assert (resumed.paused, resumed.why) == (False, "over")
     assert resumed.who
     assert sum(isinstance(event, RegisterModelCommand) for event in everything(bus, COMMANDS)) == 1
+
+
+def test_a_run_is_asked_for_by_a_person(bus: MemoryBus, cli: Callable[..., Result]) -> None:
+    unknown = cli("retrain", "--model", "nobody/none")
+    assert (unknown.exit_code, "--model" in unknown.output) == (1, True)
+    policies.apply(bus, ModelPolicy(base="smollm2"), "ada", "")
+    result = cli("retrain", "--why", "200 corrections", "--who", "ada")
+    assert (result.exit_code, "pawl status" in result.stdout) == (0, True)
+    (asked_for,) = (event for event in everything(bus, COMMANDS) if isinstance(event, RetrainCommand))
+    assert (asked_for.model, asked_for.who, asked_for.why) == (MODEL, "ada", "200 corrections")

@@ -120,6 +120,17 @@ def test_the_new_champion_resolves_the_alarm_when_its_evidence_says_so() -> None
     assert state.recovery is None
 
 
+def test_a_run_that_a_person_asked_for_outlives_the_end_of_an_alarm() -> None:
+    state, _ = drifted()
+    state = POLICY.deployed(state, deployment(2, BASE, "canary", NEW), START)
+    state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
+    command = e.RetrainCommand(id=UUID(int=7), time=START, source="test", model=MODEL, who="ada", why="corrections")
+    state, found = feed(POLICY.asked(state, command, START), 60, 0.9, version=NEW, revision=3)
+    assert isinstance(found[-1], e.DriftResolved)
+    assert state.trigger.occasion is not None
+    assert (state.trigger.occasion.kind, state.trigger.occasion.cause) == ("person", command.id)
+
+
 def test_a_champion_that_is_no_better_does_not_resolve_it() -> None:
     state, _ = drifted()
     state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)
