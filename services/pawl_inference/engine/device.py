@@ -38,11 +38,18 @@ def new_slots(graph: ServingGraph, digest: str, count: int) -> SlotPool:
 
 
 def new_step(
-    graph: ServingGraph, cache: KvCache, slots: SlotPool, row: int, rows: int, length: int, span: tuple[int, int]
+    graph: ServingGraph,
+    cache: KvCache,
+    slots: SlotPool,
+    row: int,
+    rows: int,
+    length: int,
+    span: tuple[int, int],
+    logits: NDArray[Any] | None = None,
 ) -> Step:
     """A step on such a cache and such slots."""
     kind = DeviceStep if graph.provider.on_device else Step
-    return kind(graph, cache, slots, row, rows, length, span)
+    return kind(graph, cache, slots, row, rows, length, span, logits)
 
 
 def _put(array: NDArray[Any], provider: Provider) -> Any:

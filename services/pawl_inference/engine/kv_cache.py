@@ -30,12 +30,21 @@ class KvCache:
         buffer = self.buffers[index]
         return int(buffer.ctypes.data) + row * int(buffer.strides[0])
 
-    def read(self, row: int, start: int, stop: int) -> NDArray[Any]:
-        """A copy of a row's tokens start..stop: [buffers, kv heads, tokens, head size]."""
-        return np.stack([buffer[row, :, start:stop] for buffer in self.buffers])
+    def pages(self, tokens: int) -> NDArray[Any]:
+        """Memory for a copy of so many tokens of a row: [buffers, kv heads, tokens, head size].
+
+        Pages of its own, which the system has back when it is dropped: on the heap, copies that are kept for long would
+        lie between what is not, and the heap would grow though no more of it were used.
+        """
+        heads, _, size = self.row_shape
+        return _reserved((len(self.buffers), heads, tokens, size), self.buffers[0].dtype)
+
+    def read(self, row: int, start: int, pages: NDArray[Any]) -> None:
+        """Copy a row's tokens from `start` on into memory that `pages` made."""
+        np.stack([buffer[row, :, start : start + pages.shape[2]] for buffer in self.buffers], out=pages)
 
     def write(self, row: int, start: int, values: NDArray[Any]) -> None:
-        """Put back what `read` returned, from token `start` of any row."""
+        """Put back what `read` copied, from token `start` of any row."""
         for buffer, part in zip(self.buffers, values, strict=True):
             buffer[row, :, start : start + part.shape[1]] = part
 
@@ -54,7 +63,9 @@ class KvCache:
 
 def _reserved(shape: tuple[int, ...], element: Any) -> NDArray[Any]:
     """Zeros that take memory when they are written to."""
-    pages = mmap.mmap(-1, max(1, prod(shape) * np.dtype(element).itemsize))
+    size = max(1, prod(shape) * np.dtype(element).itemsize)
+    # Private: Python's default is shared memory, whose pages take longer to come and count as files.
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(AttributeError, OSError):  # not on Linux, or a kernel without huge pages
         pages.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(pages, element, prod(shape)).reshape(shape)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from collections.abc import Sequence as Items
 from pathlib import Path
@@ -139,7 +140,7 @@ class OnnxEngine:
         slot = self._slots.hold(request.version)
         limit = min(request.max_tokens, room)
         sequence = Sequence(request, slot, self._codec, limit, self._eos, handle.tell, self._end, matcher)
-        handle.sequence = sequence
+        handle.made = weakref.ref(sequence)
         if not self._loop.submit(sequence):
             self._end(sequence)
             if self._loop.closing:
@@ -184,7 +185,14 @@ class _Handle:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._chunks: asyncio.Queue[GenerationChunk] = asyncio.Queue()
-        self.sequence: Sequence | None = None
+        # Weak: the sequence holds this handle. Both, and with them the prompt, would else wait for the collector of
+        # cycles: up to 3 MB, after some hundred answers.
+        self.made: weakref.ref[Sequence] | None = None
+
+    @property
+    def sequence(self) -> Sequence | None:
+        """None before it is made, and when it has ended."""
+        return self.made() if self.made else None
 
     def tell(self, chunk: GenerationChunk) -> None:
         """Hand a chunk over to the event loop (called by the decode thread)."""
@@ -195,8 +203,8 @@ class _Handle:
 
     def cancel(self) -> None:
         """See `port.Generation.cancel`."""
-        if self.sequence is not None:
-            self.sequence.cancelled = True
+        if (sequence := self.sequence) is not None:
+            sequence.cancelled = True
 
     async def __aiter__(self) -> AsyncIterator[GenerationChunk]:
         try:

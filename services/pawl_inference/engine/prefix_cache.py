@@ -26,6 +26,7 @@ class PrefixCache:
     def __init__(self, cache: KvCache, capacity: int) -> None:
         self._cache, self._on, self._room = cache, capacity > 0, capacity
         self._kept: OrderedDict[bytes, NDArray[Any]] = OrderedDict()
+        self._spare: list[NDArray[Any]] = []  # memory of what was dropped last
 
     def resume(self, sequence: Sequence, row: int, cuts: Cuts) -> None:
         """Copy the parts that come next in a prompt, as long as they are known. A piece is always left to read.
@@ -50,12 +51,27 @@ class PrefixCache:
         while (start := cuts.grain * len(sequence.prefix)) < cuts.keepable(len(sequence.request.prompt), sequence.past):
             key = self._next_key(sequence, start, cuts.grain)
             if key not in self._kept:
-                self._kept[key] = self._cache.read(row, start, start + cuts.grain)
-                self._room -= self._kept[key].nbytes
+                self._kept[key] = part = self._pages(cuts.grain)
+                self._cache.read(row, start, part)
+                self._room -= part.nbytes
             sequence.prefix.append(key)
         self._touch(sequence)
+        if self._room < 0:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._spare.clear()
         while self._room < 0:
-            self._room += self._kept.popitem(last=False)[1].nbytes
+            self._spare.append(self._kept.popitem(last=False)[1])
+            self._room += self._spare[-1].nbytes
+
+    def _pages(self, tokens: int) -> NDArray[Any]:
+        """Of a part that was dropped, if one was as long: pages that are new cost 3 µs each, 0.6 ms for 16 tokens of
+        SmolLM2-135M."""
+        for index, part in enumerate(self._spare):
+            if part.shape[2] == tokens:
+                return self._spare.pop(index)
+        return self._cache.pages(tokens)
 
     def _next_key(self, sequence: Sequence, start: int, count: int) -> bytes:
         parent = sequence.prefix[-1] if sequence.prefix else sequence.request.version.encode()

@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.answers import GREEDY, answer, one_by_one, request, together
+from support.heap import glibc, in_use
 from support.tiny_engine import BASE, GRAPH, write_random_adapter
 
+from pawl_inference.engine.graph import ServingGraph, Step, new_logits
+from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import Sampling
 from pawl_inference.engine.settings import EngineSettings
+from pawl_inference.engine.slots import SlotPool
 from pawl_shared.models import base_models
 from pawl_shared.models.graph_spec import read_spec
 from pawl_validator.onnx_export import export_base, pack_adapter
@@ -78,3 +83,19 @@ def test_int8_stays_within_the_parity_gate(
     assert parity.positions > 400
     assert parity.kl < 0.02
     assert parity.top1 > 0.93
+
+
+@glibc
+def test_nothing_is_kept_of_a_shape_when_its_step_is_dropped(graph_folder: Path) -> None:
+    graph = ServingGraph(graph_folder, 1, 0)
+    cache, slots, logits = KvCache(graph.spec, 1, 64), SlotPool(graph.spec, GRAPH, 1), new_logits(graph.spec, 1)
+
+    def run(length: int) -> None:
+        Step(graph, cache, slots, 0, 1, length, (0, 0), logits).run(np.ones((1, length), np.int64), [0], [None])
+
+    for length in (1, 64):
+        run(length)
+    before = in_use()
+    for length in range(2, 22):
+        run(length)
+    assert in_use() - before < 20 * 5_000  # 25 kB each with ONNX Runtime's memory patterns
