@@ -10,6 +10,8 @@ from pawl_shared import logging
 
 Frames = Mapping[str, str]
 HEARTBEAT_SECONDS = 15.0
+# After the last listener of a model has gone; there may be as many names as apps tell.
+KEPT_SECONDS = 30.0
 
 
 class Feed:
@@ -63,7 +65,9 @@ class Feed:
             except Exception:
                 self._log.exception("the page could not be drawn", model=model)
                 return known[1] if known else {}
-            self._latest[model] = (loop.time(), frames)
+            now = loop.time()
+            kept = {name: drawn for name, drawn in self._latest.items() if now - drawn[0] < KEPT_SECONDS}
+            self._latest = kept | {model: (now, frames)}
             return frames
 
     async def _pause(self) -> None:

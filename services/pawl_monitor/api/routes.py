@@ -129,7 +129,7 @@ def _add_console(app: FastAPI, gather: Gather, pages: Pages, clock: Clock) -> No
     def events(model: str) -> StreamingResponse:
         feed: Feed = app.state.feed
         return StreamingResponse(
-            feed.events(model), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+            feed.events(_chosen(gather, model)), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
 
 

@@ -82,7 +82,7 @@ class EffectRunner:
         self._owed: dict[str, int] = defaultdict(int)
 
     def begin(self, effect: Effect) -> None:
-        """Do it, after those of its kind that came before. A second call for the same effect does nothing."""
+        """Do it, after those of its kind that came before. A second call for one that has not ended does nothing."""
         if effect.id in self._begun:
             return
         if effect.kind not in self._handlers:
@@ -94,11 +94,13 @@ class EffectRunner:
         self._pools[effect.kind].submit(self._work, effect)
 
     def finished(self) -> list[Finished]:
-        """Those that ended since the last call."""
+        """Those that ended since the last call. To be committed before any other is begun."""
         done = []
         while not self._done.empty():
-            done.append(self._done.get())
-            self._owed[done[-1].effect.kind] -= 1
+            effect = (ended := self._done.get()).effect
+            done.append(ended)
+            self._owed[effect.kind] -= 1
+            self._begun.discard(effect.id)  # a trigger that waits for feedback owes one every few seconds, for weeks
         return done
 
     def owed(self) -> Mapping[str, int]:

@@ -124,6 +124,7 @@ def test_what_is_not_there_says_what_to_do(running: Running) -> None:
     other = running.get("/api/overview", model="nobody/nothing")
     assert (other.status_code, MODEL in other.json()["detail"]) == (404, True)
     assert running.get(f"/api/datasets/{'0' * 64}").status_code == 404
+    assert running.get("/events", model="nobody/nothing").status_code == 404
 
 
 @pytest.mark.parametrize("path", [f"/alarms/{uuid4()}", "/alarms/none", "/?model=nobody/nothing", "/nothing"])

@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
 
+from pawl_shared import logging
 from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.buses.port import Message, Partition, Record
 from pawl_shared.clock import ManualClock
@@ -18,7 +20,7 @@ from pawl_shared.codec import decode, encode
 from pawl_shared.errors import FencedError
 from pawl_shared.events import DeadLetter, DriftDetected, Event, Interval, PauseCommand, RetrainCommand, Tick
 from pawl_shared.ids import derived_id
-from pawl_shared.running.effects import EffectContext
+from pawl_shared.running.effects import EffectContext, EffectRunner
 from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.memory import MemoryStore
@@ -217,6 +219,23 @@ def test_an_effect_is_begun_after_the_commit_and_again_after_a_restart_until_it_
     run_until(runner(bus, store, {"work": done}), lambda: not store.effects())
     assert begun == ["it", "it"]
     assert len([record for record in bus.read("pawl.drift") if record]) == 1
+
+
+def test_what_was_begun_is_forgotten_when_it_has_ended() -> None:
+    began: list[UUID] = []
+
+    def note(effect: Effect, context: EffectContext) -> Sequence[Event]:
+        began.append(effect.id)
+        return ()
+
+    pool = ThreadPoolExecutor(1)
+    effects = EffectRunner({"work": note}, lambda _: None, logging.get("test"), pool=lambda _: pool)
+    owed = [Effect(UUID(int=number), "work", "") for number in range(50)]
+    for effect in (*owed, *owed):
+        effects.begin(effect)
+    pool.shutdown(wait=True)
+    assert [each.effect for each in effects.finished()] == owed
+    assert (began, effects._begun) == ([effect.id for effect in owed], set())
 
 
 def test_an_effect_that_keeps_failing_is_given_up(bus: MemoryBus) -> None:
