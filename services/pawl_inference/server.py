@@ -16,6 +16,7 @@ from pawl_inference.versions.follower import DeploymentFollower
 from pawl_inference.versions.reports import Reports
 from pawl_inference.versions.residency import Residency
 from pawl_inference.versions.routing import RouteTable
+from pawl_shared.running.collector import settled
 from pawl_shared.sealed.key_topic import KeyFollower
 from pawl_shared.service import Health, listen
 from pawl_shared.web_server import serve
@@ -89,14 +90,15 @@ class InferenceService:
         listener = listen(self._settings)
         self.start()
         try:
-            serve(
-                self._intake,
-                listener,
-                stop.is_set,
-                grace=self._settings.shutdown_grace_seconds,
-                ending=self._take_no_more,
-                drained=lambda: self._intake.idle,
-                cut=self._cut,
-            )
+            with settled():
+                serve(
+                    self._intake,
+                    listener,
+                    stop.is_set,
+                    grace=self._settings.shutdown_grace_seconds,
+                    ending=self._take_no_more,
+                    drained=lambda: self._intake.idle,
+                    cut=self._cut,
+                )
         finally:
             self.stop()

@@ -26,7 +26,7 @@ class PrefixCache:
     def __init__(self, cache: KvCache, capacity: int) -> None:
         self._cache, self._on, self._room = cache, capacity > 0, capacity
         self._kept: OrderedDict[bytes, NDArray[Any]] = OrderedDict()
-        self._spare: list[NDArray[Any]] = []  # memory of what was dropped last
+        self._spare: list[NDArray[Any]] = []  # memory of what was dropped last, for one piece at most
 
     def resume(self, sequence: Sequence, row: int, cuts: Cuts) -> None:
         """Copy the parts that come next in a prompt, as long as they are known. A piece is always left to read.
@@ -56,14 +56,11 @@ class PrefixCache:
                 self._room -= part.nbytes
             sequence.prefix.append(key)
         self._touch(sequence)
-        if self._room < 0:
-            self._drop()
-
-    def _drop(self) -> None:
-        self._spare.clear()
         while self._room < 0:
             self._spare.append(self._kept.popitem(last=False)[1])
             self._room += self._spare[-1].nbytes
+        while sum(part.shape[2] for part in self._spare) > cuts.longest:
+            self._spare.pop(0)
 
     def _pages(self, tokens: int) -> NDArray[Any]:
         """Of a part that was dropped, if one was as long: pages that are new cost 3 µs each, 0.6 ms for 16 tokens of

@@ -90,6 +90,22 @@ def test_no_failure_ends_the_forwarder(journal: Journal, failure: Exception, mon
     assert ids == [str(UUID(int=number)) for number in range(3)]
 
 
+def test_it_rests_after_a_batch_that_is_not_full_until_it_is_to_stop(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawl_inference.record.forwarder.PACE_SECONDS", 3600)
+    monkeypatch.setattr("pawl_inference.record.forwarder.BATCH", 2)
+    for _ in range(5):
+        journal.append(pack(codec.encode(EVENT)))
+    bus = BadBus()
+    forwarder = Forwarder(journal, Publisher(bus, "test", 1.0))
+    forwarder.start()
+    eventually(lambda: journal.backlog == 0)  # two full batches and a half one
+    journal.append(pack(codec.encode(EVENT)))
+    forwarder.stop()
+    assert len(bus.sent) == 6
+
+
 def test_a_broken_connection_is_replaced(journal: Journal) -> None:
     bus = BadBus(BusError("fatal"))
     publisher = Publisher(bus, "test", 1.0)
