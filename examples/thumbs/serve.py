@@ -105,9 +105,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A chat with thumbs against Pawl.")
     parser.add_argument("--pawl", default="http://127.0.0.1:8000", help="Pawl's address")
     parser.add_argument("--model", default="assistant", help="the model to ask")
-    parser.add_argument("--port", type=int, default=8080, help="port of the page")
+    parser.add_argument("--port", type=int, default=8090, help="port of the page")
     given = parser.parse_args()
-    server = Server(("127.0.0.1", given.port), given.pawl, given.model, os.environ.get("PAWL_API_KEY", ""))
+    try:
+        server = Server(("127.0.0.1", given.port), given.pawl, given.model, os.environ.get("PAWL_API_KEY", ""))
+    except OSError as error:
+        parser.error(f"port {given.port} cannot be used ({error.strerror}): choose another one with --port")
     print(f"http://127.0.0.1:{given.port}/")  # noqa: T201
     server.serve_forever()
 

@@ -47,7 +47,7 @@ def load(path: Path) -> ModelPolicy:
     if missing and find_spec("river") is None:
         raise ConfigurationError(
             f"{path}: detectors.more: {', '.join(missing)}: this is a detector of river, which is not installed. "
-            "Install pawl[river], also where the monitor runs, or write `by: pawl`"
+            "Install Pawl's extra `river`, also where the monitor runs, or write `by: pawl`"
         )
     return policy
 

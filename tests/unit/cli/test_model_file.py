@@ -116,7 +116,7 @@ def test_a_detector_of_a_library_that_is_missing_is_refused(tmp_path: Path, monk
     path = tmp_path / "model.yaml"
     path.write_text("detectors:\n  more:\n    long:\n      of: words\n      by: adwin\n")
     monkeypatch.setattr("pawl_cli.model_file.find_spec", lambda _: None)
-    with pytest.raises(ConfigurationError, match=r"long \(by adwin\).*Install pawl\[river\]"):
+    with pytest.raises(ConfigurationError, match=r"long \(by adwin\).*Install Pawl's extra `river`"):
         load(path)
     monkeypatch.setattr("pawl_cli.model_file.find_spec", lambda _: object())
     assert load(path).detectors.more["long"].by == "adwin"
