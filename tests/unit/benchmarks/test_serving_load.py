@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from benchmarks.serving_concurrency import LEVELS, percentile, prompts
@@ -76,6 +77,17 @@ def test_a_line_through_noise_that_does_not_grow_has_a_slope_of_zero_in_its_inte
     growing = fit([(at / 100, 500 + at / 100 + (at * 7919 % 13) / 13) for at in range(1000)])
     assert growing.low > 0.9
     assert growing.slope == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_leak_of_2_mb_an_hour_is_found_in_twenty_minutes_beside_noise_that_lasts(seed: int) -> None:
+    random, noise, samples = Random(seed), 0.0, []
+    for second in range(1200):
+        noise = 0.983 * noise + random.gauss(0, 0.018)  # 0.1 MB, halved in 40 s
+        samples.append((second / 3600, 570 + 2 * second / 3600 + noise))
+    found = fit(samples)
+    assert found.low > 0
+    assert found.slope == pytest.approx(2, abs=1)
 
 
 def test_percentiles_and_prompts() -> None:
