@@ -78,13 +78,23 @@
     return [{ ...look, grid: { show: false }, space: 70, size: 30, values: (u, splits) => splits.map((s) => (midnight(s) ? day(s) : clock(s, splits[1] - splits[0] < 60))) }, { ...look, size: 52, values, ...more }];
   }
 
+  // A single point has no width: uPlot would draw it at the edge of three years.
+  const LEAST_SECONDS = 20;
+  const along = {
+    range: (u, low, high) => {
+      if (low == null) return [low, high];
+      const end = u.data[0].length === 1 ? low : high;
+      return end - low >= LEAST_SECONDS ? [low, end] : [(low + end - LEAST_SECONDS) / 2, (low + end + LEAST_SECONDS) / 2];
+    },
+  };
+
   function approvalPlot(node, data) {
     const line = (name, width) => ({ stroke: colour(name), width, spanGaps: true, points: { show: data.champion.length < 3, size: 5, fill: colour(name) } });
     const edge = { stroke: "transparent", width: 0, spanGaps: true, points: { show: false } };
     const champion = colour("--accent"), challenger = colour("--other");
     return new uPlot({
-      width: node.clientWidth, height: node.clientHeight, padding: [6, 8, 0, 0],
-      scales: { y: { range: [0, 1] } },
+      width: node.clientWidth, height: node.clientHeight, padding: [6, 18, 0, 0],
+      scales: { x: along, y: { range: [0, 1] } },
       axes: axes((u, splits) => splits.map(percent)),
       series: [{}, line("--accent", 2), edge, edge, line("--other", 2), edge, edge],
       bands: [{ series: [3, 2], fill: fade(champion, 0.16) }, { series: [6, 5], fill: fade(challenger, 0.18) }],
@@ -97,7 +107,7 @@
     const floor = 1e-7, rows = data.evidence;
     return new uPlot({
       width: node.clientWidth, height: node.clientHeight, padding: [6, 18, 0, 0],
-      scales: { y: { distr: 3, range: [floor, 10] } },
+      scales: { x: along, y: { distr: 3, range: [floor, 10] } },
       axes: axes((u, splits) => splits.map((s) => (s === 1 ? "alarm" : "10" + exponent(Math.log10(s)))), { splits: () => [1e-6, 1e-3, 1], filter: (u, splits) => splits }),
       series: [{}, { stroke: colour("--dim"), width: 1.5, points: { show: false } }],
       cursor: { show: false },
@@ -150,7 +160,8 @@
     const chart = byId("chart"), evidence = byId("evidence");
     if (chart) chart.closest("figure").hidden = !data.champion.length;
     if (chart && data.champion.length) plots.push(approvalPlot(chart, data));
-    evidence.closest("figure").hidden = byId("evidence-title").hidden = !data.evidence.length;
+    evidence.closest("figure").hidden = !data.evidence.length;
+    if (chart) byId("evidence-title").hidden = !data.evidence.length;
     if (data.evidence.length) plots.push(evidencePlot(evidence, data));
     if (chart) table(data);
   }
