@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from pawl_inference.api.intake import Intake
 from pawl_inference.handlers.answering import AnswerHandler
 from pawl_inference.handlers.feedback import FeedbackHandler
+from pawl_inference.heap import HeapKeeper
 from pawl_inference.record.forwarder import Forwarder
 from pawl_inference.record.journal import Journal
 from pawl_inference.settings import InferenceSettings
@@ -54,9 +55,11 @@ class InferenceService:
         self._feedback = feedback
         self._reports = reports
         self._residency = residency
+        self._heap = HeapKeeper()
 
     def start(self) -> None:
-        """Follow keys and deployments, and forward the journal."""
+        """Follow keys and deployments, forward the journal, and give back what was freed."""
+        self._heap.start()
         self._key_follower.start()
         self._forwarder.start()
         self._follower.start()
@@ -65,6 +68,7 @@ class InferenceService:
     def stop(self) -> None:
         """No new deployments; the journal is sent as far as the broker takes it, and the rest is kept."""
         self.health.wait_for("stop", "the service is stopping")
+        self._heap.stop()
         self._residency.close()
         self._follower.stop()
         self._key_follower.stop()
@@ -88,9 +92,9 @@ class InferenceService:
             ConfigurationError: the port is taken.
         """
         listener = listen(self._settings)
-        self.start()
-        try:
-            with settled():
+        with settled():  # first: an engine that is replaced later must be found
+            self.start()
+            try:
                 serve(
                     self._intake,
                     listener,
@@ -100,5 +104,5 @@ class InferenceService:
                     drained=lambda: self._intake.idle,
                     cut=self._cut,
                 )
-        finally:
-            self.stop()
+            finally:
+                self.stop()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import math
 import threading
@@ -15,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from pawl_inference import heap
 from pawl_inference.engine.port import Engine
 from pawl_shared import logging
 from pawl_shared.errors import AdapterRejectedError, PawlError
@@ -136,8 +135,7 @@ def _give_memory_back() -> None:
     """An engine's parts know each other, so most of a gigabyte would stay until Python looks for such circles by
     itself; and glibc keeps some 200 MB of what the runtime had, in the arena of a thread."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # AttributeError: not glibc
-        ctypes.CDLL(None).malloc_trim(0)
+    heap.give_back()
 
 
 def _idle(engine: Engine) -> bool:
