@@ -76,8 +76,9 @@ class ArtifactStore:
         Raises:
             ArtifactNotFoundError: there is none.
             ArtifactCorruptError: the store's content is not what its name says.
+            ArtifactError: the name is no digest.
         """
-        path = self._cache / "files" / digest
+        path = self._cache / "files" / _checked(digest)
         if path.exists():
             return path
         path.parent.mkdir(exist_ok=True)
@@ -94,12 +95,10 @@ class ArtifactStore:
 
     def fetch_folder(self, digest: str) -> Path:
         """A local, verified copy of a folder. Files are hard links into the cache where the file system can."""
-        target = self._cache / "folders" / digest
+        target = self._cache / "folders" / _checked(digest)
         if target.exists():
             return target
-        manifest = json.loads(self.fetch_file(digest).read_bytes())
-        if not isinstance(manifest, dict):
-            raise ArtifactError(f"artifact {digest[:12]} is a file, not a folder")
+        manifest = self._manifest(digest)
         target.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as parent:
             folder = Path(parent) / "folder"
@@ -124,10 +123,17 @@ class ArtifactStore:
         """Whether the store has it."""
         return bool(self._fs.exists(self._path(digest)))
 
+    def _manifest(self, digest: str) -> dict[str, str]:
+        try:
+            manifest = json.loads(self.fetch_file(digest).read_bytes())
+        except ValueError:  # of an adapter, say: neither JSON nor text
+            manifest = None
+        if not isinstance(manifest, dict):
+            raise ArtifactError(f"artifact {digest[:12]} is a file, not a folder")
+        return manifest
+
     def _path(self, digest: str) -> str:
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise ArtifactError(f"{digest[:80]!r} is no SHA-256 in hex")
-        return f"{self._root}/sha256/{digest[:2]}/{digest}"
+        return f"{self._root}/sha256/{_checked(digest)[:2]}/{digest}"
 
     def _copy(self, digest: str, part: Path) -> None:
         source = self._path(digest)
@@ -137,6 +143,13 @@ class ArtifactStore:
             _link_or_copy(Path(source), part)
         else:
             self._fs.get_file(source, str(part))
+
+
+def _checked(digest: str) -> str:
+    """The digest. Raises ArtifactError: it is none, and might be a way to another place."""
+    if not isinstance(digest, str) or len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ArtifactError(f"{str(digest)[:80]!r} is no SHA-256 in hex")
+    return digest
 
 
 def _link_or_copy(source: Path, destination: Path) -> None:

@@ -72,9 +72,11 @@ class Lineage:
         """A snapshot's manifest, the ids of the feedback in it, and a few of its rows."""
         try:
             folder = self._artifacts.fetch_folder(digest)
+            manifest = json.loads((folder / "manifest.json").read_text())
+        except FileNotFoundError:
+            return {"digest": digest, "problem": f"artifact {digest[:12]} is no data set"}
         except (ArtifactError, OSError) as error:
             return {"digest": digest, "problem": str(error)}
-        manifest = json.loads((folder / "manifest.json").read_text())
         lines = pq.read_table(folder / "data.parquet").to_pylist()
         train = [line for line in lines if line["split"] == "train"]
         names = (
