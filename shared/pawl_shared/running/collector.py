@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from types import TracebackType
 
-# All generations after 12,600 objects that stayed, 1 MB: 100 clients that hang up (by default 77,000).
-_OFTEN = (700, 5, 2)
+# All generations after some 4,000 objects that stayed, 0.4 MB with what hangs on them (by default 77,000).
+_OFTEN = (700, 2, 1)
 COLLECT_SECONDS = 30.0  # looking through the states that folds keep takes up to 0.3 s
 
 
