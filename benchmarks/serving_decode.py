@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ TORCH_STEPS = 2
 BATCHES = (1, 4, 8, 16)
 ADAPTERS = 3
 HEADS = 9  # of SmolLM2-135M's queries
+SESSIONS = 5  # of each graph
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 LLAMA_AT_LEAST = 4  # from this batch on the target is llama.cpp's speed; below, it is reported
 
@@ -60,16 +62,28 @@ def adapter_path(number: int) -> Path:
     return CACHE / f"{number}.adapter"
 
 
-def filled_slots(graph_folder: Path, spec: GraphSpec) -> SlotPool:
-    """Slots with random adapters on all linear layers, which are kept for the peers."""
-    slots = SlotPool(spec, GRAPH, ADAPTERS)
+def pack_adapters(graph_folder: Path, spec: GraphSpec) -> None:
+    """Random adapters on all linear layers, kept as they are for the peers and packed for the graph."""
     for seed in range(ADAPTERS):
         lora_peers.random_adapter(adapter_path(seed), lora_peers.shapes(spec), seed, spec.rank)
-        packed = CACHE / f"{seed}.slots"
-        onnx_export.pack_adapter(adapter_path(seed), graph_folder, GRAPH, packed)
+        onnx_export.pack_adapter(adapter_path(seed), graph_folder, GRAPH, CACHE / f"{seed}.slots")
+
+
+def filled_slots(spec: GraphSpec) -> SlotPool:
+    """Slots with the adapters of `pack_adapters`."""
+    slots = SlotPool(spec, GRAPH, ADAPTERS)
+    for seed in range(ADAPTERS):
         version = tensor_file.file_digest(adapter_path(seed))
-        slots.activate(version, slots.load(version, packed))
+        slots.activate(version, slots.load(version, CACHE / f"{seed}.slots"))
     return slots
+
+
+def in_turns(runs: Sequence[Run]) -> Run:
+    """One variant of several sessions: each round is the next one's. They are warm when this returns."""
+    for run in runs:
+        run()
+    turns = cycle(runs)
+    return lambda: next(turns)()
 
 
 def pawl_run(graph: ServingGraph, cache: KvCache, slots: SlotPool, rows: list[int | None]) -> Run:
@@ -121,27 +135,38 @@ def plain_run(session: Any, cache: KvCache, spec: GraphSpec, rows: int, *, past:
     return rate(work, steps * length * rows)
 
 
+def plain_runs(folder: Path, cache: KvCache, spec: GraphSpec) -> Iterator[tuple[str, Run]]:
+    """A new session of the builder's graph."""
+    options = session_options(THREADS, EngineSettings().spin_microseconds)  # its threads wait as Pawl's do
+    session = onnxruntime.InferenceSession(str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"])
+    for rows in BATCHES:
+        yield f"plain ORT, batch {rows}", plain_run(session, cache, spec, rows, past=CONTEXT, length=1, steps=STEPS)
+    yield "plain ORT, prefill at once", plain_run(session, cache, spec, 1, past=0, length=CONTEXT, steps=1)
+
+
+def pawl_runs(folder: Path, cache: KvCache, spec: GraphSpec) -> Iterator[tuple[str, Run]]:
+    """A new session of Pawl's graph, with slots of its own."""
+    graph, slots = ServingGraph(folder, THREADS, EngineSettings().spin_microseconds), filled_slots(spec)
+    mix: list[int | None] = [None, 0, 1, 2]
+    for rows in BATCHES:
+        yield f"one adapter, batch {rows}", pawl_run(graph, cache, slots, [0] * rows)
+        if rows > 1:  # one row alone cannot mix
+            yield f"mixed, batch {rows}", pawl_run(graph, cache, slots, (mix * rows)[:rows])
+    yield "one adapter, prefill in chunks", pawl_prefill(graph, cache, slots)
+
+
 def onnx_variants() -> dict[str, Run]:
     """Pawl's graph and the builder's plain one, decoding and reading a prompt."""
     plain_folder, pawl_folder = graphs()
     spec = read_spec(pawl_folder)
-    spin = EngineSettings().spin_microseconds
-    options = session_options(THREADS, spin)  # the peer's threads wait as Pawl's do
-    session = onnxruntime.InferenceSession(str(plain_folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"])
-    graph = ServingGraph(pawl_folder, THREADS, spin)
-    cache, slots = KvCache(spec, max(BATCHES), 2 * CONTEXT), filled_slots(pawl_folder, spec)
-    variants: dict[str, Run] = {}
-    mix: list[int | None] = [None, 0, 1, 2]
-    for rows in BATCHES:
-        variants[f"plain ORT, batch {rows}"] = plain_run(
-            session, cache, spec, rows, past=CONTEXT, length=1, steps=STEPS
-        )
-        variants[f"one adapter, batch {rows}"] = pawl_run(graph, cache, slots, [0] * rows)
-        if rows > 1:  # one row alone cannot mix
-            variants[f"mixed, batch {rows}"] = pawl_run(graph, cache, slots, (mix * rows)[:rows])
-    variants["plain ORT, prefill at once"] = plain_run(session, cache, spec, 1, past=0, length=CONTEXT, steps=1)
-    variants["one adapter, prefill in chunks"] = pawl_prefill(graph, cache, slots)
-    return variants
+    cache = KvCache(spec, max(BATCHES), 2 * CONTEXT)
+    pack_adapters(pawl_folder, spec)
+    runs: dict[str, list[Run]] = {}
+    for _ in range(SESSIONS):
+        for make, folder in ((plain_runs, plain_folder), (pawl_runs, pawl_folder)):
+            for name, run in make(folder, cache, spec):
+                runs.setdefault(name, []).append(run)
+    return {name: in_turns(sessions) for name, sessions in runs.items()}
 
 
 def peer_variants() -> dict[str, Run]:
@@ -195,8 +220,9 @@ def benchmark() -> Benchmark:
         variants=variants,
         targets=measured,
         not_measured=missing,
+        rounds=4 * SESSIONS,
         libraries=["onnxruntime", "onnxruntime-genai", "numpy", "torch", "peft", "gguf"],
-        quick_rounds=3,
+        quick_rounds=SESSIONS,
     )
 
 
