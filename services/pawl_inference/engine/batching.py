@@ -101,11 +101,12 @@ class DecodeLoop:
         if row is None:
             return
         sequence = self._rows.members[row]
-        slot, cuts = sequence.slot, self._cuts if sequence.slot is None else self._adapter_cuts
+        cuts = self._cuts if sequence.slot is None else self._adapter_cuts
         self._prefix.resume(sequence, row, cuts)
         start, stop = cuts.piece(len(sequence.request.prompt), sequence.past)
-        step = self._step(row, 1, stop - start, (slot or 0, slot or 0))
-        logits = step.run(np.array([sequence.request.prompt[start:stop]], np.int64), [start], [slot])
+        places = self._slots.places([sequence.slot])
+        step = self._step(row, 1, stop - start, places)
+        logits = step.run(np.array([sequence.request.prompt[start:stop]], np.int64), [start], places)
         sequence.past = stop
         self._prefix.keep(sequence, row, cuts)
         self.steps_run += 1
@@ -117,10 +118,10 @@ class DecodeLoop:
         batch = self._rows.decoders()
         if not batch:
             return
-        used = [sequence.slot for sequence in batch if sequence.slot is not None] or [0]
-        step = self._step(0, len(batch), 1, (min(used), max(used)))
+        places = self._slots.places([sequence.slot for sequence in batch])
+        step = self._step(0, len(batch), 1, places)
         ids = np.array([[sequence.tokens[-1]] for sequence in batch], np.int64)
-        logits = step.run(ids, [sequence.past for sequence in batch], [sequence.slot for sequence in batch])
+        logits = step.run(ids, [sequence.past for sequence in batch], places)
         self.steps_run += 1
         for row, sequence in enumerate(batch):
             sequence.past += 1
@@ -144,7 +145,9 @@ class DecodeLoop:
             sequence.cancelled = True
         self._settle()
 
-    def _step(self, row: int, rows: int, length: int, span: tuple[int, int]) -> Step:
+    def _step(self, row: int, rows: int, length: int, places: list[int | None]) -> Step:
+        used = [place for place in places if place is not None] or [0]
+        span = (min(used), max(used))
         key = (row, rows, length, *span)
         if key not in self._steps:
             self._steps[key] = new_step(self._graph, self._cache, self._slots, row, rows, length, span, self._logits)

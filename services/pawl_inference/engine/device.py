@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pawl_inference.engine.copying import Copier
 from pawl_inference.engine.graph import Scalar, ServingGraph, Step
 from pawl_inference.engine.kv_cache import KvCache
+from pawl_inference.engine.places import Places
 from pawl_inference.engine.settings import Provider
 from pawl_inference.engine.slots import SlotPool
 from pawl_shared.models import slot_layout
@@ -102,6 +103,7 @@ class DeviceSlotPool(SlotPool):
     def __init__(self, spec: GraphSpec, graph: str, count: int, provider: Provider) -> None:
         super().__init__(spec, graph, 0)
         self.count, self._holders = count, [0] * count
+        self._places = Places(count, exchange=math.inf)  # its memory is fast
         self._provider = provider
         self._values = {
             name: _put(np.zeros((count, *shape), spec.element), provider) for name, shape in self._shapes.items()

@@ -1,12 +1,14 @@
 """Adapter slots: arrays that the graph reads, who is live in them, and who still holds them."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pawl_inference.engine.places import Places
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
 from pawl_shared.models import slot_format, slot_layout
 from pawl_shared.models.graph_spec import GraphSpec
@@ -27,6 +29,7 @@ class SlotPool:
         self._arrays: dict[str, NDArray[Any]] = {
             name: np.zeros((count, *shape), spec.element) for name, shape in self._shapes.items()
         }
+        self._places = Places(count)
         self._live: dict[str, int] = {}
         self._holders = [0] * count
         self._filling: set[int] = set()
@@ -36,9 +39,21 @@ class SlotPool:
         self._lock = threading.Lock()
 
     def address(self, name: str, first: int, last: int) -> tuple[int, list[int]]:
-        """Address and shape of the part of a site's array that belongs to slots first..last (contiguous, no copy)."""
+        """Address and shape of the part of a site's array that belongs to places first..last (contiguous, no copy)."""
         shape = slot_layout.bound_shape(self.spec, self._shapes[name], last - first + 1)
         return int(self._arrays[name][first:].ctypes.data), shape
+
+    def places(self, slots: Sequence[int | None]) -> list[int | None]:
+        """Where slots lie, before a step on them (None: the base, which has none).
+
+        Several slots may first be brought together, so only the thread that runs steps on several may ask for them,
+        before each step.
+        """
+        with self._lock:
+            if not self._filling:  # that slot is written, and read once, by another thread
+                for pair in self._places.gather({slot for slot in slots if slot is not None}):
+                    self._exchange(*pair)
+            return [None if slot is None else self._places.of(slot) for slot in slots]
 
     def revive(self, version: str) -> bool:
         """Make a version live again whose slot was not filled with another since; False: it has to be loaded."""
@@ -118,8 +133,13 @@ class SlotPool:
         self._asked[slot] = self._requests
 
     def _fill(self, slot: int, arrays: Tensors) -> None:
+        place = self._places.of(slot)
         for name, array in slot_layout.arrange(self.spec, arrays).items():
-            self._arrays[name][slot] = array
+            self._arrays[name][place] = array
+
+    def _exchange(self, first: int, second: int) -> None:
+        for array in self._arrays.values():
+            array[[first, second]] = array[[second, first]]
 
     def _reserve(self) -> int:
         with self._lock:
@@ -132,7 +152,7 @@ class SlotPool:
     def _room(self) -> int:
         """The slot to fill next."""
         if free := self._free():
-            # A batch pays for every slot between its first and its last one, so live slots are kept close together.
+            # A batch pays for every slot between its first and its last one: close together they need no moving.
             return free[0]
         live = self._live.values()
         idle = [slot for slot in live if self._holders[slot] == 0]

@@ -11,6 +11,7 @@ from support.answers import GREEDY, answer, one_by_one, request, together
 from support.tiny_engine import BASE, GRAPH, TinyServing
 
 from pawl_inference.engine.onnx_engine import OnnxEngine
+from pawl_inference.engine.places import Places
 from pawl_inference.engine.port import (
     BiasedTokenError,
     GenerationRequest,
@@ -54,6 +55,26 @@ async def test_rows_of_a_mixed_batch_equal_each_row_alone(engine: OnnxEngine, ti
     assert await together(engine, requests) == alone
     assert await together(engine, requests[::-1]) == alone[::-1]
     assert len({found.text for found in alone}) > len(alone) // 2  # versions and prompts do make a difference
+
+
+async def test_slots_that_are_brought_together_change_nothing(
+    tiny: TinyServing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(6, exchange=1)
+    places._of = [5, 0, 3, 1, 2, 4]  # as after many moves
+    monkeypatch.setattr("pawl_inference.engine.slots.Places", lambda _count: places)
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(slots=6, prefill_chunk=16, prefix_cache_bytes=0))
+    try:
+        for version, path in tiny.slot_files.items():
+            engine.publish(version, path)
+        requests = all_requests(engine, tiny.versions)
+        alone = await one_by_one(engine, requests)
+        before = list(places._of)
+        same = await together(engine, requests) == alone
+        assert same  # a line of its own: the difference of so many answers takes minutes to be put in words
+        assert places._of != before
+    finally:
+        engine.close()
 
 
 async def test_requests_that_join_midway_change_nothing(engine: OnnxEngine, tiny: TinyServing) -> None:

@@ -18,10 +18,10 @@ def pool(tmp_path: Path) -> "Filled":
 
 
 class Filled(SlotPool):
-    """A pool of two slots that makes the files of its versions itself."""
+    """A pool that makes the files of its versions itself."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(toy_spec(), GRAPH, 2)
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        super().__init__(toy_spec(), GRAPH, count)
         self._folder = folder
         self.loads = 0
 
@@ -76,3 +76,13 @@ def test_a_version_that_comes_back_before_its_slot_is_filled_anew_is_there_at_on
     pool.add("a")
     assert pool.loads == 4
     assert pool.live() == {"a", "c"}
+
+
+def test_nothing_is_moved_while_a_slot_is_filled(tmp_path: Path) -> None:
+    pool = Filled(tmp_path, count=9)
+    for version in "abcdefgh":
+        pool.add(version)
+    filled = pool._reserve()
+    assert pool.places([0, 7]) == pool.places([0, 7]) == [0, 7]
+    pool.discard(filled)
+    assert [abs(places[0] - places[1]) for places in (pool.places([0, 7]), pool.places([0, 7, None]))] == [1, 1]
