@@ -197,8 +197,9 @@ async def test_time_that_is_up_ends_a_request_and_what_it_has_said_stands(engine
     handle, text = engine.submit(wanted), ""
     async for chunk in handle:
         text += chunk.text
-        if chunk.token_ids and chunk.finish_reason is None:
-            cast(Any, handle).sequence.deadline = 0.0
+        sequence = cast(Any, handle).sequence  # None: it has ended, with chunks that are yet to be read
+        if chunk.token_ids and sequence is not None:
+            sequence.deadline = 0.0
     assert chunk.finish_reason == "length"
     assert chunk.usage is not None
     assert 0 < chunk.usage.completion_tokens < engine.info.context_length // 2
