@@ -20,7 +20,7 @@ from pawl_monitor.views import overview as o
 from pawl_monitor.views.alarms import ALARM_TYPES, Alarm, alarms_of, rate_of
 from pawl_monitor.views.charts import Chart, evidence_of, marks_of, points_of
 from pawl_monitor.views.experiments import experiment_of
-from pawl_monitor.views.runs import RUN_TYPES, Run, runs_of
+from pawl_monitor.views.runs import MOST_PROGRESS, MOST_STEPS, PROGRESS, STEPS, Run, runs_of
 from pawl_monitor.views.story import UNTOLD, story_of
 from pawl_monitor.views.versions import VERSION_TYPES, Version, versions_of
 from pawl_shared import events as e
@@ -96,7 +96,8 @@ class Gather:
 
     def runs(self, model: str) -> list[Run]:
         """The latest runs, the newest first."""
-        return runs_of(self.reader.records(model, RUN_TYPES, 2000))
+        steps = self.reader.records(model, STEPS, MOST_STEPS)
+        return runs_of([*steps, *self.reader.records(model, PROGRESS, MOST_PROGRESS)])
 
     def versions(self, model: str) -> list[Version]:
         """All versions with their stages and live figures, the latest that moved first."""

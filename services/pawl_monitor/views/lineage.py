@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pawl_monitor.storage.reader import Reader
 from pawl_monitor.storage.texts import Texts
 from pawl_monitor.views.alarms import ALARM_TYPES, alarms_of
-from pawl_monitor.views.runs import RUN_TYPES, runs_of
+from pawl_monitor.views.runs import MOST_STEPS, STEPS, runs_of
 from pawl_monitor.views.versions import VERSION_TYPES, Version, since_then, versions_of
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
@@ -35,12 +35,12 @@ class Lineage:
 
     def version(self, model: str, version: str) -> Fact:
         """A version's history. A base model has none but its registration."""
-        runs = runs_of(self._reader.records(model, RUN_TYPES, 5000))
+        runs = runs_of(self._reader.records(model, STEPS, MOST_STEPS))
         run = next((run for run in runs if run.adapter == version), None)
         here = self._version(model, version)
         known: Fact = {
             "version": version,
-            "kind": "base" if run is None else "adapter",
+            "kind": "base" if run is None and (here.registered is None or here.is_base) else "adapter",
             "registered": here.registered,
             "live": here.live.model_dump(mode="json") if here.live else None,
             "history": [move.model_dump(mode="json") for move in here.history],

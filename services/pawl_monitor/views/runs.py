@@ -65,6 +65,10 @@ RUN_TYPES = (
     e.CandidateRejected.TYPE,
     e.DeploymentChanged.TYPE,
 )
+# Progress is told every two seconds of a run: thousands of such records must not push its request out of what is read.
+PROGRESS = (e.TrainingProgressed.TYPE,)
+STEPS = tuple(kind for kind in RUN_TYPES if kind not in PROGRESS)
+MOST_STEPS, MOST_PROGRESS = 5_000, 20
 
 
 def runs_of(records: Sequence[Fact]) -> list[Run]:
