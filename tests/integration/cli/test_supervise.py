@@ -121,8 +121,15 @@ while True:
 """
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), FAMILY])
+# One that is not given the CPU any more as soon as the program runs.
+BUSY = SUPERVISOR.replace(
+    "supervisor = Supervisor()", "Supervisor._tell_reaper = lambda *_: time.sleep(600)\nsupervisor = Supervisor()"
+)
+
+
+@pytest.mark.parametrize("code", [SUPERVISOR, BUSY], ids=["usual", "busy"])
+def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path, code: str) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), FAMILY])
     try:
         until((tmp_path / "pids").exists)
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
