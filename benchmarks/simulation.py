@@ -1,7 +1,8 @@
 """Histories of the whole loop under faults, and how many invariants they break: none may.
 
 Crashes around every commit, send and piece of work; records sent twice, late and unevenly delivered; a broker that
-refuses for a while; a second instance that takes over in the middle of a commit. Peer: the same loop in peace.
+refuses for a while; a second instance that takes over in the middle of a commit; two workers of the streams that die,
+leave, hang and lose their partitions amid a batch. Peer: the same loop in peace.
 
 Run: .venv/bin/python -m benchmarks.simulation [--quick | --seed N]
 """

@@ -1,25 +1,21 @@
-"""Who stands in for what a single thread cannot run: the crowd and the edge, and Faust."""
+"""Who stands in for what a single thread cannot run: the crowd and the edge."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from random import Random
-from typing import Any
 from uuid import UUID
 
-from benchmarks.simulated.faults import Faults
+from benchmarks.simulated.streams import TOKENS
 
 from pawl_shared import events as e
-from pawl_shared.buses.port import Bus, Consumer, Message, Partition, Producer, Record
+from pawl_shared.access.tokens import mark
+from pawl_shared.buses.port import Bus, Message, Producer
 from pawl_shared.codec import decode, encode
 from pawl_shared.errors import BusError
 from pawl_shared.ids import derived_id, is_challenger, uuid7
-from pawl_shared.topics import FEEDBACK, INFERENCES
-from pawl_streams.fold import JoinFold
 
 MODEL = "default/assistant"
 BASE, GRAPH = "ba" * 32, "9a" * 32
@@ -95,7 +91,8 @@ class Edge:
 
     def _take(self, event: e.InferenceLogged | e.FeedbackReceived) -> None:
         self.acknowledged.append(event)
-        self._journal.append(encode(event))
+        message = encode(event)
+        self._journal.append(mark(TOKENS, message) if isinstance(event, e.FeedbackReceived) else message)
 
     def _ask(self, conversation: Open, now: datetime) -> str:
         deployment = self.deployment
@@ -119,8 +116,8 @@ class Edge:
 
     def _say(self, answer: e.InferenceLogged, now: datetime) -> str:
         liked = self._rng.random() < self._taste.get(answer.version, 0.9)
-        kind = self._rng.choice(("thumb", "thumb", "rating", "comment"))
-        value = {"thumb": float(liked), "rating": 5.0 if liked else 1.0}.get(kind)
+        kind = self._rng.choice(("thumb", "thumb", "rating", "comment", "outcome"))
+        value = {"comment": None, "rating": 5.0 if liked else 1.0}.get(kind, float(liked))
         self._take(
             e.FeedbackReceived(
                 id=uuid7(now, self._rng),
@@ -131,68 +128,9 @@ class Edge:
                 session=answer.session,
                 subject=answer.subject,
                 kind=kind,
+                name="solved" if kind == "outcome" else "",
                 value=value,
                 text=None,
             )
         )
         return f"somebody says what they think in {answer.session}"
-
-
-@dataclass
-class StreamsDatabase:
-    """What survives a worker of the streams: the table's changelog and the committed offsets."""
-
-    changelog: dict[str, dict[str, Any]] = field(default_factory=dict)
-    offsets: dict[Partition, int] = field(default_factory=dict)
-
-
-class Streams:
-    """The joins' own fold as its agent runs it: at least once; the table behind a log; offsets last, and lazily."""
-
-    def __init__(self, bus: Bus, database: StreamsDatabase, faults: Faults) -> None:
-        self._database, self._faults = database, faults
-        self._table = dict(database.changelog)
-        self._fold = JoinFold("streams", lambda _: None)
-        self._done: dict[Partition, int] = {}
-        self._producer = bus.producer("streams")
-        topics = (INFERENCES.name, FEEDBACK.name)
-        self._consumer: Consumer = bus.consumer("pawl-streams", "0", topics, self._assigned, lambda _: None)
-
-    def _assigned(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
-        return {part: self._database.offsets.get(part) for part in partitions}
-
-    def turn(self) -> int:
-        """One look for records. Between topics there is no order, as with Faust."""
-        records = list(self._consumer.poll(0))
-        by_partition: dict[Partition, list[Record]] = defaultdict(list)
-        for record in records:
-            by_partition[Partition(record.topic, record.partition)].append(record)
-        while by_partition:
-            part = self._faults.rng.choice(sorted(by_partition))
-            self._handle(by_partition[part].pop(0))
-            if not by_partition[part]:
-                del by_partition[part]
-        if self._faults.rng.random() < 0.3:
-            self._database.offsets |= self._done
-        return len(records)
-
-    def _handle(self, record: Record) -> None:
-        event = decode(record)
-        assert isinstance(event, e.InferenceLogged | e.FeedbackReceived), "nothing else is on these topics"
-        folded = self._fold.step(self._table.get, event, record.appended)
-        self._table |= folded.states
-        self._faults.crash("streams before its table is kept")
-        self._database.changelog |= folded.states
-        self._faults.crash("streams after its table is kept, before publishing")
-        for revision in folded.revisions:
-            self._producer.send(encode(revision)).result()
-        self._done[Partition(record.topic, record.partition)] = record.offset + 1
-
-    def at_end(self) -> bool:
-        """Whether everything was joined."""
-        ends = self._consumer.ends()
-        return bool(ends) and len(self._consumer.reached(ends)) == len(ends)
-
-    def close(self) -> None:
-        """Leave the group."""
-        self._consumer.close()

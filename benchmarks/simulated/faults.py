@@ -79,6 +79,10 @@ class FaultyBus(MemoryBus):
     def transactions(self, transactional_id: str) -> _FaultyTransactions:  # type: ignore[override]
         return _FaultyTransactions(super().transactions(transactional_id), self.faults, transactional_id)
 
+    def fetch(self, part: Partition, offset: int) -> list[Record]:
+        """What a consumer of our own gets."""
+        return self._deliver(part, offset)
+
     def _deliver(self, part: Partition, offset: int) -> list[Record]:
         records = super()._deliver(part, offset)
         if not records or not self.faults.strikes("delay", f"{part.topic}/{part.number}", 4):

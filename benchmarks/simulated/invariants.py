@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 from uuid import UUID
 
+from benchmarks.simulated.streams import REWARDS
 from benchmarks.simulated.world import World, monitor_folds, validator_folds
 
 from pawl_monitor.replay import Requests
 from pawl_shared import events as e
 from pawl_shared.codec import decode
-from pawl_shared.policies.reward_policy import RewardPolicy
 from pawl_shared.running.comparison import compare
 from pawl_shared.running.rebuild import Plan, logged, rebuild
 from pawl_shared.running.runner import Pace
 from pawl_shared.topics import BY_NAME, TOPICS
-from pawl_streams.feedback_join import slot_of
-from pawl_streams.scoring import correction_score, reward, score, sketch
+from pawl_streams.feedback_join import answer_key, slot_of
+from pawl_streams.scoring import reward, score
 
 T = TypeVar("T", bound=e.Event)
 EXPECTED_LETTERS = "RefusedError"  # a person asked for what cannot be done at the moment
@@ -79,33 +79,39 @@ def kept(world: World, log: Log) -> Iterator[str]:
 
 def joined(world: World, log: Log) -> Iterator[str]:
     """The last revision of every answer says what a computation over all feedback at once says."""
-    said: dict[UUID, list[e.FeedbackReceived]] = defaultdict(list)
-    for event in world.edge.acknowledged:
-        if isinstance(event, e.FeedbackReceived):
-            said[event.inference_id].append(event)
     last: dict[UUID, e.InteractionScored] = {}
     for revision in log.of(e.InteractionScored):
         known = last.get(revision.inference_id)
         if known is None or revision.revision > known.revision:
             last[revision.inference_id] = revision
-    for event in world.edge.acknowledged:
+    for answer, wanted in rewards(world.edge.acknowledged).items():
+        found = last.get(answer)
+        if found is None or not found.joined or found.reward != wanted:
+            yield f"answer {answer} ends with reward {found and found.reward} instead of {wanted}"
+
+
+def rewards(acknowledged: Iterable[e.InferenceLogged | e.FeedbackReceived]) -> dict[UUID, float | None]:
+    """What every answer is worth, by all that was said of it and of its session."""
+    policy, answers = REWARDS, defaultdict[str, list[e.InferenceLogged]](list)
+    said: dict[str, dict[str, e.FeedbackReceived]] = defaultdict(dict)
+    for event in sorted(acknowledged, key=lambda event: (event.time, str(event.id))):
         if isinstance(event, e.InferenceLogged):
-            latest: dict[str, e.FeedbackReceived] = {}
-            for statement in sorted(said[event.inference_id], key=lambda s: (s.time, str(s.id))):
-                latest[slot_of(statement)] = statement
-            wanted, _ = reward(_scores(event, latest), RewardPolicy())
-            found = last.get(event.inference_id)
-            if found is None or not found.joined or found.reward != wanted:
-                yield f"answer {event.inference_id} ends with reward {found and found.reward} instead of {wanted}"
+            answers[event.session].append(event)
+        else:  # the later one replaces the earlier one
+            said[event.session if event.kind == "outcome" else str(event.inference_id)][slot_of(event)] = event
+    found: dict[UUID, float | None] = {}
+    for session, given in answers.items():
+        newest = sorted(given, key=lambda answer: (answer.time, answer_key(answer)), reverse=True)
+        for place, answer in enumerate(newest):
+            scores = [*_scores(said[str(answer.inference_id)], 1.0), *_scores(said[session], policy.discount**place)]
+            found[answer.inference_id], _ = reward([score for score in scores if score[2]], policy)
+    return found
 
 
-def _scores(answer: e.InferenceLogged, latest: Mapping[str, e.FeedbackReceived]) -> Iterator[tuple[str, float, float]]:
-    policy = RewardPolicy()
-    for slot, said in latest.items():
-        if said.kind == "correction":
-            yield slot, correction_score(sketch(answer.answer), sketch(said.text or ""), policy.unchanged), 1.0
-        elif (value := score(said, policy)) is not None:
-            yield slot, value, 1.0
+def _scores(latest: Mapping[str, e.FeedbackReceived], share: float) -> Iterator[tuple[str, float, float]]:
+    for slot, statement in latest.items():
+        if (value := score(statement, REWARDS)) is not None:
+            yield slot, value, share
 
 
 def observed(world: World, log: Log) -> Iterator[str]:

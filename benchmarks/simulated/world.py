@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.simulated import actors, work
 from benchmarks.simulated.faults import AtOnce, Crash, Faults, FaultyBus, FaultyStore, Late, VirtualClock, Work
+from benchmarks.simulated.streams import Group, Worker
 
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
@@ -46,6 +47,7 @@ WATCH = WatchPolicy(
                   more_data=1.0, max_rejections=50, weigh_every=timedelta(seconds=1)),
 )  # fmt: skip
 CANARY = CanaryPolicy(share=0.5, alpha_promote=0.2, alpha_rollback=0.2, alpha_series=0.9, limit_sessions=60)
+WORKERS = ("a", "b")  # of the streams
 RATE = 0.02
 STEPS = 2_500
 CALM_STEPS = 4_000
@@ -121,8 +123,8 @@ class World:
         self._steps, self._change = steps, steps // 3
         self._blueprints = self._plans()
         self._instances: dict[str, Instance] = {}
-        self._streams_database = actors.StreamsDatabase()
-        self._streams: actors.Streams | None = None
+        self._joins = Group(self.bus, self.faults)
+        self._workers: dict[str, Worker] = {}
         self.edge = actors.Edge(self.bus, self.rng, self._taste)
         self._commands: list[Message] = []
         self._overtaking = False
@@ -171,14 +173,15 @@ class World:
     def _step(self) -> None:
         self.clock.advance(self.rng.choice((0.0, 0.001, 0.02, 0.05, 0.1)))
         self._disturb()
-        acts: list[Callable[[], None]] = [self._crowd, self._forward, self._streams_turn, self._tick, self._work]
+        acts: list[Callable[[], None]] = [self._crowd, self._forward, self._joins_act, self._tick, self._work]
         acts += [lambda name=name: self._turn(name) for name in self._blueprints]  # type: ignore[misc]
         self.rng.choices(acts, weights=[4, 3, 4, 1, 2, 4, 2, 4])[0]()
 
     def _calm_step(self) -> None:
         self.clock.advance(0.5)
         self._forward()
-        self._streams_turn()
+        for name in WORKERS:
+            self._joins_turn(name, None)
         for name in self._blueprints:
             self._turn(name)
         self._work()
@@ -186,7 +189,7 @@ class World:
             self._tick()
 
     def _at_rest(self) -> bool:
-        if not self.edge.idle or self._commands or self._streams is None or not self._streams.at_end():
+        if not self.edge.idle or self._commands or not all(worker.idle for worker in self._workers.values()):
             return False
         if len(self._instances) < len(self._blueprints) or not all(i.idle for i in self._instances.values()):
             return False
@@ -235,14 +238,27 @@ class World:
         except Crash:
             self._instances.pop("monitor", None)
 
-    def _streams_turn(self) -> None:
+    def _joins_act(self) -> None:
+        name = self.rng.choice(WORKERS)
+        worker = self._workers.get(name)
+        if worker is not None and self.faults.strikes("worker hangs", f"streams {name} loses its partitions"):
+            worker.hang()
+        elif worker is not None and self.faults.strikes("worker stops", f"streams {name} leaves the group", 0.5):
+            self._workers.pop(name).stop()
+        elif self.faults.strikes("rebalance", "partitions change hands"):
+            self._joins.rebalance()
+        else:
+            self._joins_turn(name, self.rng.randrange(1, 40))
+
+    def _joins_turn(self, name: str, steps: int | None) -> None:
         try:
-            if self._streams is None:
-                self._streams = actors.Streams(self.bus, self._streams_database, self.faults)
-            handled = self._streams.turn()
-            self.faults.step(self.clock.now(), f"streams handled {handled}")
-        except (Crash, BusError):
-            self._streams = None
+            if name not in self._workers:
+                self._workers[name] = Worker(name, self._joins)
+                self.faults.step(self.clock.now(), f"streams {name} starts")
+            self.faults.step(self.clock.now(), f"streams {name} {self._workers[name].turn(steps)}")
+        except (Crash, BusError) as error:
+            self.faults.step(self.clock.now(), f"streams {name} is gone: {type(error).__name__} {error}")
+            self._joins.leave(self._workers.pop(name))
 
     def _turn(self, name: str) -> None:
         try:

@@ -3,7 +3,8 @@
 In this order nothing is lost and nothing counts twice, whenever the process dies: what was not acknowledged is read
 again, finds itself in the stored state, and is published again under the same id. Faust itself gives at least once,
 and not even that for an agent that fails: it acknowledges what the agent was working on. So this one acknowledges
-itself, and an error that is not the record's stops the process.
+itself, and an error that is not the record's stops the process. Who hears of a rebalance amid a batch gives it up:
+what it still wrote would not be restored by the new owner, and what it acknowledged nobody would read again.
 
 All that is there is handled as one batch, with one wait for the broker (a batch of one takes some 8 ms).
 """
@@ -20,16 +21,20 @@ from pawl_shared.access.tokens import KeyRing
 from pawl_shared.buses.port import Message, Record
 from pawl_shared.errors import BusError
 from pawl_shared.sealed.text import KeyRing as TextRing
-from pawl_streams.fenced_table import EPOCH
+from pawl_streams.fenced_table import MAX_BATCH
 from pawl_streams.fold import JoinFold
 from pawl_streams.lateness import Watermark
 from pawl_streams.metrics import DROPPED, STATES
+from pawl_streams.ownership import EPOCH
 from pawl_streams.records import Batch, record_of
 from pawl_streams.settings import SERVICE
 
-MAX_BATCH = 500
 KEY_RETRY_SECONDS = 1.0
 log = logging.get(f"pawl.{SERVICE}")
+
+
+class RebalancedError(Exception):
+    """The partitions of a batch may have another owner by now, who reads it again."""
 
 
 def define_agents(app: Any, fold: JoinFold, tokens: KeyRing, texts: TextRing) -> None:
@@ -53,7 +58,6 @@ class Joins:
         self._outputs = {topic.name: app.topic(topic.name, **raw) for topic in published}
         self._table: Any = app.Table("answers", default=dict, partitions=topics.INTERACTIONS.partitions)
         self._watermarks: dict[int, Watermark] = defaultdict(Watermark)
-        self._begun: dict[tuple[str, int], tuple[list[int], int]] = {}  # an epoch, and its first offset
 
     async def work(self, stream: Any) -> None:
         """Handle what comes, for as long as the worker lives."""
@@ -63,59 +67,64 @@ class Joins:
             if len(waiting) < MAX_BATCH and not stream.channel.empty():
                 continue
             # What is left of before a rebalance is read again by whoever has its partition now.
-            events = [e for e in waiting if e.message.generation_id == self._app.consumer_generation_id]
+            generation = self._app.consumer_generation_id
+            events = [e for e in waiting if e.message.generation_id == generation]
             waiting = []
             try:
                 with metrics.COMMIT_SECONDS.labels(SERVICE).time():
-                    await self._handle(events)
+                    await self._handle(events, generation)
+                for done in events:
+                    self._check(generation)
+                    await stream.ack(done)
+            except RebalancedError:
+                log.info("a batch was given up amid a rebalance, and will be read again", records=len(events))
             except Exception as error:
                 log.exception("the joins stop; nothing of this batch was acknowledged")
                 await self._app.crash(error)
                 raise
-            for done in events:
-                await stream.ack(done)
 
-    async def _handle(self, events: Sequence[Any]) -> None:
-        batch = await self._fold_all([record_of(event.message) for event in events])
+    def _check(self, generation: int) -> None:
+        if self._app.consumer_generation_id != generation:
+            raise RebalancedError
+
+    async def _handle(self, events: Sequence[Any], generation: int) -> None:
+        batch = await self._fold_all([record_of(event.message) for event in events], generation)
+        self._check(generation)
         table, partitions = self._table, {event.message.partition for event in events}
-        mended = {key: table.data.get(key) for partition in partitions for key in table.overruled(partition)}
+        mended = {key: table.data.get(key) for partition in partitions for key in table.owned.overruled(partition)}
         states = {key: state for key, state in mended.items() if state} | batch.states
-        await asyncio.gather(*(self._store(state["partition"], key, state) for key, state in states.items()))
+        writes = (self._store(state["partition"], key, state, generation) for key, state in states.items())
+        await asyncio.gather(*writes)
+        self._check(generation)
         await asyncio.gather(*(self._publish(message) for message in batch.messages))
         for partition in partitions:
             if self._watermarks[partition].sweep_due():
-                await self._sweep(partition)
+                await self._sweep(partition, generation)
 
-    async def _fold_all(self, records: Sequence[Record]) -> Batch:
+    async def _fold_all(self, records: Sequence[Record], generation: int) -> Batch:
         """In a thread, since a key may have to be waited for and a text may be long; without end for a key."""
         while True:
             try:
-                return await asyncio.to_thread(self._folded, records)
+                return await asyncio.to_thread(self._folded, records, generation)
             except BusError as error:
+                self._check(generation)
                 log.warning("waiting for a key", reason=str(error))
                 await asyncio.sleep(KEY_RETRY_SECONDS)
 
-    def _folded(self, records: Sequence[Record]) -> Batch:
+    def _folded(self, records: Sequence[Record], generation: int) -> Batch:
         batch = Batch(self._fold, self._tokens, self._texts, self._table.data.get)
         for record in records:
             # What is no event moves no watermark: a broken record beside an old log would drop all of its states.
-            if time := batch.add(record, self._taken(record)):
+            taken = self._table.owned.taken(record, generation, self._table.data.get)
+            if time := batch.add(record, taken):
                 self._watermarks[record.partition].reached(time, record.appended)
         return batch
 
-    def _taken(self, record: Record) -> Sequence[int]:
-        """The epoch, for records that the partition's last worker may have had in its hands: those of one batch."""
-        epoch, place = self._table.epoch(record.partition), (record.topic, record.partition)
-        if self._begun.get(place, ([], 0))[0] != epoch:
-            self._begun[place] = epoch, record.offset
-        taken_over = epoch[0] > 1  # else nobody has stored anything yet
-        return epoch if taken_over and record.offset < self._begun[place][1] + MAX_BATCH else ()
-
-    async def _store(self, partition: int, key: str, state: dict[str, Any] | None) -> Any:
+    async def _store(self, partition: int, key: str, state: dict[str, Any] | None, generation: int) -> Any:
         """To the changelog; not by `table[key]`, which neither says when the broker has it nor in which partition."""
         table = self._table
         if state is not None:
-            state = {**state, EPOCH: table.epoch(partition)}
+            state = {**state, EPOCH: table.owned.epoch(partition, generation)}
         sent = table.send_changelog(partition, key, state, value_serializer=None if state else "raw")
         if state is None:
             table.data.pop(key, None)
@@ -127,12 +136,14 @@ class Joins:
         output = self._outputs[message.topic]
         return await (await output.send(key=message.key, value=message.value, headers=list(message.headers)))
 
-    async def _sweep(self, partition: int) -> None:
+    async def _sweep(self, partition: int, generation: int) -> None:
         """Drop the states whose time is over."""
         now, data = self._watermarks[partition].now, self._table.data
         assert now is not None, "it is due because time has passed"
         gone = [key for key, state in data.items() if self._fold.droppable(state, partition, now)]
         for start in range(0, len(gone), MAX_BATCH):
-            await asyncio.gather(*(self._store(partition, key, None) for key in gone[start : start + MAX_BATCH]))
+            self._check(generation)
+            some = gone[start : start + MAX_BATCH]
+            await asyncio.gather(*(self._store(partition, key, None, generation) for key in some))
         DROPPED.inc(len(gone))
         STATES.set(len(data))

@@ -47,8 +47,11 @@ class JoinFold:
     policies: Policies = field(default_factory=Policies)
     window: Window = field(default_factory=Window)
 
-    def step(self, look: Look, arrival: Arrival, appended: datetime) -> Folded:
-        """Take in one event that the broker appended then. Repeating it repeats its revisions, under the same ids."""
+    def step(self, look: Look, arrival: Arrival, appended: datetime, floor: int = 0) -> Folded:
+        """Take in one event that the broker appended then. Repeating it repeats its revisions, under the same ids.
+
+        floor: its revisions are greater, and so are all later ones of these answers.
+        """
         policy = self.policies.of(arrival.model)
         arrival, facts = prepare(arrival, policy.scrub, self.identify)
         if isinstance(arrival, FeedbackReceived) and (reason := self.window.late(arrival)):
@@ -56,7 +59,7 @@ class JoinFold:
             late = {"revision": 0, "reward": None, "rated": False, "joined": False, "reason": reason}
             return Folded({}, (orphan.model_copy(update={**facts.fields, **late}),), "late")
         key = answer_key(arrival)
-        before = _answer(look(key))
+        before = _answer(look(key), floor)
         answers, states = {key: before}, dict[str, dict[str, Any]]()
         last = min(arrival.time, appended)
         if outcomes.concerns_session(arrival):
@@ -64,7 +67,7 @@ class JoinFold:
             stored = look(session_key)
             session = outcomes.arrived(Session.model_validate(stored or {}), arrival, policy.reward)
             states[session_key] = _stored(session.model_dump(mode="json"), stored, last)
-            answers |= _spread(session, answers, look, policy.reward)
+            answers |= _spread(session, answers, lambda other: _answer(look(other), floor), policy.reward)
         answers[key], revision = join(answers[key], arrival, policy.reward, self.source)
         others = (
             self._told(arrival, other, answer, policy.reward) for other, answer in answers.items() if other != key
@@ -114,17 +117,20 @@ class JoinFold:
         )
 
 
-def _spread(session: Session, answers: Mapping[str, Answer], look: Look, policy: RewardPolicy) -> dict[str, Answer]:
+def _spread(
+    session: Session, answers: Mapping[str, Answer], look: Callable[[str], Answer], policy: RewardPolicy
+) -> dict[str, Answer]:
     """The session's answers with their shares of its outcomes; none of them where it has no outcome."""
     if not session.outcomes:
         return {}
     shares = outcomes.shares(session, policy)
-    found = {key: answers[key] if key in answers else _answer(look(key)) for key in shares}
+    found = {key: answers[key] if key in answers else look(key) for key in shares}
     return {key: outcomes.assigned(answer, session, shares[key]) for key, answer in found.items()}
 
 
-def _answer(stored: Stored) -> Answer:
-    return Answer.model_validate(stored or {})
+def _answer(stored: Stored, floor: int) -> Answer:
+    answer = Answer.model_validate(stored or {})
+    return answer.model_copy(update={"revision": floor}) if answer.revision < floor else answer
 
 
 def _stored(state: dict[str, Any], before: Stored, last: datetime) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pawl_shared.sealed.text import KeyRing as TextRing
 from pawl_streams.direct import admit
 from pawl_streams.fold import JoinFold, Stored
 from pawl_streams.metrics import DIRECT, JOINS, SCRUBBED
+from pawl_streams.ownership import floor, handled, place_key
 from pawl_streams.settings import SERVICE
 
 log = logging.get(f"pawl.{SERVICE}")
@@ -71,12 +72,14 @@ class Batch:
     def _join(
         self, record: Record, arrival: InferenceLogged | FeedbackReceived, trace: str | None, taken: Sequence[int]
     ) -> None:
-        folded = self._fold.step(self._look, opened(arrival, self._texts), record.appended)
+        folded = self._fold.step(self._look, opened(arrival, self._texts), record.appended, floor(taken))
         first, *others = folded.revisions
         again = self._fold.again(folded, taken) if taken else ()
         messages = [encode(revision, trace) for revision in (self._sealed(arrival, first), *others, *again)]
         for key, state in folded.states.items():
             self.states[key] = {**state, "partition": record.partition}
+        place = place_key(record.partition)
+        self.states[place] = handled(record, self._look(place))
         self.messages += messages
         for kind, number in folded.revisions[0].scrubbed.items():
             SCRUBBED.labels(arrival.model, kind).inc(number)

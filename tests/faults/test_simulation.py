@@ -6,6 +6,7 @@ from benchmarks.simulated.history import history
 from pawl_shared.buses.arrivals import Arrivals
 from pawl_shared.buses.port import Record
 from pawl_shared.stores.memory import MemoryStore
+from pawl_streams.ownership import Ownership
 
 
 @pytest.mark.parametrize("seed", [1, 6])
@@ -27,6 +28,10 @@ class TestTheInvariantsCanFail:
     def test_without_deduplication(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(MemoryStore, "seen", lambda self, ids: set())
         assert any("stored 2 times" in sentence or "is there" in sentence for sentence in history(1, steps=600).broken)
+
+    def test_of_two_streams_workers_one_tells_nothing_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Ownership, "taken", lambda *_: ())
+        assert any("ends with reward" in sentence for sentence in history(1, steps=1_200).broken)
 
     def test_without_the_order_of_arrival(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def at_once(self: Arrivals) -> list[Record]:

@@ -5,6 +5,7 @@ from itertools import permutations
 from uuid import UUID
 
 from support.monitor import BASE, START, interaction
+from support.samples import uid
 
 from pawl_monitor.domain.sessions import MAX_METRICS, Session, SessionPolicy
 from pawl_shared.events import FeedbackReceived, InteractionScored, SessionObserved
@@ -57,6 +58,45 @@ def test_the_order_of_arrival_does_not_matter() -> None:
 def test_duplicates_change_nothing() -> None:
     events = interaction(1, START, reward=1.0)
     assert observe(fold(events)) == observe(fold([*events, *events]))
+
+
+def told_again(events: list[InteractionScored]) -> list[InteractionScored]:
+    """What a partition's new owner says of records that the last one may have handled: no texts, higher revisions."""
+    return [
+        event.model_copy(update={"id": uid(100 + n), "revision": 1024 + n, "inference": None, "feedback": None})
+        for n, event in enumerate(events)
+    ]
+
+
+def test_standings_that_are_told_again_are_no_other_evidence() -> None:
+    answer, *said = interaction(1, START, reward=0.0, correction="Short.")
+    wanted = observe(fold([answer, *said]))
+    again = told_again([answer, *said])
+    for place in range(1, len(said) + 2):  # a telling stands behind its record, and before the rest
+        events = [answer, *said][:place] + again[:place] + [answer, *said][place:] + again[place:]
+        assert observe(fold(events)) == wanted
+
+
+def test_a_session_that_was_observed_is_not_opened_by_them() -> None:
+    events = interaction(1, START, reward=1.0)
+    closed, due, _ = POLICY.close(fold(events), START + timedelta(minutes=1), "test")
+    assert closed is not None
+    for event in told_again(events):
+        assert POLICY.step(closed, event, START + timedelta(minutes=2)) == (closed, due)
+
+
+def test_alone_they_are_no_evidence() -> None:
+    """Those of a session that is forgotten, as its partition was nobody's for so long."""
+    state = fold(told_again(interaction(1, START, reward=1.0)))
+    assert POLICY.close(state, state.arrived + POLICY.gap, "test")[2] is None
+    assert POLICY.close(state, state.arrived + POLICY.remembered, "test") == (None, None, None)
+
+
+def test_an_open_session_waits_from_their_arrival_as_from_any_other() -> None:
+    events = interaction(1, START, reward=1.0)
+    state, due = POLICY.step(fold(events), told_again(events)[-1], START + timedelta(seconds=20))
+    assert due == START + timedelta(seconds=20) + POLICY.gap
+    assert state.ended == events[-1].time, "they are no news of the session"
 
 
 def test_nobody_rated() -> None:

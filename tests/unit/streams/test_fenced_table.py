@@ -4,8 +4,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from pawl_streams.fenced_table import EPOCH, FencedTable
+from pawl_streams.fenced_table import FencedTable
 from pawl_streams.lossless_faust import LosslessApp
+from pawl_streams.ownership import EPOCH
 
 
 class Changelog:
@@ -29,7 +30,7 @@ class Changelog:
             table.apply_changelog_batch(batch)
 
     def write(self, table: Any, key: str, said: str | None) -> None:
-        value = {"said": said, EPOCH: table.epoch(0)} if said else None
+        value = {"said": said, EPOCH: table.owned.epoch(0, table.app.consumer_generation_id)} if said else None
         self.records.append(SimpleNamespace(key=key, value=value, message=SimpleNamespace(value=value, partition=0)))
 
 
@@ -50,8 +51,8 @@ def test_the_owner_wins_over_one_that_only_believes_to_be_it() -> None:
         fresh = log.worker(3)
         log.restore(fresh, at_once=at_once)
         assert restored(fresh) == {"a": "new", "b": "late"}
-        assert fresh.overruled(0) == {"a"}
-        assert fresh.overruled(0) == set()
+        assert fresh.owned.overruled(0) == {"a"}
+        assert fresh.owned.overruled(0) == set()
     log.restore(hung)
     assert restored(hung) == {"a": "new", "b": "late"}
 

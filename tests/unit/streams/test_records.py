@@ -68,7 +68,7 @@ def test_who_takes_a_partition_over_tells_again_where_answers_stand() -> None:
 
     assert not standing([]).joined  # the answer's own revision is dropped as a repeat of the lost one
     last = standing([2, 7])
-    assert (last.joined, last.reward, last.revision) == (True, 0.0, 3)
+    assert (last.joined, last.reward, last.revision) == (True, 0.0, 2 * 1024 + 3)
     assert (last.inference, last.feedback) == (None, None)
     assert lost.states
 
