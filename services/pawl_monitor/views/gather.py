@@ -75,7 +75,7 @@ class Gather:
             usable=usable,
             run=run,
             canary=canary,
-            replicas=o.replicas_of(self.reader.replicas(), model),
+            replicas=o.replicas_of(self.reader.replicas(), model, now),
             versions=versions,
             experiment=experiment_of(deployments, self.reader.records(model, (e.ExperimentObserved.TYPE,), 1)),
             story=story_of(self.reader.records(model, limit=200, without=UNTOLD)),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from pawl_monitor.domain.alerts import GONE
 from pawl_monitor.domain.trigger_state import Usable
 from pawl_monitor.domain.triggers import TriggerDecision
 from pawl_monitor.domain.watch import WatchPolicy
@@ -161,8 +162,8 @@ def served_of(deployment: Fact | None) -> Served:
     )
 
 
-def replicas_of(rows: list[Fact], model: str) -> list[Replica]:
-    """Where each replica is."""
+def replicas_of(rows: list[Fact], model: str, now: datetime) -> list[Replica]:
+    """Where each replica is that was heard of lately; one that died says nothing, and its last word stays stored."""
     return [
         Replica(
             replica=row["replica"],
@@ -171,7 +172,7 @@ def replicas_of(rows: list[Fact], model: str) -> list[Replica]:
             problems=row["value"]["problems"],
         )
         for row in rows
-        if not row["value"].get("stopped")
+        if not row["value"].get("stopped") and now - row["time"] < GONE
     ]
 
 
