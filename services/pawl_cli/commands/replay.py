@@ -9,8 +9,8 @@ from pawl_cli.log import replay as replays
 DIFFERENT = 3
 ADVICE = (
     "A later version of Pawl may decide differently, too: the one that decided tells for sure. "
-    "Policies need no care: each decision is made again under the one of its time, and under the defaults where the log is "
-    "older than policies on it."
+    "Policies need no care: each decision is made again under the one of its time, and under the defaults where the "
+    "log is older than policies on it."
 )
 
 
