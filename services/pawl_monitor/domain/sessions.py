@@ -174,12 +174,15 @@ def _revise(known: Answer | None, event: InteractionScored) -> Answer:
 
 
 def _measured(known: dict[str, tuple[int, float]], event: InteractionScored) -> dict[str, tuple[int, float]]:
-    """The app's own numbers of one answer: the latest of each name, and of MAX_METRICS names."""
+    """The app's own numbers of one answer: the latest of each name, and of MAX_METRICS names.
+
+    A number that weighs nothing in the reward makes no new revision; of such ones the last to arrive stands.
+    """
     said = event.feedback
     if said is None or said.kind != "metric" or said.value is None or said.review is not None:
         return known
     latest, _ = known.get(said.name, (-1, 0.0))
-    if latest >= event.revision or (said.name not in known and len(known) >= MAX_METRICS):
+    if latest > event.revision or (said.name not in known and len(known) >= MAX_METRICS):
         return known
     return known | {said.name: (event.revision, said.value)}
 

@@ -154,6 +154,8 @@ def test_an_apps_own_numbers_are_means_over_the_answers_that_have_one() -> None:
         )  # fmt: skip
         return of.model_copy(update={"inference": None, "revision": revision, "feedback": said})
 
+    corrected = told(first, 3, 4).model_copy(update={"revision": 2})  # the number weighs nothing: no new revision
+    assert observe(fold([first, told(first, 2, 9), corrected])).statistics["metric/steps"] == 4
     events = [first, second, third, told(first, 2, 9), told(first, 3, 4), told(second, 2, 2)]
     events += [told(second, 3 + i, 1.0, f"n{i}") for i in range(MAX_METRICS + 5)]
     seen = {
