@@ -127,7 +127,7 @@ def test_what_is_not_there_says_what_to_do(running: Running) -> None:
     assert running.get("/events", model="nobody/nothing").status_code == 404
 
 
-@pytest.mark.parametrize("path", [f"/alarms/{uuid4()}", "/alarms/none", "/?model=nobody/nothing", "/nothing"])
+@pytest.mark.parametrize("path", [f"/alarms/{UUID(int=404)}", "/alarms/none", "/?model=nobody/nothing", "/nothing"])
 def test_a_browser_gets_a_page_also_of_what_is_not_there(running: Running, path: str) -> None:
     found = httpx.get(f"{running.url}{path}", headers={"Accept": "text/html,*/*;q=0.8"}, timeout=30)
     assert (found.status_code, "Not found</h1>" in found.text) == (404, True)
