@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,13 @@ class Child:
         Raises:
             ChildFailedError: it ended without one, took longer than `timeout` seconds, or was cancelled.
         """
-        waited = 0.0
+        until = time.monotonic() + timeout  # turns cannot be counted: on a loaded machine each takes longer
         try:
             while self.process.poll() is None:
                 self._report(on_progress)
                 if cancelled.wait(every):
                     raise ChildFailedError("cancelled")
-                waited += every
-                if waited > timeout:
+                if time.monotonic() > until:
                     raise ChildFailedError(
                         f"took longer than {timeout:.0f} s", "Allow it more time, or give it less work."
                     )

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import ceil, floor
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pawl_validator.domain import guardrails
+from pawl_validator.domain import statistics as st
 from pawl_validator.domain.blocks import Pair, Side, Sides, block_of, evidence, take
 from pawl_validator.domain.guardrails import Guards, Tripped
 
@@ -26,6 +28,7 @@ Action = Literal["continue", "step", "promote", "rollback", "timeout"]
 
 CAUTION = 2.0  # with more evidence of harm than this the share does not go up,
 LEAST = 10  # nor before so many rated sessions of the challenger
+_ROUNDING = 1e-9  # a sum of means may miss a whole number by as much
 
 
 class CanaryPolicy(BaseModel):
@@ -85,6 +88,15 @@ class Arm:
     @property
     def rate(self) -> float | None:
         return self.reward / self.rated if self.rated else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Exact 95 % limits of the rate (Clopper and Pearson, Biometrika 1934); 0 and 1 when nobody rated.
+
+        Rewards between 0 and 1 vary less than the binomial, so rounding their sum outwards keeps the level.
+        """
+        fewest, most = floor(self.reward + _ROUNDING), ceil(self.reward - _ROUNDING)
+        return st.lower_rate(fewest, self.rated, 0.025), st.upper_rate(most, self.rated, 0.025)
 
     @property
     def rated_share(self) -> float | None:

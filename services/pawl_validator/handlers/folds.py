@@ -13,7 +13,6 @@ from pawl_shared.running.fold import Delivery, Step
 from pawl_shared.stores.port import Effect
 from pawl_shared.topics import names
 from pawl_validator.domain import approval, canary, deployment, experiment, queue, verdict
-from pawl_validator.domain import statistics as st
 from pawl_validator.handlers import approvals, candidates, commands, experiments
 from pawl_validator.handlers.commands import DeploymentCommand
 from pawl_validator.handlers.state import Draft, ModelState, Trial
@@ -220,10 +219,5 @@ _UNREAD = (
 
 def _interval(arm: canary.Arm) -> e.Interval:
     """Approval with its exact 95 % interval; the whole range when nobody rated."""
-    good = round(arm.reward)
-    return e.Interval(
-        point=arm.rate or 0.0,
-        low=st.lower_rate(good, arm.rated, 0.025),
-        high=st.upper_rate(good, arm.rated, 0.025),
-        n=arm.rated,
-    )
+    low, high = arm.interval
+    return e.Interval(point=arm.rate or 0.0, low=low, high=high, n=arm.rated)

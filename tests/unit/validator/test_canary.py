@@ -237,3 +237,12 @@ def test_a_state_of_an_earlier_version_begins_anew() -> None:
 def test_a_reward_outside_its_range_is_refused(reward: float) -> None:
     with pytest.raises(ValueError, match="reward"):
         step(CanaryPolicy(), CanaryState(), Observation(challenger=True, reward=reward, time=START))
+
+
+def test_an_interval_of_graded_rewards_is_rounded_outwards() -> None:
+    whole, graded = Arm(10, 10, 5.0), Arm(10, 10, 5.4)
+    low, high = whole.interval
+    assert (round(low, 4), round(high, 4)) == (0.1871, 0.8129)  # Clopper and Pearson's 5 of 10
+    assert Arm(10, 10, 5.0 - 1e-12).interval == whole.interval
+    assert graded.interval == (low, Arm(10, 10, 6.0).interval[1])
+    assert Arm().interval == (0.0, 1.0)
