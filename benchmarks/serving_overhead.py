@@ -2,7 +2,8 @@
 
 SmolLM2-135M-Instruct, int8, greedy. One client: the same prompt and the same tokens (compared) as a loop that runs
 prompt chunks and decode steps and takes the likeliest token, in the same number of threads. Eight clients: with the log
-of answers (sealed, journal, forwarded to a broker), and without any.
+of answers (sealed, journal, forwarded to a broker), and without any; both ask the same process, whose log is switched
+off and on, since sessions of the same graph in two processes differ by more than what the log costs.
 
 Run: .venv/bin/python -m benchmarks.serving_overhead [--quick]
 """
@@ -34,7 +35,7 @@ TOKENS = 96
 # Clients, answers of each, one after the other, and tokens of an answer: some 6 s, since a round of 2 s tells the cost
 # of the log no better than to 4 %.
 CROWD, TURNS, SHORT = 8, 8, 24
-LOGGED, UNLOGGED = "logged", "unlogged"
+REPLICA = "switched"
 BARE, STREAMED, WHOLE = "bare loop, batch 1", "HTTP streamed, batch 1", "HTTP whole, batch 1"
 WITH_LOG, WITHOUT_LOG = "8 clients, answers logged", "8 clients, no log"
 
@@ -93,9 +94,19 @@ def one_whole(port: int, text: str) -> Run:
     return rate(lambda: _same(asyncio.run(ask()), text), TOKENS)
 
 
-def crowd(port: int) -> Run:
+def crowd(replicas: Replicas, *, logged: bool) -> Run:
+    port, unlogged = replicas.ports[REPLICA], replicas.unlogged(REPLICA)
     prompts = [[f"{PROMPT} Begin with the number {client}{turn}." for turn in range(TURNS)] for client in range(CROWD)]
-    return lambda: asyncio.run(clients(port, prompts, SHORT)).rate
+
+    def work() -> float:
+        if not logged:
+            unlogged.touch()
+        try:
+            return asyncio.run(clients(port, prompts, SHORT)).rate
+        finally:
+            unlogged.unlink(missing_ok=True)
+
+    return work
 
 
 def _same(found: str, wanted: str) -> None:
@@ -105,16 +116,16 @@ def _same(found: str, wanted: str) -> None:
 
 def benchmark(replicas: Replicas, bare: Bare) -> Benchmark:
     text = bare.answer()
-    logged, unlogged = replicas.ports[LOGGED], replicas.ports[UNLOGGED]
+    port = replicas.ports[REPLICA]
     return Benchmark(
         name="serving_overhead",
         unit="tokens/s",
         variants={
             BARE: rate(lambda: _same(bare.answer(), text), TOKENS),
-            STREAMED: one_streamed(logged, text),
-            WHOLE: one_whole(logged, text),
-            WITH_LOG: crowd(logged),
-            WITHOUT_LOG: crowd(unlogged),
+            STREAMED: one_streamed(port, text),
+            WHOLE: one_whole(port, text),
+            WITH_LOG: crowd(replicas, logged=True),
+            WITHOUT_LOG: crowd(replicas, logged=False),
         },
         targets=[
             Target(STREAMED, BARE, at_least=0.95),
@@ -130,7 +141,7 @@ def run() -> int:
     folder = graphs()[1]
     with tempfile.TemporaryDirectory(prefix="pawl-overhead-") as scratch:
         settings = {"PAWL_ENGINE_THREADS": str(THREADS)}
-        replicas = Replicas(Path(scratch), folder, (LOGGED, UNLOGGED), settings)
+        replicas = Replicas(Path(scratch), folder, (REPLICA,), settings)
         try:
             replicas.start()
             return main(benchmark(replicas, Bare(folder)))

@@ -1,7 +1,7 @@
 """Inference services as processes on SmolLM2-135M and a broker: what apps would talk to, and nothing else.
 
-The deployment is put on the log by hand. A replica whose name begins with "unlogged" answers without writing down what
-it answered, to measure what that costs.
+The deployment is put on the log by hand. A replica whose name begins with "switched" does not write down what it
+answers while its file of `unlogged` exists, to measure what that costs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -20,6 +19,7 @@ from pawl_cli.running import ports
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
 from pawl_cli.running.process import Program
 from pawl_inference import app
+from pawl_inference.record.answer_log import AnswerLog
 from pawl_inference.settings import InferenceSettings
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
@@ -32,6 +32,7 @@ from pawl_shared.topics import TOPICS
 
 MODEL = "default/assistant"
 PATIENCE_SECONDS = 180.0
+UNLOGGED = "BENCHMARK_UNLOGGED"
 
 
 class Replicas:
@@ -60,7 +61,8 @@ class Replicas:
         for name in self._names:
             own = {"PAWL_HTTP_PORT": str(self.ports[name]), "PAWL_INSTANCE": name, "PAWL_DATA_DIR": str(data)}
             own |= {"PAWL_KAFKA_BOOTSTRAP_SERVERS": self._broker.bootstrap_servers, **self._settings}
-            module = "benchmarks.support.replica" if name.startswith("unlogged") else "pawl_inference"
+            own |= {UNLOGGED: str(self.unlogged(name))}
+            module = "benchmarks.support.replica" if name.startswith("switched") else "pawl_inference"
             self.programs[name] = Program(name, [sys.executable, "-m", module], self._folder / f"{name}.log", own)
             self.programs[name].start()
         for name in self._names:
@@ -71,6 +73,10 @@ class Replicas:
         for program in self.programs.values():
             program.kill()
         self._broker.stop()
+
+    def unlogged(self, name: str) -> Path:
+        """The switch of a replica whose name begins with "switched"."""
+        return self._folder / f"{name}.unlogged"
 
     def pid(self, name: str) -> int:
         """The process that serves. Raises RuntimeError when it has ended."""
@@ -91,19 +97,16 @@ class Replicas:
         raise TimeoutError(f"{name} is not ready:\n{self.programs[name].log_tail()}")
 
 
-class NoLog:
-    """Instead of the answer log: nothing is sealed, encoded, written or forwarded."""
-
-    full = False
-
-    def __init__(self, *_: Any) -> None:
-        pass
+class SwitchedLog(AnswerLog):
+    """While the switch is there nothing is sealed, encoded, written or forwarded."""
 
     def append(self, event: e.Event) -> None:
-        """Forget it."""
+        """Write an event, or forget it."""
+        if not os.path.exists(os.environ[UNLOGGED]):  # noqa: PTH110 (1 us, where Path takes 4)
+            super().append(event)
 
 
 if __name__ == "__main__":
-    setattr(app, "AnswerLog", NoLog)  # noqa: B010 (to mypy the name belongs to another module)
+    setattr(app, "AnswerLog", SwitchedLog)  # noqa: B010 (to mypy the name belongs to another module)
     os.environ.setdefault("PAWL_LOG_LEVEL", "WARNING")
     run_service("inference", InferenceSettings, app.build)
