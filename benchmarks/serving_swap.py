@@ -175,6 +175,7 @@ def main() -> int:
     content = report(benchmark, values, judge(benchmark.targets, values), quick)
     content |= {
         "swaps": len(phases.visible),
+        "slowest": sorted(((round(took, 3), n) for n, took in enumerate(phases.visible)), reverse=True)[:20],
         "answers": phases.answers,
         "failures": phases.failed[:5],
         "over_all_phases": {name: {"p50": sorted(g)[len(g) // 2], "p99": p99(g)} for name, g in phases.gaps.items()},
