@@ -8,10 +8,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import structlog
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 from support.api_keys import a_key, revoke
 
+from pawl_shared.access import service
 from pawl_shared.access.api_key_file import KeyFile, load, save
 from pawl_shared.access.api_keys import (
     ApiKey,
@@ -302,7 +304,8 @@ def test_what_is_written_can_be_read_by_other_tools(tmp_path: Path) -> None:
     assert set(found) == {"id", "name", "scopes", "created", "secrets"}
 
 
-def test_the_log_says_who_failed_where_and_never_what_was_shown(door: Door) -> None:
+def test_the_log_says_who_failed_where_and_never_what_was_shown(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "log", structlog.get_logger())  # one that was used before keeps what it was set up for
     text = a_key(door.path, "infer")
     with capture_logs() as logs:
         door.refused(f"Bearer {text}", "admin")
