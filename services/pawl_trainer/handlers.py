@@ -11,12 +11,13 @@ from pawl_shared.clock import Clock
 from pawl_shared.errors import ArtifactError, ChildFailedError
 from pawl_shared.events import AdapterTrained, Event, RetrainRequested, TrainingFailed, TrainingProgressed
 from pawl_shared.ids import derived_id
+from pawl_shared.recipes import RecipeChoice
 from pawl_shared.running.effects import EffectContext
 from pawl_shared.stores.port import Effect
 from pawl_trainer import metrics
 from pawl_trainer.queue import TrainingOrder
 from pawl_trainer.settings import TrainerSettings
-from pawl_trainer.spec import RecipeChoice, RunSpec
+from pawl_trainer.spec import RunSpec
 
 MODULE = "pawl_trainer.run"
 # For all libraries of the child: no network, no chatter, and threads that sleep while they wait for one another, since

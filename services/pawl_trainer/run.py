@@ -19,6 +19,7 @@ import torch
 
 from pawl_shared.child import Reporter, run_child
 from pawl_shared.models.lora_format import write_adapter
+from pawl_shared.recipes import RecipeName
 from pawl_trainer.device import detect
 from pawl_trainer.errors import NotEnoughDataError
 from pawl_trainer.preprocessing.pipeline import Material, prepare
@@ -31,7 +32,7 @@ from pawl_trainer.recipes.dpo import Dpo
 from pawl_trainer.recipes.kto import Kto
 from pawl_trainer.recipes.sft import Sft
 from pawl_trainer.recipes.skeleton import Recipe, Trained, disk_checked, load_tokenizer, train
-from pawl_trainer.spec import RecipeName, RunSpec
+from pawl_trainer.spec import RunSpec
 
 RECIPES: dict[RecipeName, Recipe] = {"kto": Kto(), "dpo": Dpo(), "sft": Sft()}
 LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")

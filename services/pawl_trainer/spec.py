@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RecipeName = Literal["kto", "dpo", "sft"]
-RecipeChoice = Literal["auto", "kto", "dpo", "sft"]
+from pawl_shared.recipes import RecipeChoice
+
 Precision = Literal["auto", "bf16", "fp32"]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pawl_shared.recipes import RecipeChoice
 from pawl_trainer.preprocessing.rows import Message, Row
-from pawl_trainer.spec import RecipeChoice, RunSpec, TrainingSettings
+from pawl_trainer.spec import RunSpec, TrainingSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BASE, DATASET = "b" * 64, "d" * 64

@@ -40,6 +40,7 @@ class Occasion(Frozen):
     sentence: str
     cause: UUID | None = Field(default=None, description="the alarm, the person's command, or the tick")
     time: datetime | None = Field(default=None, description="of that event")
+    recipe: str = Field(default="auto", description="that a person asked the next run for")
 
 
 class PastRun(Frozen):

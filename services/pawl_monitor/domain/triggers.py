@@ -99,8 +99,9 @@ class TriggerPolicy(Triggers):
         return None
 
     def requested(self, state: TriggerState, run: UUID, rows: int, now: datetime) -> TriggerState:
-        """A run was asked for."""
+        """A run was asked for. The next one is by another recipe only when a person asks again."""
         update = {
+            "occasion": state.occasion and state.occasion.model_copy(update={"recipe": "auto"}),
             "run": run,
             "rejected_rows": rows,
             "attempts": state.attempts + 1,

@@ -179,18 +179,22 @@ class WatchPolicy:
         return state.model_copy(update={"champion": event.champion, "trigger": trigger, "deployments": deployments})
 
     def asked(self, state: Watched, command: RetrainCommand, at: datetime) -> Watched:
-        """A person asks for a run; an open alarm stays the occasion."""
-        if state.trigger.occasion is not None and state.trigger.occasion.kind == "drift":
-            return state
-        why = f": {command.why}" if command.why else ""
-        occasion = Occasion(
-            kind="person",
-            alarm=None,
-            since=at - self.horizon,
-            sentence=f"{command.who} asked for it{why}",
-            cause=command.id,
-            time=command.time,
-        )
+        """A person asks for a run; an open alarm stays the occasion, and its next run is by the recipe asked for."""
+        occasion = state.trigger.occasion
+        if occasion is not None and occasion.kind == "drift":
+            occasion = occasion.model_copy(update={"recipe": command.recipe})
+        else:
+            by = "" if command.recipe == "auto" else f", by recipe {command.recipe}"
+            why = f": {command.why}" if command.why else ""
+            occasion = Occasion(
+                kind="person",
+                alarm=None,
+                since=at - self.horizon,
+                sentence=f"{command.who} asked for it{by}{why}",
+                cause=command.id,
+                time=command.time,
+                recipe=command.recipe,
+            )
         return state.model_copy(update={"trigger": state.trigger.model_copy(update={"occasion": occasion})})
 
     def delta_spent(self, state: Watched) -> float:
@@ -237,9 +241,11 @@ class WatchPolicy:
         if not self.trigger.drift:
             return new, (*superseded, detected)
         sentence = f"approval fell; data since {change.since:%Y-%m-%d %H:%M:%S} UTC"
+        asked = state.trigger.occasion.recipe if state.trigger.occasion else "auto"
         occasion = Occasion(
-            alarm=detected.id, since=change.since, sentence=sentence, cause=detected.id, time=detected.time
-        )
+            alarm=detected.id, since=change.since, sentence=sentence, cause=detected.id, time=detected.time,
+            recipe=asked,
+        )  # fmt: skip
         trigger = state.trigger.model_copy(update={"occasion": occasion})
         return new.model_copy(update={"trigger": trigger}), (*superseded, detected)
 

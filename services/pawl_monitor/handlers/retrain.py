@@ -98,6 +98,7 @@ def retrain_request(
         dataset=dataset,
         base=weighing.base,
         parent=weighing.parent,
+        recipe=occasion.recipe,
         counts=datasets.counts(lines),
         reasons=tuple(reason.sentence for reason in reasons),
         policy=weighing.policy,

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pawl_shared.recipes import RecipeChoice, RecipeName
 from pawl_trainer.preprocessing.pipeline import Material
-from pawl_trainer.spec import RecipeChoice, RecipeName, TrainingSettings
+from pawl_trainer.spec import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)

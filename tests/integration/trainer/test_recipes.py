@@ -17,6 +17,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from pawl_shared.child import Progress, Reporter
 from pawl_shared.models.lora_format import read_adapter
+from pawl_shared.recipes import RecipeChoice
 from pawl_trainer import run
 from pawl_trainer.device import Device, choose
 from pawl_trainer.errors import (
@@ -33,7 +34,6 @@ from pawl_trainer.recipes.answer_logits import score_answers_alone
 from pawl_trainer.recipes.cut_answers import closing_ids, neighbours, without_end
 from pawl_trainer.recipes.dpo import Dpo
 from pawl_trainer.recipes.kto import Kto
-from pawl_trainer.spec import RecipeChoice
 
 FP32 = Device("cpu", bf16=False)
 CORRECTIONS = [correction(n) for n in range(12)]

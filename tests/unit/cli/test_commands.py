@@ -118,7 +118,7 @@ def test_the_note_of_a_running_pawl_is_there_while_it_runs_and_survives_damage(t
 def test_what_all_commands_to_the_loop_have_in_common_is_an_option_of_each() -> None:
     common = {"--why", "--who", "--data", "--kafka-bootstrap-servers", "--json"}
     for words, more in {
-        "retrain": {"--model"}, "pause": {"--model"}, "resume": {"--model"},
+        "retrain": {"--model", "--recipe"}, "pause": {"--model"}, "resume": {"--model"},
         "unpin": {"--model", "--wait"}, "pin": {"--model", "--wait"},
         "promote": {"--model", "--wait"}, "approve": {"--model", "--wait"}, "reject": {"--model", "--wait"},
         "rollback": {"--model", "--wait", "--force"}, "experiment stop": {"--model", "--wait"},

@@ -88,3 +88,14 @@ def test_a_run_is_asked_for_by_a_person(bus: MemoryBus, cli: Callable[..., Resul
     assert (result.exit_code, "pawl status" in result.stdout) == (0, True)
     (asked_for,) = (event for event in everything(bus, COMMANDS) if isinstance(event, RetrainCommand))
     assert (asked_for.model, asked_for.who, asked_for.why) == (MODEL, "ada", "200 corrections")
+    assert asked_for.recipe == "auto"
+
+
+def test_a_run_is_asked_for_by_a_recipe_that_there_is(bus: MemoryBus, cli: Callable[..., Result]) -> None:
+    policies.apply(bus, ModelPolicy(base="smollm2"), "ada", "")
+    refused = cli("retrain", "--recipe", "ppo")
+    assert refused.exit_code == 2
+    assert all(name in refused.output for name in ("--recipe", "ppo", "auto", "kto", "dpo", "sft"))
+    assert cli("retrain", "--recipe", "sft").exit_code == 0
+    (asked_for,) = (event for event in everything(bus, COMMANDS) if isinstance(event, RetrainCommand))
+    assert asked_for.recipe == "sft"

@@ -62,3 +62,9 @@ def test_a_person_who_asked_is_the_cause() -> None:
     occasion = Occasion(alarm=None, since=ALARMED, sentence="", cause=COMMAND, time=ALARMED)
     asked = request(occasion, ALARMED)
     assert (asked.cause, asked.alarm) == (COMMAND, None)
+
+
+def test_it_is_by_the_recipe_that_was_asked_for() -> None:
+    occasion = Occasion(alarm=None, since=ALARMED, sentence="", cause=COMMAND, time=ALARMED)
+    assert request(occasion, ALARMED).recipe == "auto"
+    assert request(occasion.model_copy(update={"recipe": "sft"}), ALARMED).recipe == "sft"

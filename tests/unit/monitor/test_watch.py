@@ -131,6 +131,43 @@ def test_a_run_that_a_person_asked_for_outlives_the_end_of_an_alarm() -> None:
     assert (state.trigger.occasion.kind, state.trigger.occasion.cause) == ("person", command.id)
 
 
+def asked(**changes: object) -> e.RetrainCommand:
+    command = e.RetrainCommand(id=UUID(int=7), time=START, source="test", model=MODEL, who="ada")
+    return command.model_copy(update=changes)
+
+
+def recipe_of(state: Watched) -> str:
+    assert state.trigger.occasion is not None
+    return state.trigger.occasion.recipe
+
+
+def test_the_recipe_that_a_person_asks_for_is_that_of_the_next_run() -> None:
+    state = POLICY.asked(Watched(model=MODEL), asked(recipe="kto", why="thumbs"), START)
+    assert recipe_of(state) == "kto"
+    assert state.trigger.occasion is not None
+    assert state.trigger.occasion.sentence == "ada asked for it, by recipe kto: thumbs"
+    trigger = POLICY.trigger.requested(state.trigger, RUN, 20, START)
+    assert recipe_of(state.model_copy(update={"trigger": trigger})) == "auto"
+
+
+def test_an_alarm_stays_the_occasion_and_takes_the_recipe() -> None:
+    state, alarm = drifted()
+    state = POLICY.asked(state, asked(recipe="dpo"), START)
+    assert recipe_of(state) == "dpo"
+    assert state.trigger.occasion is not None
+    assert state.trigger.occasion.alarm == alarm.id
+    trigger = POLICY.trigger.failed(POLICY.trigger.requested(state.trigger, RUN, 20, START), START)
+    assert trigger.occasion is not None
+    assert (trigger.occasion.alarm, trigger.occasion.recipe) == (alarm.id, "auto")
+
+
+def test_an_alarm_that_comes_after_a_person_asked_keeps_the_recipe() -> None:
+    state, _ = feed(POLICY.deployed(Watched(model=MODEL), deployment(1, BASE, "registered"), START), 100, 0.9)
+    state, _ = feed(POLICY.asked(state, asked(recipe="sft"), START), 30, 0.1)
+    assert state.trigger.occasion is not None
+    assert (state.trigger.occasion.kind, recipe_of(state)) == ("drift", "sft")
+
+
 def test_a_champion_that_is_no_better_does_not_resolve_it() -> None:
     state, _ = drifted()
     state = POLICY.deployed(state, deployment(3, NEW, "promoted"), START)

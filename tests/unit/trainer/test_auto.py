@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pawl_shared.recipes import RecipeChoice
 from pawl_trainer.recipes.auto import Counts, decide, steps_for
-from pawl_trainer.spec import RecipeChoice, TrainingSettings
+from pawl_trainer.spec import TrainingSettings
 
 SETTINGS = TrainingSettings()
 NONE = Counts(explicit_pairs=0, mined_pairs=0, ups=0, downs=0, demonstrations=0)
