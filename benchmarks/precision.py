@@ -49,7 +49,7 @@ def graph_folder(precision: Precision) -> Path:
 def decode(graph: ServingGraph, rows: int, steps: int) -> Run:
     """Decode steps of the base, greedy."""
     cache, slots = KvCache(graph.spec, rows, 2 * CONTEXT), SlotPool(graph.spec, GRAPH, 1)
-    step = Step(graph, cache, slots, 0, rows, 1, (0, 0))
+    step = Step(graph, cache, slots, 0, rows, (0, 0))
     ids = np.full((rows, 1), 500, np.int64)
 
     def work() -> None:

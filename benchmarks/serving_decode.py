@@ -88,7 +88,7 @@ def in_turns(runs: Sequence[Run]) -> Run:
 
 def pawl_run(graph: ServingGraph, cache: KvCache, slots: SlotPool, rows: list[int | None]) -> Run:
     used = [slot for slot in rows if slot is not None]
-    step = Step(graph, cache, slots, 0, len(rows), 1, (min(used), max(used)))
+    step = Step(graph, cache, slots, 0, len(rows), (min(used), max(used)))
     ids = np.full((len(rows), 1), 500, np.int64)
 
     def work() -> None:
@@ -100,7 +100,7 @@ def pawl_run(graph: ServingGraph, cache: KvCache, slots: SlotPool, rows: list[in
 
 def pawl_prefill(graph: ServingGraph, cache: KvCache, slots: SlotPool) -> Run:
     chunk = EngineSettings().prefill_chunk
-    step = Step(graph, cache, slots, 0, 1, chunk, (0, 0))
+    step = Step(graph, cache, slots, 0, 1, (0, 0))
     ids = np.full((1, chunk), 500, np.int64)
 
     def work() -> None:

@@ -54,8 +54,7 @@ class Bare:
         self._pieces = list[tuple[int, int]]()
         while not self._pieces or self._pieces[-1][1] < len(self._prompt):
             self._pieces.append(cuts.piece(len(self._prompt), self._pieces[-1][1] if self._pieces else 0))
-        lengths = {stop - start for start, stop in self._pieces} | {1}
-        self._steps = {n: new_step(self._graph, cache, slots, 0, 1, n, (0, 0)) for n in lengths}
+        self._step = new_step(self._graph, cache, slots, 0, 1, (0, 0))
         self._decode = codec.decode
 
     def answer(self) -> str:
@@ -63,12 +62,12 @@ class Bare:
         past, token, tokens = len(self._prompt), 0, list[int]()
         for start, stop in self._pieces:
             ids = np.array([self._prompt[start:stop]], np.int64)
-            token = int(self._steps[stop - start].run(ids, [start], [None])[0].argmax())
+            token = int(self._step.run(ids, [start], [None])[0].argmax())
         while True:
             tokens.append(token)
             if token in self._graph.spec.eos_token_ids or len(tokens) == TOKENS:
                 return self._decode(tokens)
-            token = int(self._steps[1].run(np.array([[token]], np.int64), [past], [None])[0].argmax())
+            token = int(self._step.run(np.array([[token]], np.int64), [past], [None])[0].argmax())
             past += 1
 
 

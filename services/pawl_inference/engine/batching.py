@@ -105,7 +105,7 @@ class DecodeLoop:
         self._prefix.resume(sequence, row, cuts)
         start, stop = cuts.piece(len(sequence.request.prompt), sequence.past)
         places = self._slots.places([sequence.slot])
-        step = self._step(row, 1, stop - start, places)
+        step = self._step(row, 1, places)
         logits = step.run(np.array([sequence.request.prompt[start:stop]], np.int64), [start], places)
         sequence.past = stop
         self._prefix.keep(sequence, row, cuts)
@@ -119,7 +119,7 @@ class DecodeLoop:
         if not batch:
             return
         places = self._slots.places([sequence.slot for sequence in batch])
-        step = self._step(0, len(batch), 1, places)
+        step = self._step(0, len(batch), places)
         ids = np.array([[sequence.tokens[-1]] for sequence in batch], np.int64)
         logits = step.run(ids, [sequence.past for sequence in batch], places)
         self.steps_run += 1
@@ -145,12 +145,12 @@ class DecodeLoop:
             sequence.cancelled = True
         self._settle()
 
-    def _step(self, row: int, rows: int, length: int, places: list[int | None]) -> Step:
+    def _step(self, row: int, rows: int, places: list[int | None]) -> Step:
         used = [place for place in places if place is not None] or [0]
         span = (min(used), max(used))
-        key = (row, rows, length, *span)
+        key = (row, rows, *span)
         if key not in self._steps:
-            self._steps[key] = new_step(self._graph, self._cache, self._slots, row, rows, length, span, self._logits)
+            self._steps[key] = new_step(self._graph, self._cache, self._slots, row, rows, span, self._logits)
             if len(self._steps) > _STEPS_KEPT:
                 self._steps.popitem(last=False)
         self._steps.move_to_end(key)

@@ -44,13 +44,12 @@ def new_step(
     slots: SlotPool,
     row: int,
     rows: int,
-    length: int,
     span: tuple[int, int],
     logits: NDArray[Any] | None = None,
 ) -> Step:
     """A step on such a cache and such slots."""
     kind = DeviceStep if graph.provider.on_device else Step
-    return kind(graph, cache, slots, row, rows, length, span, logits)
+    return kind(graph, cache, slots, row, rows, span, logits)
 
 
 def _put(array: NDArray[Any], provider: Provider) -> Any:

@@ -44,10 +44,14 @@ class ServingGraph:
 
 
 class Step:
-    """One shape of work, bound once and run many times: `rows` rows from `row`, `length` new tokens each.
+    """`rows` rows from `row`, bound once and run many times, with as many new tokens each as a run is given.
 
     Adapter slots first..last are bound as they lie in the pool; further inputs put each row on its own. An IO binding
     holds raw pointers, so everything it points to is kept here.
+
+    Another number of tokens than before binds a few small inputs anew (70 us). A binding for each length (SmolLM2-135M:
+    219 kB, 2 ms) would be made for nearly every prompt, and let the heap grow: by some 50 bytes each, as small pieces of
+    memory come and go between others that stay.
 
     Args:
         logits: where to put them: [rows at least, 1, vocabulary]. Steps that run one after the other may share it; by
@@ -61,7 +65,6 @@ class Step:
         slots: SlotPool,
         row: int,
         rows: int,
-        length: int,
         span: tuple[int, int],
         logits: NDArray[Any] | None = None,
     ) -> None:
@@ -70,13 +73,10 @@ class Step:
         self._binding = graph.session.io_binding()
         self._kept: dict[str, Any] = {"cache": cache, "slots": slots}
         self._assigned: tuple[int | None, ...] | None = None
-        self._length = length
-        self._ids = self._input("input_ids", np.zeros((rows, length), np.int64))
+        self._rows, self._length = rows, 1
+        self._bind_length()
         self._ends = self._input("seqlens_k", np.zeros(rows, np.int32))
         self._total = self._input("total_sequence_length", np.zeros((), np.int32))
-        self._input("positions", np.array([length - 1], np.int64))
-        self._input("shape_2d", np.array([rows * length, -1], np.int64))
-        self._input("shape_3d", np.array([rows, length, -1], np.int64))
         self._bind_cache(cache, row, rows)
         for site in self._spec.sites:
             self._bind_site(slots, site)
@@ -92,6 +92,9 @@ class Step:
             past: tokens that each row has in the cache.
             slots: each row's slot, None for the base.
         """
+        if ids.shape[1] != self._length:
+            self._length, self._assigned = ids.shape[1], None
+            self._bind_length()
         self._assign(tuple(slots))
         self._ids[:] = ids
         self._ends[:] = np.asarray(past, np.int32) + (self._length - 1)
@@ -108,6 +111,13 @@ class Step:
         for name, array in slot_layout.choice(self._spec, slots, self._span, self._length).items():
             self._input(name, array)
         self._assigned = slots
+
+    def _bind_length(self) -> None:
+        rows, length = self._rows, self._length
+        self._ids = self._input("input_ids", np.zeros((rows, length), np.int64))
+        self._input("positions", np.array([length - 1], np.int64))
+        self._input("shape_2d", np.array([rows * length, -1], np.int64))
+        self._input("shape_3d", np.array([rows, length, -1], np.int64))
 
     def _bind_cache(self, cache: KvCache, row: int, rows: int) -> None:
         shape = [rows, *cache.row_shape]

@@ -172,7 +172,7 @@ class OnnxEngine:
         """Run a token on the base or a new slot, beside the batch, so that the first request finds warm memory."""
         cache = new_cache(self._graph, 1, 1)
         [place] = self._slots.places([slot])
-        step = new_step(self._graph, cache, self._slots, 0, 1, 1, (place or 0, place or 0))
+        step = new_step(self._graph, cache, self._slots, 0, 1, (place or 0, place or 0))
         # One token reads all of a slot; more of them would keep the batch beside it waiting.
         if not np.isfinite(step.run(np.zeros((1, 1), np.int64), [0], [place])).all():
             raise AdapterInvalidError(

@@ -44,7 +44,7 @@ class Rows:
         for buffer, content in zip(self._cache.buffers, self._past, strict=True):
             buffer[:] = content
         held = [slot for slot in used if slot is not None] or [0]
-        step = Step(self._graph, self._cache, self._pool, row, len(used), 1, (min(held), max(held)))
+        step = Step(self._graph, self._cache, self._pool, row, len(used), (min(held), max(held)))
         ids = np.arange(100 + row, 100 + row + len(used))[:, None]
         return step.run(ids, [PAST] * len(used), used).copy()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.answers import GREEDY, request, together
@@ -11,6 +12,9 @@ from support.heap import glibc, in_use
 from support.inference import eventually
 from support.tiny_engine import BASE, GRAPH, TinyServing
 
+from pawl_inference.engine import batching
+from pawl_inference.engine.device import new_step
+from pawl_inference.engine.graph import Step
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import Generation, QueueFullError
@@ -43,6 +47,24 @@ async def test_what_has_ended_does_not_wait_for_the_collector_of_cycles(tiny: Ti
     del accepted
     assert eventually(lambda: not any(type(each) is Sequence for each in gc.get_objects()))
     engine.close()
+
+
+async def test_prompts_of_any_length_are_read_by_steps_that_were_bound_once(
+    tiny: TinyServing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound: list[tuple[int, int]] = []  # row and rows
+
+    def bind(*step: Any) -> Step:
+        bound.append(step[3:5])
+        return new_step(*step)
+
+    monkeypatch.setattr(batching, "new_step", bind)
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(max_batch=2, prefix_cache_bytes=0))
+    for words in range(1, 40):
+        prompts = ("Hi " * words, "Hi " * (words + 40))
+        await together(engine, [request(engine, BASE, prompt, GREEDY, max_tokens=2) for prompt in prompts])
+    engine.close()
+    assert len(bound) == len(set(bound)) <= 3
 
 
 async def _read(generation: Generation) -> None:

@@ -91,7 +91,7 @@ def test_nothing_is_kept_of_a_shape_when_its_step_is_dropped(graph_folder: Path)
     cache, slots, logits = KvCache(graph.spec, 1, 64), SlotPool(graph.spec, GRAPH, 1), new_logits(graph.spec, 1)
 
     def run(length: int) -> None:
-        Step(graph, cache, slots, 0, 1, length, (0, 0), logits).run(np.ones((1, length), np.int64), [0], [None])
+        Step(graph, cache, slots, 0, 1, (0, 0), logits).run(np.ones((1, length), np.int64), [0], [None])
 
     for length in (1, 64):
         run(length)
