@@ -49,9 +49,9 @@ class Step:
     Adapter slots first..last are bound as they lie in the pool; further inputs put each row on its own. An IO binding
     holds raw pointers, so everything it points to is kept here.
 
-    Another number of tokens than before binds a few small inputs anew (70 us). A binding for each length (SmolLM2-135M:
-    219 kB, 2 ms) would be made for nearly every prompt, and let the heap grow: by some 50 bytes each, as small pieces of
-    memory come and go between others that stay.
+    Another number of tokens than before binds a few small inputs anew (70 us). A binding for each (219 kB and 2 ms with
+    SmolLM2-135M) would be made for nearly every prompt, and let the heap grow by some 50 bytes, as small
+    parts of memory come and go between others that stay.
 
     Args:
         logits: where to put them: [rows at least, 1, vocabulary]. Steps that run one after the other may share it; by
