@@ -31,6 +31,16 @@ WHERE model = $model AND version = $version AND arm = $arm AND reward IS NOT NUL
 ORDER BY ended DESC, event_id LIMIT $limit
 """
 
+# Dead letters, and when each one's record was last published again. One that failed again has a letter of its own.
+LETTERS_SQL = """
+SELECT letters.*, tries.retried FROM dead_letters letters LEFT JOIN (
+  SELECT event_id, max(time) AS retried FROM (
+    SELECT unnest(CAST(value -> '$.letters' AS UUID[])) AS event_id, time
+    FROM records WHERE type = 'pawl.command.retry-dead-letters.v1'
+  ) GROUP BY event_id
+) tries USING (event_id)
+"""
+
 # Every viewer of the overview asks this once a second: what there is in all is read from the rollups, and from rows
 # that are not in them yet. Of feedback, which they do not count, there is little beside answers.
 COUNTS_SQL = """
@@ -41,7 +51,7 @@ SELECT
   f.feedback, f.feedback_recent, f.pairs,
   r.sessions + e.sessions AS sessions, r.rated + e.rated AS rated,
   (SELECT count(*) FROM evidence WHERE model = $model AND time > $recent) AS sessions_recent,
-  (SELECT count(*) FROM dead_letters) AS dead_letters
+  l.dead_letters, l.dead_letters_retried
 FROM (
   SELECT count(*) AS feedback, count(*) FILTER (time > $recent) AS feedback_recent,
          count(*) FILTER (kind IN ('correction', 'comparison')) AS pairs FROM feedback WHERE model = $model
@@ -50,7 +60,9 @@ FROM (
   FROM rollup_sessions WHERE model = $model
 ) r, (
   SELECT count(*) AS sessions, count(reward) AS rated FROM evidence WHERE model = $model AND {new_sessions}
-) e
+) e, (
+  SELECT count(*) FILTER (retried IS NULL) AS dead_letters, count(retried) AS dead_letters_retried FROM ({letters})
+) l
 """
 
 DETECTOR_SQL = """
@@ -116,10 +128,11 @@ class Reader:
         return Watched.model_validate_json(found[0]["value"]) if found else None
 
     def counts(self, model: str, recent: datetime) -> Fact:
-        """Answers, feedback and sessions: in all, and since `recent`. Feedback: as long as it is kept."""
+        """Answers, feedback and sessions: in all, and since `recent`. Feedback and dead letters: as long as they are
+        kept."""
         with self.cursors.snapshot() as cursor:
             answers, sessions = (rollups.beyond(rollups.marks(cursor, topic)) for topic in (INTERACTIONS, EVIDENCE))
-            sql = COUNTS_SQL.format(new_answers=answers, new_sessions=sessions)
+            sql = COUNTS_SQL.format(new_answers=answers, new_sessions=sessions, letters=LETTERS_SQL)
             return facts(cursor, sql, {"model": model, "recent": recent})[0]
 
     def recent_rewards(self, model: str, version: str, arm: str, since: datetime, limit: int) -> list[float]:
@@ -224,8 +237,8 @@ class Reader:
         return [{**row, "value": json.loads(row["value"])} for row in self._facts(sql)]
 
     def dead_letters(self, limit: int = 50) -> list[Fact]:
-        """The latest dead letters."""
-        return self._facts("SELECT * FROM dead_letters ORDER BY time DESC LIMIT ?", [limit])
+        """The latest dead letters, with the time at which each was retried, if it was."""
+        return self._facts(f"{LETTERS_SQL} ORDER BY time DESC LIMIT ?", [limit])
 
     def interaction(self, inference_id: str, moment: Moment | None = None) -> Fact | None:
         """One answer with the feedback on it, now or as it was known at a moment; None when it is not known."""

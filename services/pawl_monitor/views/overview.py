@@ -32,7 +32,7 @@ class Headline(BaseModel):
 
 
 class Counts(BaseModel):
-    """What came in: in all, and in the last minute."""
+    """What came in: in all, and in the last minute. Dead letters: those that nobody retried, and the others."""
 
     answers: int
     answers_recent: int
@@ -43,6 +43,7 @@ class Counts(BaseModel):
     sessions_recent: int
     rated: int
     dead_letters: int
+    dead_letters_retried: int = 0
 
 
 class Reference(BaseModel):

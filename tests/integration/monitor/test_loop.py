@@ -97,6 +97,30 @@ def test_duplicates_and_malformed_records_change_nothing_and_stop_nothing(world:
     assert world.reader.counts(MODEL, world.now)["dead_letters"] == 1
 
 
+def test_a_dead_letter_that_was_retried_is_not_dead_any_more(world: World) -> None:
+    world.deploy()
+    for _ in range(3):
+        world.malformed()
+    world.pump()
+    first, second, third = (letter.id for letter in world.events(e.DeadLetter))
+    for number, letters in enumerate(((first, second), (first,))):  # the first one twice
+        world.publish(
+            e.RetryDeadLettersCommand(
+                id=UUID(int=number),
+                time=world.now,
+                source="test",
+                topic="pawl.interactions",
+                letters=letters,
+                who="ada",
+            )
+        )
+    world.pump()
+    counts = world.reader.counts(MODEL, world.now)
+    assert (counts["dead_letters"], counts["dead_letters_retried"]) == (1, 2)
+    listed = {letter["event_id"]: letter["retried"] for letter in world.reader.dead_letters()}
+    assert listed == {first: world.now, second: world.now, third: None}
+
+
 def test_promotion_starts_a_new_reference_and_recovery_resolves_the_alarm(world: World) -> None:
     world.deploy()
     world.sessions(60, approval=0.9)
