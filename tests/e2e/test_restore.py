@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from support.whole_stack import until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.running.stack import Options, Stack
+from pawl_cli.running.stack import Options, Stack, running
 from pawl_shared import events as e
 from pawl_shared.codec import decode, encode
 from pawl_shared.topics import DEPLOYMENTS, EVIDENCE
@@ -29,14 +28,9 @@ pytestmark = [
 ]
 
 
-def running(data: Path, base: Path) -> Iterator[Stack]:
+def options(data: Path, base: Path) -> Options:
     environment = {"PAWL_SESSION_GAP_SECONDS": "1", "PAWL_TICK_SECONDS": "0.5"}
-    stack = Stack(Options(data=data, base=str(base), environment=environment))
-    try:
-        stack.start(lambda *_: None)
-        yield stack
-    finally:
-        stack.stop()
+    return Options(data=data, base=str(base), environment=environment)
 
 
 def ask(stack: Stack, text: str) -> Any:
@@ -95,7 +89,7 @@ def pawl(*words: str | Path) -> None:
 def test_a_restored_pawl_serves_counts_and_joins_as_before(tmp_path: Path) -> None:
     first, second = (write_random_tiny(tmp_path / f"base-{seed}" / "tiny", seed=seed) for seed in range(2))
     old, kept, new = tmp_path / "old", tmp_path / "kept", tmp_path / "new"
-    with running(old, first) as stack:
+    with running(options(old, first), lambda *_: None) as stack:
         answers = [ask(stack, f"What is {n}?") for n in range(6)]
         before = answers[0].metadata["version"]
         change_base(stack, second)
@@ -118,7 +112,7 @@ def test_a_restored_pawl_serves_counts_and_joins_as_before(tmp_path: Path) -> No
         models = httpx.get(f"{stack.urls['inference']}/v1/models", timeout=10).json()
         pawl("backup", kept, "--data", old)
     pawl("restore", kept, "--data", new)
-    with running(new, second) as stack:
+    with running(options(new, second), lambda *_: None) as stack:
         assert httpx.get(f"{stack.urls['inference']}/v1/models", timeout=10).json() == models
         assert deployed(stack) == deployments
         assert observed(stack) == evidence
