@@ -24,6 +24,7 @@ class Deployments:
         self._handled: dict[str, int] = {}
         self.applied: dict[str, int] = {}
         self.problems: dict[str, str] = {}
+        self.short_of_slots = False  # all that a pending deployment lacked at the last try
 
     def note(self, deployment: DeploymentChanged) -> None:
         """Remember the newest revision; older ones (a repeat, a late one) change nothing."""
@@ -49,7 +50,7 @@ class Deployments:
     def apply_pending(self) -> bool:
         """Try every pending deployment, and answer whether all went well so far. What fails leaves the model with what
         it had, and a problem that says why."""
-        well = True
+        well, self.short_of_slots = True, False
         for deployment in self.pending:
             try:
                 self._apply(deployment)
@@ -58,6 +59,7 @@ class Deployments:
             except AdapterRejectedError as error:
                 self._refused(deployment, error)
             except NoFreeSlotError as error:  # an answer that ends makes room at any moment
+                self.short_of_slots = True
                 self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
             except (PawlError, OSError) as error:
                 well = False

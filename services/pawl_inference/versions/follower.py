@@ -19,6 +19,8 @@ from pawl_shared.topics import DEPLOYMENTS
 
 log = logging.get(__name__)
 RETRY_SECONDS = 5.0
+# For a slot, which any answer that ends may free, it looks so often, and so long until newer deployments are heard.
+LOOK_SECONDS, LOOKING_SECONDS = 0.02, 0.25
 OBSTACLE = "deployment"
 WAITING = "waiting for the first deployment on pawl.deployments"
 # A replica says so often that it lives, also where nothing has changed. `pawl promote` waits for no one that was silent
@@ -80,10 +82,18 @@ class DeploymentFollower:
                 continue
             self._reached()
             if self._deployments.pending and time.monotonic() >= self._retry_at:
-                well = self._deployments.apply_pending()
+                well = self._apply()
                 self._retry_at = 0.0 if well else time.monotonic() + RETRY_SECONDS
             self._deployments.let_go()
             self._report()
+
+    def _apply(self) -> bool:
+        give_up = time.monotonic() + LOOKING_SECONDS
+        while True:
+            well = self._deployments.apply_pending()
+            if not (well and self._deployments.short_of_slots) or time.monotonic() > give_up:
+                return well
+            self._stop.wait(LOOK_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():
