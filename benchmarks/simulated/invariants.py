@@ -37,6 +37,7 @@ def broken(world: World) -> list[str]:
         *observed(world, log),
         *caused(log),
         *ordered(log),
+        *concluded(log),
         *finished(log),
         *replayed(world),
     ]
@@ -151,6 +152,19 @@ def ordered(log: Log) -> Iterator[str]:
     revisions = [change.revision for change in log.of(e.DeploymentChanged)]
     if revisions != list(range(1, len(revisions) + 1)):
         yield f"deployments have the revisions {revisions}"
+
+
+def concluded(log: Log) -> Iterator[str]:
+    """Of a paused model, only a person promotes; what was earned meanwhile is not forgotten when the loop goes on."""
+    changes, paused = log.of(e.DeploymentChanged), False
+    for change in changes:
+        paused = change.change == "paused" or (paused and change.change != "resumed")
+        if paused and change.change == "promoted" and change.who == "pawl":
+            yield f"revision {change.revision} is a promotion while the loop was paused"
+    for seen in log.of(e.CanaryObserved):
+        earned = seen.promote_evidence >= seen.promote_threshold
+        if earned and not paused and changes[-1].canary == seen.canary:
+            yield f"canary {seen.canary} has earned a promotion, which never came"
 
 
 def finished(log: Log) -> Iterator[str]:

@@ -13,7 +13,8 @@ from pawl_shared.events import PauseCommand
 def pause(asked: AskedOf) -> None:
     """Stop the loop: no run is asked for, no canary begins, nothing is promoted by itself.
 
-    Answers go on, feedback is kept, alarms are raised, and a canary that does harm is still rolled back.
+    Answers go on, feedback is kept, alarms are raised, and a canary that does harm is still rolled back. A promotion
+    that it earns meanwhile follows when the loop goes on.
 
     Example:  pawl pause --why "campaign until Monday"
     """

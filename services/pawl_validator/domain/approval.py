@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from pawl_validator.domain import experiment
-from pawl_validator.domain.canary import Decision
-from pawl_validator.domain.deployment import NO_REASON, Approval, Change, Deployment, Earned, RefusedError, withdraw
-from pawl_validator.domain.verdict import decision_numbers, promote_earned
+from pawl_validator.domain.deployment import NO_REASON, Approval, Change, Deployment, RefusedError, withdraw
+from pawl_validator.domain.verdict import promote_earned
 
 Step = Literal["canary", "promotion"]
 Rule = Literal["none", "canary", "promotion", "both"]
@@ -37,13 +36,6 @@ def awaited(now: Deployment, rule: Rule) -> Iterator[Awaited]:
             yield Awaited(waiting.served.version, "canary")
     if now.challenger is not None and now.earned is not None and needs(rule, "promotion"):
         yield Awaited(now.challenger.version, "promotion")
-
-
-def earn(now: Deployment, decision: Decision) -> Deployment:
-    """Remember that the evidence speaks for the challenger; the first time counts, as no later look takes it back."""
-    if decision.action != "promote" or now.challenger is None or now.earned is not None:
-        return now
-    return now.model_copy(update={"earned": Earned(reasons=decision.reasons, numbers=decision_numbers(decision))})
 
 
 def approve(now: Deployment, rule: Rule, version: str, who: str, why: str) -> Change | Deployment:
@@ -80,5 +72,7 @@ def _standing(now: Deployment, version: str) -> str:
     if version == now.champion.version:
         return ", it is the champion already"
     if now.challenger is not None and version == now.challenger.version:
+        if now.earned is not None:
+            return ": its promotion is earned, and follows once the loop goes on (`pawl resume`)"
         return ": it is on trial, and the evidence has not decided yet (`pawl promote` does not wait for it)"
     return ""

@@ -60,7 +60,8 @@ class Waiting(Frozen):
 
 
 class Earned(Frozen):
-    """What the evidence said when it reached what a promotion takes; a person's approval is still to come."""
+    """What the evidence said when it reached what a promotion takes; a person's approval, or the end of a pause, is
+    still to come."""
 
     reasons: tuple[str, ...]
     numbers: dict[str, float]
@@ -71,7 +72,7 @@ class Deployment(Frozen):
 
     Args:
         pinned: the champion, when the model is to stay on it.
-        earned: the challenger's evidence, once it suffices and a person has to agree.
+        earned: the challenger's evidence, once it suffices and its promotion has to wait.
         history: earlier champions, the latest last.
         withdrawn: candidates that passed the gates and whose canary ended without a verdict against them; and bases
             that were rolled back.
@@ -207,7 +208,8 @@ def pin(now: Deployment, version: str | None, who: str, why: str) -> Change:
 
 
 def pause(now: Deployment, paused: bool, who: str, why: str) -> Change | None:
-    """Stop (or allow again) new canaries and automatic promotions; rollback goes on. None: it is so already."""
+    """Stop (or allow again) new canaries and automatic promotions; rollback goes on, and what a canary earns meanwhile
+    is remembered. None: it is so already."""
     if now.paused == paused:
         return None
     kind: Kind = "paused" if paused else "resumed"

@@ -1,18 +1,19 @@
-"""What a canary's evidence does to a deployment: the next share, the promotion, at once or once it is approved, or the
-way back."""
+"""What a canary's evidence does to a deployment: the next share, the promotion, at once or once it is approved or the
+loop goes on, or the way back."""
 
 from __future__ import annotations
 
 from pawl_shared.events import Stage
 from pawl_validator.domain.canary import Decision
-from pawl_validator.domain.deployment import Approval, Change, Deployment, revise, take_over, withdraw
+from pawl_validator.domain.deployment import Approval, Change, Deployment, Earned, revise, take_over, withdraw
 
 
 def conclude(now: Deployment, decision: Decision, approval: bool = False) -> Change | None:
-    """What the evidence decided; None when it says go on, or when a paused model should be promoted.
+    """What the evidence decided; None when it says go on, or when what it says has to wait (`earn`).
 
     Args:
-        approval: whether a person has to agree to a promotion. What was earned meanwhile counts once nobody has to.
+        approval: whether a person has to agree to a promotion. What was earned meanwhile counts once nobody has to, and
+            the loop is not paused.
     """
     numbers = decision_numbers(decision)
     if now.challenger is None:
@@ -31,6 +32,14 @@ def conclude(now: Deployment, decision: Decision, approval: bool = False) -> Cha
         return take_over(now, now.challenger, decision.reasons, "pawl", numbers)
     rejected: Stage = "rejected" if decision.action == "rollback" else "retired"
     return withdraw(now, now.challenger, decision.reasons, "pawl", rejected, numbers)
+
+
+def earn(now: Deployment, decision: Decision) -> Deployment:
+    """Remember that the evidence speaks for the challenger while its promotion has to wait: for a person's approval, or
+    for the loop to go on. The first time counts, as no later look takes it back."""
+    if decision.action != "promote" or now.challenger is None or now.earned is not None:
+        return now
+    return now.model_copy(update={"earned": Earned(reasons=decision.reasons, numbers=decision_numbers(decision))})
 
 
 def promote_earned(now: Deployment, approval: Approval | None) -> Change:

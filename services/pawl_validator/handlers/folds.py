@@ -170,8 +170,8 @@ class DeploymentFold:
         change = verdict.conclude(now, decision, approval_needed)
         if change is not None:
             self._apply(draft, change)
-        elif approval_needed:
-            draft.update(deployment=approval.earn(now, decision))
+        elif approval_needed or now.paused:
+            draft.update(deployment=verdict.earn(now, decision))
 
     def _observation(self, draft: Draft, now: deployment.Deployment, decision: canary.Decision) -> e.CanaryObserved:
         assert now.challenger is not None, "a canary has a challenger"
@@ -202,6 +202,8 @@ class DeploymentFold:
         if isinstance(event, e.RollbackCommand) and event.forced is not None:
             # Nobody would watch another canary now; the next Tick begins it.
             draft.update(overtaken=event.overtakes)
+        elif change.kind == "resumed":
+            self._ticked(draft)  # what a trial has earned meanwhile is due
         else:
             self._start_next(draft)
 

@@ -216,6 +216,61 @@ def test_a_forced_rollback_begins_no_canary_and_the_next_tick_does() -> None:
     assert world.changes == ["registered", "canary", "rolled-back", "canary"]
 
 
+def test_a_promotion_earned_while_the_loop_was_paused_follows_once_with_its_evidence() -> None:
+    def history(**options: object) -> World:
+        world = registered(**options)
+        world.train(GOOD)
+        world.command(e.PauseCommand)
+        world.sessions(200, better)
+        world.sessions(60, lambda which: 0.5)  # what was earned stays so, whatever is seen later short of harm
+        world.tick(hours=30)
+        assert world.changes == ["registered", "canary", "paused"], "nor does its limit of time end it"
+        world.command(e.ApproveCommand, version=GOOD)
+        assert "pawl resume" in world.events(e.DeadLetter)[0].reason
+        world.command(e.PauseCommand, paused=False)
+        assert world.changes[-2:] == ["resumed", "promoted"], "at once"
+        world.sessions(20, better)
+        world.tick(0.01)
+        return world
+
+    world, shaken = history(), history(restart_every=3)
+    assert world.changes == ["registered", "canary", "paused", "resumed", "promoted"]
+    promoted = world.deployment
+    assert (promoted.champion.version, promoted.challenger, promoted.who) == (GOOD, None, "pawl")
+    assert promoted.reasons[0].startswith("better: evidence")
+    assert promoted.numbers["evidence_better"] >= promoted.numbers["threshold_better"] == 100
+    assert world.stage(GOOD) == "champion"
+    for cls in (e.DeploymentChanged, e.StageChanged, e.CanaryObserved):
+        assert shaken.events(cls) == world.events(cls)
+
+
+def test_harm_ends_a_trial_of_a_paused_model_that_had_earned_its_promotion() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.command(e.PauseCommand)
+    world.sessions(200, better)
+    world.sessions(900, lambda which: 0.0 if which == GOOD else 1.0)
+    assert world.changes[-1] == "rolled-back"
+    world.command(e.PauseCommand, paused=False)
+    world.tick(0.01)
+    assert (world.changes[-2:], world.stage(GOOD)) == (["rolled-back", "resumed"], "rejected")
+
+
+def test_what_was_earned_in_a_pause_still_waits_for_a_person_where_the_policy_says_so_meanwhile() -> None:
+    world = registered()
+    world.train(GOOD)
+    world.command(e.PauseCommand)
+    world.sessions(200, better)
+    policy = ModelPolicy.model_validate({"model": MODEL, "canary": {"approval": "promotion"}})
+    world.command(e.ConfigureModelCommand, policy=policy, digest=policy.digest)
+    world.command(e.PauseCommand, paused=False)
+    world.tick(0.01)
+    assert world.changes == ["registered", "canary", "paused", "resumed"]
+    assert [(event.step, event.state) for event in world.events(e.ApprovalChanged)] == [("promotion", "requested")]
+    world.command(e.ApproveCommand, version=GOOD)
+    assert (world.changes[-1], world.deployment.who) == ("promoted", "op")
+
+
 def test_a_paused_model_keeps_its_candidates_waiting() -> None:
     world = registered()
     world.command(e.PauseCommand)

@@ -9,7 +9,7 @@ from support.samples import BASE, GRAPH, MODEL, SLOTS
 
 from pawl_shared.events import DeployedVersion
 from pawl_validator.domain import registry
-from pawl_validator.domain.approval import Rule, approve, awaited, earn, needs, reject
+from pawl_validator.domain.approval import Rule, approve, awaited, needs, reject
 from pawl_validator.domain.canary import Arm, Decision
 from pawl_validator.domain.deployment import (
     Change,
@@ -23,7 +23,7 @@ from pawl_validator.domain.deployment import (
     rollback,
 )
 from pawl_validator.domain.queue import enqueue, next_up, start
-from pawl_validator.domain.verdict import conclude
+from pawl_validator.domain.verdict import conclude, earn
 
 CANARY = UUID(int=7)
 
@@ -205,13 +205,15 @@ def test_whatever_is_asked_for_in_whichever_order_revisions_are_contiguous_and_s
             now = change
             continue
         if change is None:
-            now = earn(now, decision(what)) if needs(rule, "promotion") else now
+            now = earn(now, decision(what)) if needs(rule, "promotion") or now.paused else now
             continue
         if change.kind == "canary":
             assert change.deployment.challenger is not None
             assert (change.deployment.challenger.version, "canary") not in awaited(before, rule)
         if change.kind == "promoted" and needs(rule, "promotion"):
             assert what in ("approve", "promote")
+        if change.kind == "promoted" and now.paused:
+            assert what in ("approve", "promote"), "of a paused model, only a person promotes"
         assert change.deployment.revision == now.revision + 1
         now = change.deployment
         for moved, stage in change.stages:
