@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from pawl_shared.access.tokens import key_ring
 from pawl_shared.buses.kafka_bus import KafkaBus
@@ -51,7 +52,7 @@ class StreamsService:
         self._behind, self._settings = lags.of("joins"), settings
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. Raises BusError when Faust gives up; a supervisor starts the process again."""
+        """Until `stop` is set. Raises BusError when Faust cannot begin or gives up; a supervisor starts it again."""
         server = serve_health(self._health, self._settings)
         try:
             self._bus.create_topics(TOPICS)
@@ -67,7 +68,10 @@ class StreamsService:
         # Faust binds to the running loop, so the app is made inside it.
         app = self._make_app()
         app.finalize()
-        await app.start()
+        try:
+            await app.start()
+        except KafkaError as error:  # librdkafka has been there a moment ago: mostly what differs, such as TLS
+            raise BusError(f"Faust cannot begin: {error}") from error
         self._health.clear("start")
         try:
             while not stop.is_set():

@@ -46,6 +46,13 @@ class Batch:
         """
         if is_retry(record):
             metrics.RETRIES.labels(SERVICE, record.topic).inc()
+        time = self._add(record, taken)
+        # Also after what changes no answer: the next owner counts a batch's records from here, whatever they were.
+        place = place_key(record.partition)
+        self.states[place] = handled(record, self._look(place))
+        return time
+
+    def _add(self, record: Record, taken: Sequence[int]) -> datetime | None:
         try:
             trace = header(record.headers, "traceparent")
             if record.topic == topics.FEEDBACK.name and not is_marked(self._tokens, record):
@@ -78,8 +85,6 @@ class Batch:
         messages = [encode(revision, trace) for revision in (self._sealed(arrival, first), *others, *again)]
         for key, state in folded.states.items():
             self.states[key] = {**state, "partition": record.partition}
-        place = place_key(record.partition)
-        self.states[place] = handled(record, self._look(place))
         self.messages += messages
         for kind, number in folded.revisions[0].scrubbed.items():
             SCRUBBED.labels(arrival.model, kind).inc(number)

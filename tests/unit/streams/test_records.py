@@ -17,6 +17,7 @@ from pawl_shared.sealed.events import opened, sealed
 from pawl_shared.sealed.text import KeyRing as TextRing
 from pawl_shared.sealed.text import MemoryKeys, is_sealed
 from pawl_streams.fold import JoinFold
+from pawl_streams.ownership import AT, Ownership, place_key
 from pawl_streams.records import Batch
 
 TEXTS = TextRing(MemoryKeys())
@@ -83,7 +84,17 @@ def test_unmarked_feedback_with_a_token_comes_back_marked_and_without_one_is_a_d
     assert "no ce_feedbacktoken" in refused.reason
     assert isinstance(accepted, FeedbackReceived)
     assert is_marked(RING, record(batch.messages[1]))
-    assert not batch.states
+    assert set(batch.states) == {place_key(3)}, "of no answer"
+
+
+def test_a_new_owner_counts_from_the_last_record_whatever_it_was() -> None:
+    """Else records behind a batch of refused ones would not be told again, which a hung worker may hold."""
+    broken = replace(encode(ANSWERED), value=b"-")
+    batch, _ = run(record(encode(ANSWERED), 4), *(record(broken, offset) for offset in range(5, 30)))
+    assert batch.states[place_key(3)][AT] == {broken.topic: 29}
+    owned = Ownership(batch=10)
+    told = [offset for offset in range(5, 60) if owned.taken(record(broken, offset), 2, batch.states.get)]
+    assert told == list(range(5, 40)), "all that the one before may have had in its hands"
 
 
 def test_what_cannot_be_read_or_folded_is_a_dead_letter() -> None:
