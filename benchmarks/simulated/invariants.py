@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 from uuid import UUID
 
+from benchmarks.simulated.services import monitor_folds, validator_folds
 from benchmarks.simulated.streams import REWARDS
-from benchmarks.simulated.world import World, monitor_folds, validator_folds
+from benchmarks.simulated.world import World
 
 from pawl_monitor.replay import Requests
 from pawl_shared import events as e
