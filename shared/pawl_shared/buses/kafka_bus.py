@@ -93,8 +93,10 @@ class KafkaBus(Bus):
             goals = ends(feed.consumer, parts, ANSWER_SECONDS)
             feed.start(dict(goals) if tail else dict.fromkeys(parts))
             heard = asked = time.monotonic()
+            waiting: list[Record] = []
             while True:
-                if records := feed.poll(timeout):
+                records, waiting = waiting or feed.poll(timeout), []
+                if records:
                     heard = time.monotonic()
                     yield from records
                 at = feed.positions()
@@ -104,8 +106,10 @@ class KafkaBus(Bus):
                         return
                     yield None
                     # Asked on the same connection, the broker answers when the fetch before it is over, which waits up
-                    # to half a second: a record that is here already, as another has just come, would wait as long.
-                    if not records or time.monotonic() - asked > STALE_SECONDS:
+                    # to half a second, or until a record comes: one that is here already would wait as long.
+                    waiting = feed.poll(0)
+                    behind(len(waiting))
+                    if not waiting or time.monotonic() - asked > STALE_SECONDS:
                         goals, asked = ends(feed.consumer, parts, ANSWER_SECONDS), time.monotonic()
                         behind(sum(goals[part] - at[part] for part in parts))
                 elif time.monotonic() - heard > SILENCE_SECONDS:
