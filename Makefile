@@ -1,6 +1,6 @@
 # Pawl: every task of a clone. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup sdks demo up test lint bench schemas lock clean
+.PHONY: help setup sdks demo up test lint versions bench schemas lock clean
 
 ARGS ?=
 PYTHON ?=
@@ -50,6 +50,13 @@ lint: setup ## Check style, types and import directions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy services shared streams benchmarks
 	@$(BIN)/lint-imports
+
+# For tests, CI installs one Python alone: this asks the index whether every locked package has a wheel for the others.
+versions: setup ## Check that what is locked can be installed on every Python that Pawl runs on
+	@for version in 3.11 3.12 3.13; do \
+	$(UV) pip install --quiet --dry-run --python $(BIN)/python --target .cache/none --python-version $$version \
+	--no-deps --only-binary :all: --require-hashes -r requirements.lock || exit 1; \
+	echo "Python $$version: every locked package has a wheel for it"; done
 
 bench: setup ## Run every benchmark in its quick form and compare with the targets
 	@$(BIN)/python -m benchmarks.harness $(ARGS)
