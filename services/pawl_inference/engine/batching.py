@@ -34,9 +34,8 @@ class DecodeLoop:
         self._cache = new_cache(graph, settings.max_batch, graph.spec.context_length)
         kept_bytes = 0 if graph.provider.on_device else settings.prefix_cache_bytes  # it is made of numpy's memory
         self._prefix = PrefixCache(self._cache, kept_bytes)
-        self._adapter_cuts = pieces.fixed(settings.prefill_chunk)
-        exact = graph.spec.precision == "int8" and not graph.provider.on_device
-        self._cuts = pieces.free(settings.prefill_chunk) if exact else self._adapter_cuts
+        chunk, spec = settings.prefill_chunk, graph.spec
+        self._cuts = {adapted: pieces.of(spec, chunk, adapted=adapted) for adapted in (False, True)}
         self._rows = Rows(self._cache, settings.max_batch)
         self._waiting: FairQueue[Sequence] = FairQueue(settings.max_waiting)
         self._wake = threading.Condition()
@@ -101,7 +100,7 @@ class DecodeLoop:
         if row is None:
             return
         sequence = self._rows.members[row]
-        cuts = self._cuts if sequence.slot is None else self._adapter_cuts
+        cuts = self._cuts[sequence.slot is not None]
         self._prefix.resume(sequence, row, cuts)
         start, stop = cuts.piece(len(sequence.request.prompt), sequence.past)
         places = self._slots.places([sequence.slot])

@@ -1,13 +1,17 @@
 """Where a prompt is cut. Pure.
 
 Keys and values that are kept of a prompt must be, bit for bit, those that computing them again would give, whatever
-else was known then. What a token gives depends on the run that computed it: ONNX Runtime's matrix product (MLAS)
-chooses how many terms it sums at a time by the number of tokens, up to 16, up to 32, and beyond by the threads, where
-adapters multiply floats. So with an adapter every prompt is cut at the same places. int8 weights are summed in blocks
-of their own, alike for any two tokens or more, so a prompt to the base itself may be cut anywhere.
+else was known then. What a token gives depends on the run that computed it: ONNX Runtime's matrix product (MLAS) cuts
+floats' sums by the number of columns, and by the threads. In masked graphs (ADR 9) the columns of an adapter's products
+are tokens, so with an adapter every prompt is cut at the same places, as all prompts are where the base multiplies
+floats. Of int8 weights sums are exact in blocks of their own, and in grouped graphs (ADR 24) an adapter's columns are
+its rank and its outputs: any two tokens or more give the same bits, and a prompt may be cut anywhere. (SmolLM2-135M
+with adapters, 280 pairs of ways to cut prompts of up to 150 tokens, on 1 to 4 threads.)
 """
 
 from dataclasses import dataclass
+
+from pawl_shared.models.graph_spec import GraphSpec
 
 _GRAIN = 16
 _ALIKE = 2  # a single token is multiplied by another kernel
@@ -50,3 +54,9 @@ def fixed(longest: int) -> Cuts:
 def free(longest: int) -> Cuts:
     """Anywhere, where pieces of any length give the same bits."""
     return Cuts(min(_GRAIN, longest), _ALIKE, longest)
+
+
+def of(spec: GraphSpec, longest: int, *, adapted: bool) -> Cuts:
+    """How prompts to the base or to an adapter are cut for a graph on the CPU."""
+    alike = spec.precision == "int8" and (spec.grouped or not adapted)
+    return free(longest) if alike else fixed(longest)

@@ -87,19 +87,18 @@ async def test_answers_are_those_of_an_engine_that_keeps_nothing(
     assert [uncounted(each) for each in found] == expected
 
 
-async def test_the_base_goes_on_anywhere_and_an_adapter_at_its_chunks(tiny: TinyServing) -> None:
-    """Prompts end at every place behind a beginning that is known."""
+async def test_the_base_and_an_adapter_go_on_anywhere(tiny: TinyServing) -> None:
+    """Prompts end at every place behind a beginning that is known, whole parts of 16 tokens of which are not read."""
     engine = engine_of(tiny, 1 << 20, chunk=64)
     bare = engine_of(tiny, 0, chunk=64)
     try:
-        for version, known in ((BASE, 48), (tiny.versions[0], 0)):
+        for version in (BASE, tiny.versions[0]):
             await answer(engine, asked(prompt(60, begin=60), version))
             for length in range(50, 90, 3):
                 wanted = asked(prompt(length, begin=50, first=length), version)
                 found = await answer(engine, wanted)
                 assert uncounted(found) == await answer(bare, wanted)
-                assert cached(found) >= min(known, length - 2) // 16 * 16
-                assert cached(found) == 0 or version == BASE
+                assert cached(found) >= min(48, length - 2) // 16 * 16
     finally:
         engine.close()
         bare.close()
