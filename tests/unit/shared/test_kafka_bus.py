@@ -111,6 +111,7 @@ def test_the_position_is_the_start_then_the_clients_and_then_the_end_that_was_si
 
 
 def test_where_a_topic_ends_is_not_asked_while_a_record_may_be_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_bus, "ASK_SECONDS", 0.0)
     said: list[object] = []
     polled: list[list[Delivered]] = [[Delivered(0)], [Delivered(1)], [], [], [Delivered(2)], []]
 
