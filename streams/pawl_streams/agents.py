@@ -68,8 +68,8 @@ class Joins:
                 continue
             # What is left of before a rebalance is read again by whoever has its partition now.
             generation = self._app.consumer_generation_id
-            events = [e for e in waiting if e.message.generation_id == generation]
-            waiting = []
+            taken, waiting = waiting, []
+            events = [event for event in taken if event.message.generation_id == generation]
             try:
                 with metrics.COMMIT_SECONDS.labels(SERVICE).time():
                     await self._handle(events, generation)
@@ -82,6 +82,8 @@ class Joins:
                 log.exception("the joins stop; nothing of this batch was acknowledged")
                 await self._app.crash(error)
                 raise
+            finally:
+                self._app.consumer.give_up(event.message for event in taken)
 
     def _check(self, generation: int) -> None:
         if self._app.consumer_generation_id != generation:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import faust
@@ -83,6 +83,11 @@ class SeekingConsumer(Consumer):  # type: ignore[misc]
         """A record is done; answers whether that was new."""
         self._delivered[message.tp].discard(message.offset)
         return bool(super().ack(message))
+
+    def give_up(self, messages: Iterable[Any]) -> None:
+        """What of these is not acknowledged never will be. Before it stops or gives partitions away, Faust would wait
+        for that: for ever, as long as somebody still holds the messages, and an agent does until its next batch."""
+        self._unacked_messages.difference_update(messages)
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
         """What was delivered or done before is of no account any more: reading begins at the committed offsets."""

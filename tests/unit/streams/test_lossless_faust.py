@@ -103,6 +103,30 @@ def test_committed_is_what_lies_before_the_first_record_that_is_not_done(monkeyp
     assert book.done() is None
 
 
+class Delivered:
+    """A message, as far as a set needs it."""
+
+    acked = False
+
+
+def test_a_stop_does_not_wait_for_what_was_given_up() -> None:
+    async def scenario() -> list[str]:
+        app = LosslessApp("test", broker="kafka://127.0.0.1:1")
+        consumer, messages = app._new_consumer(), [Delivered(), Delivered()]
+        commits = list[str]()
+
+        async def commit(*_: object, **__: object) -> None:
+            commits.append("commit")
+
+        consumer.commit = consumer.commit_and_end_transactions = commit
+        consumer._unacked_messages |= set(messages)
+        consumer.give_up(messages)
+        await asyncio.wait_for(consumer.wait_empty(), 10)
+        return commits
+
+    assert asyncio.run(scenario()) == ["commit"], "at once"
+
+
 def test_behind_is_what_is_not_committed_of_its_own_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
     def highwater(partition: str) -> int | None:
         if partition == "taken away":
