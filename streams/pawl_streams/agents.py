@@ -64,12 +64,15 @@ class Joins:
         waiting: list[Any] = []
         async for event in stream.noack().events():
             waiting.append(event)
+            # A rebalance may empty the queue now, and wait for what is gathered here until more comes: for ever.
+            self._app.consumer.give_up([event.message])
             if len(waiting) < MAX_BATCH and not stream.channel.empty():
                 continue
             # What is left of before a rebalance is read again by whoever has its partition now.
             generation = self._app.consumer_generation_id
-            taken, waiting = waiting, []
-            events = [event for event in taken if event.message.generation_id == generation]
+            events = [each for each in waiting if each.message.generation_id == generation]
+            waiting = []
+            self._app.consumer.wait_for(event.message for event in events)
             try:
                 with metrics.COMMIT_SECONDS.labels(SERVICE).time():
                     await self._handle(events, generation)
@@ -83,7 +86,7 @@ class Joins:
                 await self._app.crash(error)
                 raise
             finally:
-                self._app.consumer.give_up(event.message for event in taken)
+                self._app.consumer.give_up(event.message for event in events)
 
     def _check(self, generation: int) -> None:
         if self._app.consumer_generation_id != generation:

@@ -84,9 +84,13 @@ class SeekingConsumer(Consumer):  # type: ignore[misc]
         self._delivered[message.tp].discard(message.offset)
         return bool(super().ack(message))
 
+    def wait_for(self, messages: Iterable[Any]) -> None:
+        """Before it stops or gives partitions away, Faust waits until these are acknowledged, or given up."""
+        self._unacked_messages.update(messages)
+
     def give_up(self, messages: Iterable[Any]) -> None:
-        """What of these is not acknowledged never will be. Before it stops or gives partitions away, Faust would wait
-        for that: for ever, as long as somebody still holds the messages, and an agent does until its next batch."""
+        """Nothing waits for these any more. Faust waits for all that an agent has got; so for ever, for what the agent
+        does not acknowledge, as long as anybody still holds it."""
         self._unacked_messages.difference_update(messages)
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:

@@ -119,7 +119,8 @@ def test_a_stop_does_not_wait_for_what_was_given_up() -> None:
             commits.append("commit")
 
         consumer.commit = consumer.commit_and_end_transactions = commit
-        consumer._unacked_messages |= set(messages)
+        consumer.wait_for(messages)
+        assert len(consumer._unacked_messages) == 2
         consumer.give_up(messages)
         await asyncio.wait_for(consumer.wait_empty(), 10)
         return commits
