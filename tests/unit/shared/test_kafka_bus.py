@@ -110,27 +110,17 @@ def test_the_position_is_the_start_then_the_clients_and_then_the_end_that_was_si
     assert feed.positions() == {ONE: 10}
 
 
-def test_where_a_topic_ends_is_not_asked_while_a_record_may_be_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_bus, "ASK_SECONDS", 0.0)
-    said: list[object] = []
-    polled: list[list[Delivered]] = [[Delivered(0)], [Delivered(1)], [], [], [Delivered(2)], []]
+def test_who_follows_a_topic_does_not_wait_long_to_hear_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
 
-    def asked(*_: object) -> dict[Partition, int]:
-        said.append("asked")
-        return {ONE: 0}
+    def refused(settings: dict[str, Any], logger: Any = None) -> Any:
+        made.append(settings)
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
-    def poll(feed: Feed, _: float) -> list[Any]:
-        return feed._records(polled.pop(0))
-
-    monkeypatch.setattr(confluent_kafka, "Consumer", Client)
-    monkeypatch.setattr(kafka_bus, "partitions", lambda *_: [ONE])
-    monkeypatch.setattr(kafka_bus, "ends", asked)
-    monkeypatch.setattr(Feed, "poll", poll)
-    monkeypatch.setattr(Feed, "positions", lambda _: {ONE: 3})
-    monkeypatch.setattr(Feed, "close", lambda _: None)
-    for record in KafkaBus("localhost:1").read(ONE.topic, lambda: not polled):
-        said.append(None if record is None else record.offset)
-    assert said == ["asked", 0, None, 1, None, "asked", None, 2, None, "asked"]
+    monkeypatch.setattr(confluent_kafka, "Consumer", refused)
+    with pytest.raises(KafkaException):
+        next(KafkaBus("localhost:1").read(ONE.topic))
+    assert [settings["fetch.wait.max.ms"] for settings in made] == [100]
 
 
 def test_what_was_read_across_a_change_of_partitions_is_read_again(feed: Feed) -> None:
