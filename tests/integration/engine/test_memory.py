@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import Generation, QueueFullError
 from pawl_inference.engine.sequence import Sequence
 from pawl_inference.engine.settings import EngineSettings
+from pawl_inference.engine.text import TextCodec
 from pawl_shared.models.graph_spec import read_spec
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,16 @@ async def test_prompts_of_any_length_are_read_by_steps_that_were_bound_once(
         await together(engine, [request(engine, BASE, prompt, GREEDY, max_tokens=2) for prompt in prompts])
     engine.close()
     assert len(bound) == len(set(bound)) <= 3
+
+
+def test_nothing_is_kept_of_a_token_that_is_met_for_the_first_time(tiny: TinyServing) -> None:
+    codec, size = TextCodec(tiny.graph_folder), read_spec(tiny.graph_folder).vocab_size
+    codec.piece(0)
+    before = sys.getallocatedblocks()
+    for token in range(size):
+        codec.piece(token)
+    assert size > 200
+    assert sys.getallocatedblocks() - before < size / 4
 
 
 async def _read(generation: Generation) -> None:
