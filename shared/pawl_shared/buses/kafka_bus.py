@@ -36,8 +36,8 @@ from pawl_shared.topics import Topic
 # A reader that gets nothing for so long, and does not stand at the end, asks whether the broker is still there.
 SILENCE_SECONDS = 5.0
 # Who follows a topic asks again and again where it ends, and on one connection the broker answers when the fetch before
-# is over. Half a second of it was what 1 swap of 100 waited for: the record had come just before the question. Waiting
-# for a tenth costs the broker 7 ms of CPU a second and reader.
+# is over. 1 swap of 90 waited half a second for that: its record had come just before the question. Waiting for a tenth
+# costs the broker 5 to 8 ms of CPU a second and reader.
 FOLLOWING = {"fetch.wait.max.ms": 100}
 
 
