@@ -130,8 +130,8 @@ class Bus(Protocol):
         """Every committed record of a topic from its beginning, without a group.
 
         Without `stop`: ends at the end of the topic as it was at the call. With it: goes on until stop() is true, and
-        yields None whenever the reader stands at the end and when nothing came for `timeout` seconds. `behind` is told
-        how many records lie between the reader and the end, as far as it is known. `tail`: not from the beginning, but
+        yields None whenever the reader stands at the end, which is asked for anew after each None. `behind` is told how
+        many records lie between the reader and the end, as far as it is known. `tail`: not from the beginning, but
         from where the topic ends when the first of this is asked for.
         Raises BusError, also in the middle, when the broker goes away.
         """

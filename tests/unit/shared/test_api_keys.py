@@ -10,7 +10,7 @@ from random import Random
 import pytest
 import structlog
 from pydantic import ValidationError
-from structlog.testing import capture_logs
+from structlog.testing import LogCapture
 from support.api_keys import a_key, revoke
 
 from pawl_shared.access import service
@@ -305,13 +305,13 @@ def test_what_is_written_can_be_read_by_other_tools(tmp_path: Path) -> None:
 
 
 def test_the_log_says_who_failed_where_and_never_what_was_shown(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "log", structlog.get_logger())  # one that was used before keeps what it was set up for
+    capture = LogCapture()  # of a logger of its own: what other tests set up, a level among it, is the process's
+    monkeypatch.setattr(service, "log", structlog.wrap_logger(None, [capture], wrapper_class=structlog.BoundLogger))
     text = a_key(door.path, "infer")
-    with capture_logs() as logs:
-        door.refused(f"Bearer {text}", "admin")
-        door.refused("Bearer sk-another's")
+    door.refused(f"Bearer {text}", "admin")
+    door.refused("Bearer sk-another's")
     common = {"event": "access refused", "log_level": "warning", "place": "/v1/x", "client": "10.0.0.1"}
-    assert logs == [
+    assert capture.entries == [
         common | {"reason": "scope", "key": id_of(text)},
         common | {"reason": "malformed", "key": None},
     ]
