@@ -6,8 +6,10 @@ The log is read from where it ends before the command is sent, so that nothing o
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from pawl_cli.log import policies
 from pawl_shared.buses.port import Bus, Record
@@ -61,16 +63,18 @@ def carried_out(
         BusError: the broker does not answer.
     """
     topics = {topic_of(answer).name: None for answer in answers}
-    tails = [bus.read(topic, _never, LOOK_SECONDS, tail=True) for topic in (*topics, DEAD_LETTERS.name)]
-    for tail in tails:
-        next(tail)  # stands at the end
-    (send or (lambda: policies.publish(bus, command)))()
-    for record in _until(time.monotonic() + patience, tails):
-        event = _event(record)
-        if isinstance(event, answers) and event.cause == command.id:
-            return record
-        if isinstance(event, DeadLetter) and _is_about(event, command):
-            raise CommandRefusedError(event.reason.partition("Error: ")[2] or event.reason)
+    with ExitStack() as resources:
+        send = send or partial(resources.enter_context(policies.publishing(bus)), command)
+        tails = [bus.read(topic, _never, LOOK_SECONDS, tail=True) for topic in (*topics, DEAD_LETTERS.name)]
+        for tail in tails:
+            next(tail)  # stands at the end
+        send()
+        for record in _until(time.monotonic() + patience, tails):
+            event = _event(record)
+            if isinstance(event, answers) and event.cause == command.id:
+                return record
+            if isinstance(event, DeadLetter) and _is_about(event, command):
+                raise CommandRefusedError(event.reason.partition("Error: ")[2] or event.reason)
     raise NoAnswerError(f"the validator has not answered for {patience:.0f} s")
 
 

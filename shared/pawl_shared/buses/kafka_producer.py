@@ -35,6 +35,8 @@ DELIVERY_SECONDS = 120.0
 # So long a commit that can be tried again is tried again; the broker gives up a transaction after its own timeout.
 COMMIT_SECONDS = 30.0
 TRANSACTION_MS = 15_000
+# So often an idle client's log lines are taken.
+IDLE_SECONDS = 0.2
 WRITING: Settings = {
     "acks": "all",
     "enable.idempotence": True,
@@ -56,6 +58,7 @@ class KafkaProducer:
         self._producer = confluent_kafka.Producer(WRITING | settings, logger=Lines())
         self._lock = threading.Lock()  # nothing is handed over while, or after, the client is closed
         self._served = threading.Condition()
+        self._work = threading.Event()
         self._failed: str | None = None
         self._closing = self._closed = False
         self._thread = threading.Thread(target=self._serve, name=f"producer-{self._name}", daemon=True)
@@ -98,6 +101,7 @@ class KafkaProducer:
                 )
             except BufferError:
                 return False
+            self._work.set()
             return True
 
     def ready(self, topic: str) -> bool:
@@ -120,14 +124,20 @@ class KafkaProducer:
             self._closed = True
             self._producer.purge()
         self._closing = True
+        self._work.set()
         self._thread.join()
         # What was purged is told here, and nothing is left to wait for.
         self._producer.close()
 
     def _serve(self) -> None:
         while not self._closing:
+            self._work.clear()
+            # While nothing is outstanding, all that can come are log lines; a wait for work ends when we are closed.
+            if not len(self._producer) and not self._closing:
+                self._work.wait(IDLE_SECONDS)
             try:
-                self._producer.poll(0.19)  # the client itself cuts longer waits at 0.2 s
+                # the client itself cuts longer waits at 0.2 s
+                self._producer.poll(0.19 if len(self._producer) else 0)
             except KafkaException as error:  # what is sent from now on fails, and says why
                 log.error("%s has failed: %s", self._name, error_of(error).str())
             except Exception:

@@ -10,7 +10,9 @@ import confluent_kafka
 import pytest
 from kafka import KafkaProducer as OtherProducer
 
+from pawl_shared.buses import kafka_producer
 from pawl_shared.buses.kafka_bus import KafkaBus
+from pawl_shared.buses.kafka_consumer import Feed
 from pawl_shared.buses.port import Message, Partition, Record
 from pawl_shared.errors import BusError
 from pawl_shared.topics import MAX_RECORD_BYTES, Topic
@@ -150,3 +152,24 @@ def test_a_transaction_that_cannot_be_sent_is_undone_and_the_next_one_commits(bu
     assert [record.value for record in records(bus, topic)] == [b"2"]
     assert bus.committed("g" + topic, [topic]) == {Partition(topic, 0): 5}
     transactions.close()
+
+
+def test_who_begins_at_the_end_knows_that_without_waiting_for_a_record(
+    bus: KafkaBus, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(*_: object) -> list[Record]:
+        raise AssertionError("nothing is there to wait for")
+
+    monkeypatch.setattr(Feed, "poll", waits)
+    assert next(bus.read(topic, lambda: False, tail=True)) is None
+
+
+def test_an_idle_producer_is_woken_by_work_and_by_its_end(
+    bus: KafkaBus, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_producer, "IDLE_SECONDS", 3600.0)
+    producer = bus.producer("test")
+    for number in range(3):
+        producer.send(Message(topic, b"k", b"%d" % number)).result(10)
+    producer.close()
+    assert len(records(bus, topic)) == 3
