@@ -39,9 +39,9 @@ SILENCE_SECONDS = 5.0
 # is over. 1 swap of 90 waited half a second for that: its record had come just before the question. Waiting for a tenth
 # costs the broker 5 to 8 ms of CPU a second and reader.
 FOLLOWING = {"fetch.wait.max.ms": 100}
-# librdkafka begins no second connection before half of the first number is over (at least 11 ms), and every client makes
-# two: to whom it was told of, then to the broker by its own name. Of 100, the default, a forced rollback paid 50 ms nine
-# times.
+# librdkafka begins no second connection before half of the first number is over (at least 11 ms), and every client
+# makes two: to whom it was told of, then to the broker by its own name. Of 100, the default, a forced rollback paid
+# 50 ms nine times.
 RECONNECTING = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 1_000}
 
 
