@@ -29,10 +29,12 @@ async def stream(answer: Answer) -> AsyncGenerator[Event, None]:
     frame = presentation.frame(answer, "chat.completion.chunk")
     if answer.request.wants_usage:
         frame["usage"] = None
-    for choice in answer.choices:
-        yield frame | {"choices": [_piece(choice, {"role": "assistant", "content": ""})]}
+    begun = set[int]()
     async with aclosing(answer.chunks()) as chunks:
         async for choice, chunk in chunks:
+            if choice.index not in begun:
+                begun.add(choice.index)
+                yield frame | {"choices": [_piece(choice, {"role": "assistant", "content": ""})]}
             if chunk.calls:
                 yield frame | {"choices": [_piece(choice, {"tool_calls": [_streamed(call) for call in chunk.calls]})]}
             if chunk.text or chunk.logprobs:

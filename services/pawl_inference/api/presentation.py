@@ -19,12 +19,11 @@ Event = dict[str, Any]
 
 
 class AnswerStream(StreamingResponse):
-    """Server-sent events. However it ends, also before it began, the answer is closed."""
+    """Server-sent events, the first of which is there. However it ends, also before it began, the answer is closed."""
 
-    def __init__(self, answer: Answer, events: AsyncGenerator[Event, None]) -> None:
-        super().__init__(
-            _lines(events), media_type="text/event-stream", headers={"cache-control": "no-cache", **headers(answer)}
-        )
+    def __init__(self, answer: Answer, first: Event, events: AsyncGenerator[Event, None]) -> None:
+        lines, told = _lines(first, events), {"cache-control": "no-cache", **headers(answer)}
+        super().__init__(lines, media_type="text/event-stream", headers=told)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,9 +106,10 @@ def _own(answer: Answer, choice: Choice) -> dict[str, Any]:
     }
 
 
-async def _lines(events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+async def _lines(first: Event, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
     """An error in the middle is an event too, as the status is sent already."""
     try:
+        yield _line(first)
         async for event in events:
             yield _line(event)
         yield _DONE

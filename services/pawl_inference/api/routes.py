@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from pawl_inference.api import (
 )
 from pawl_inference.api.edge import Edge, respond
 from pawl_inference.api.otlp import TraceHandler
-from pawl_inference.api.presentation import AnswerStream
+from pawl_inference.api.presentation import AnswerStream, Event
 from pawl_inference.bodies.chat_body import ChatRequest
 from pawl_inference.bodies.feedback_body import FEEDBACK_POST, FEEDBACK_REQUEST
 from pawl_inference.bodies.schemas import (
@@ -116,7 +116,7 @@ def _add_chat(app: FastAPI, answers: AnswerHandler) -> None:
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         answer = await answers.answer(body, [ChatPrompt(body.messages, body.offered)], request.headers)
         if body.stream:
-            return AnswerStream(answer, chat_presentation.stream(answer))
+            return await _streamed(request, answer, chat_presentation.stream(answer))
         return await _whole(request, answer, chat_presentation.whole(answer))
 
 
@@ -130,7 +130,7 @@ def _add_completions(app: FastAPI, answers: AnswerHandler) -> None:
     async def completions(body: TextRequest, request: Request) -> Response:
         answer = await answers.answer(body, [TextPrompt(each) for each in body.prompts], request.headers)
         if body.stream:
-            return AnswerStream(answer, text_presentation.stream(answer, body))
+            return await _streamed(request, answer, text_presentation.stream(answer, body))
         return await _whole(request, answer, text_presentation.whole(answer, body))
 
 
@@ -205,6 +205,19 @@ async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any
         return Response() if done is None else JSONResponse(done, headers=presentation.headers(answer))
     finally:
         answer.close()
+
+
+async def _streamed(request: Request, answer: Answer, events: AsyncGenerator[Event, None]) -> Response:
+    """The status waits for the first token: an answer that fails before has an error's own, and clients ask again."""
+    try:
+        first = await _unless_gone(request, anext(events))
+    except BaseException:
+        answer.close()
+        raise
+    if first is None:
+        answer.close()
+        return Response()
+    return AnswerStream(answer, first, events)
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:

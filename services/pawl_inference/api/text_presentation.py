@@ -65,10 +65,12 @@ async def stream(answer: Answer, request: TextRequest) -> AsyncGenerator[Event, 
     if request.wants_usage:
         frame["usage"] = None
     logprobs = [_Logprobs(request.likeliest) for _ in answer.choices]
-    for choice in answer.choices if request.echo else ():
-        yield frame | {"choices": [_choice(choice, _echoed(choice, request))]}
+    unsaid = {choice.index for choice in answer.choices if request.echo}
     async with aclosing(answer.chunks()) as chunks:
         async for choice, chunk in chunks:
+            if choice.index in unsaid:
+                unsaid.remove(choice.index)
+                yield frame | {"choices": [_choice(choice, _echoed(choice, request))]}
             if chunk.text or chunk.logprobs:
                 told = logprobs[choice.index].told(chunk.logprobs)
                 yield frame | {"choices": [_choice(choice, chunk.text, told)]}

@@ -102,24 +102,3 @@ def test_what_is_still_being_sent_at_the_end_is_refused_and_not_waited_for(
     assert ending([*begun, *lines]) == ("data: [DONE]", "length")
     assert len(running.ended()) == 1
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_that_had_not_begun_when_the_service_cut_it_is_an_error(tmp_path: Path, stream: bool) -> None:
-    world = World(tmp_path)
-    world.deploy(1)
-    service = world.build()
-    service.start()
-    eventually(lambda: service.health.ready)
-    world.engine.ends = "cancelled"
-    transport = httpx.ASGITransport(service.asgi)
-
-    async def scenario() -> httpx.Response:
-        async with httpx.AsyncClient(transport=transport, base_url="http://pawl") as client:
-            body = {"model": "assistant", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
-            return await client.post("/v1/chat/completions", json=body)
-
-    response = asyncio.run(scenario())
-    service.stop()
-    assert "shutting_down" in response.text
-    assert response.status_code == (200 if stream else 503)

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from support.inference import BASE, CANARY, World, digest, eventually, running
 
+from pawl_inference.engine.port import FinishReason
 from pawl_inference.server import InferenceService
 from pawl_shared.topics import FEEDBACK, INFERENCES
 
@@ -293,20 +294,27 @@ def test_an_engine_that_fails(client: TestClient, world: World) -> None:
     response = client.post(CHAT, json=ask())
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "server_error"
-    streamed = client.post(CHAT, json=ask(stream=True)).text
-    assert "server_error" in streamed
-    assert "[DONE]" not in streamed
+    response = client.post(CHAT, json=ask(stream=True))
+    assert response.status_code == 200, "it has begun"
+    assert "server_error" in response.text
+    assert "[DONE]" not in response.text
     assert [event.finish_reason for event in logged(world, 2)] == ["cancelled", "cancelled"]
     assert all(event.failed for event in logged(world, 2))
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_request_whose_time_is_up_before_its_answer_began(client: TestClient, world: World, stream: bool) -> None:
-    world.engine.ends = "expired"
-    response = client.post(CHAT, json=ask(stream=stream))
-    assert "request_expired" in response.text
-    if not stream:
-        assert (response.status_code, response.headers["retry-after"]) == (503, "7")
+@pytest.mark.parametrize(
+    ("ends", "code", "wait"), [("expired", "request_expired", "7"), ("cancelled", "shutting_down", "2")]
+)
+def test_an_answer_that_ends_before_it_began_has_the_status_of_its_error(
+    client: TestClient, world: World, path: str, stream: bool, ends: FinishReason, code: str, wait: str
+) -> None:
+    """A client's own retries need it: a stream of status 200 is an answer to them, whatever comes in it."""
+    world.engine.ends = ends
+    response = client.post(path, json=ask(stream=stream) | ({} if path == CHAT else {"messages": None, "prompt": "Hi"}))
+    assert (response.status_code, response.headers["retry-after"]) == (503, wait)
+    assert response.json()["error"]["code"] == code
     assert [(event.finish_reason, event.failed) for event in logged(world)] == [("cancelled", False)]
 
 
