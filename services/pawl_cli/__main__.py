@@ -1,82 +1,47 @@
 """The command line: `pawl --help`."""
 
-import logging
-import re
-from inspect import getdoc
+from pawl_cli.commands.on_demand import app_of
 
-import typer
-
-from pawl_cli.commands.approve import approve, reject
-from pawl_cli.commands.backup import backup, restore
-from pawl_cli.commands.dead_letters import dead_letters_app
-from pawl_cli.commands.demo import demo
-from pawl_cli.commands.deployment import pin, promote, rollback, unpin
-from pawl_cli.commands.experiment import experiment_app
-from pawl_cli.commands.explain import explain
-from pawl_cli.commands.kafka import kafka, topics_app
-from pawl_cli.commands.keys import keys_app
-from pawl_cli.commands.model import model_app
-from pawl_cli.commands.models import models_app
-from pawl_cli.commands.pause import pause, resume
-from pawl_cli.commands.policy import policy_app
-from pawl_cli.commands.replay import replay
-from pawl_cli.commands.retrain import retrain
-from pawl_cli.commands.review import review_app
-from pawl_cli.commands.status import status
-from pawl_cli.commands.up import up
-
-app = typer.Typer(
-    help="Pawl closes the loop from production feedback to a better model, and never lets it slip back.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-)
-for command in (
-    up,
-    demo,
-    status,
-    explain,
-    promote,
-    rollback,
-    pin,
-    unpin,
-    approve,
-    reject,
-    retrain,
-    pause,
-    resume,
-    replay,
-    backup,
-    restore,
-    kafka,
-):
-    app.command()(command)
-app.add_typer(model_app, name="model")
-app.add_typer(models_app, name="models")
-app.add_typer(policy_app, name="policy")
-app.add_typer(experiment_app, name="experiment")
-app.add_typer(topics_app, name="topics")
-app.add_typer(review_app, name="review")
-app.add_typer(dead_letters_app, name="dead-letters")
-app.add_typer(keys_app, name="keys")
-
-
-def _reflow(group: typer.Typer) -> None:
-    """Docstrings end their lines where the code does; Typer would show these ends amid the lines of a terminal."""
-    for command in group.registered_commands:
-        command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", getdoc(command.callback) or "")
-    for inner in group.registered_groups:
-        if inner.typer_instance is not None:
-            _reflow(inner.typer_instance)
-
-
-_reflow(app)
+COMMANDS = {
+    "Run it": {
+        "up": ("up:up", "Run Kafka and all services here until Ctrl-C."),
+        "demo": ("demo:demo", "Close the loop once on a real model, with made-up people."),
+        "status": ("status:status", "What serves, what runs, what is wrong, and what is next."),
+        "backup": ("backup:backup", "Copy all that must not be lost into a folder."),
+        "restore": ("backup:restore", "Fill a new data folder from a backup."),
+        "keys": ("keys:keys_app", "API keys: who may ask the services for what."),
+        "kafka": ("kafka:kafka", "Run the embedded Kafka alone."),
+        "topics": ("kafka:topics_app", "The topics of a cluster."),
+    },
+    "Who serves": {
+        "rollback": ("deployment:rollback", "Undo the latest change of who serves, at once."),
+        "promote": ("deployment:promote", "Make a version champion."),
+        "pin": ("deployment:pin", "Serve a version and stay on it."),
+        "unpin": ("deployment:unpin", "Let candidates be tried and promoted again."),
+        "approve": ("approve:approve", "Say yes to a version that waits for a person."),
+        "reject": ("approve:reject", "Say no to a version: it never serves again."),
+        "models": ("models:models_app", "The versions of a model, and how they did."),
+    },
+    "What the loop does": {
+        "pause": ("pause:pause", "Stop the loop from acting by itself."),
+        "resume": ("pause:resume", "Let the loop go on."),
+        "retrain": ("retrain:retrain", "Ask for a training run without an alarm."),
+        "model": ("model:model_app", "A model's policy: detectors, triggers, gates, canary."),
+        "policy": ("policy:policy_app", "What another policy would have decided on the log."),
+        "experiment": ("experiment:experiment_app", "Compare versions, settings and system prompts live."),
+        "review": ("review:review_app", "Answers that an alarm asks people to judge."),
+    },
+    "What happened": {
+        "explain": ("explain:explain", "An answer, back to the feedback its version learnt from."),
+        "replay": ("replay:replay", "Decide everything again from the log, and compare."),
+        "dead-letters": ("dead_letters:dead_letters_app", "Records that could not be read or handled."),
+    },
+}
+app = app_of(COMMANDS, "Pawl closes the loop from production feedback to a better model, and never lets it slip back.")
 
 
 def main() -> None:
     """The entry point of the `pawl` script."""
-    # The client reports every reconnect while a broker starts or stops; what matters comes back as an error.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     app()
 
 

@@ -15,7 +15,7 @@ from support.nasty_records import CASES, DEAD, MONITOR, STREAMS, TRAINER, Case, 
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
-from pawl_cli.running.data_folder import read_note
+from pawl_cli.running.note import read_note
 from pawl_cli.running.stack import Stack
 from pawl_shared import events as e
 from pawl_shared.buses.port import Message

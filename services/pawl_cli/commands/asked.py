@@ -11,11 +11,12 @@ from inspect import Parameter, Signature, signature
 from typing import Any, get_type_hints
 from uuid import uuid4
 
-from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, Who, Why, bus_at, user
+from pawl_cli.commands.cluster import bus_at
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, Who, Why, user
 from pawl_cli.log.policies import SOURCE
-from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.buses.port import Bus
 from pawl_shared.clock import SystemClock
+from pawl_shared.policies.values import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)

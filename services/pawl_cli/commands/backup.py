@@ -11,7 +11,9 @@ import typer
 from pawl_cli.backups.files import Manifest
 from pawl_cli.backups.make import make
 from pawl_cli.backups.restore import restore as restore_into
-from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, bus_of, monitor_of, print_json, running, told
+from pawl_cli.commands.cluster import bus_of
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, print_json, running, told
+from pawl_cli.commands.monitor import monitor_of
 from pawl_cli.running.data_folder import DataFolder
 from pawl_cli.terminal import Terminal
 

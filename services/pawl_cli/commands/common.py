@@ -12,14 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pawl_cli import api_keys
-from pawl_cli.monitor_client import MonitorClient
-from pawl_cli.running.data_folder import RunningNote, read_note
+from pawl_cli.running.note import RunningNote, read_note
 from pawl_cli.running.signals import INTERRUPTED, stop_in_order
-from pawl_shared.artifacts import ArtifactStore
-from pawl_shared.buses import kafka_settings
-from pawl_shared.buses.kafka_bus import KafkaBus
-from pawl_shared.buses.port import Bus
 from pawl_shared.errors import PawlError
 from pawl_shared.settings import default_data_dir
 
@@ -50,34 +44,12 @@ def running(data: Path) -> RunningNote:
     return note
 
 
-def bus_of(note: RunningNote) -> Bus:
-    return cluster(note.kafka)
-
-
-def cluster(servers: str) -> Bus:
-    """Connected as PAWL_KAFKA_* in the environment say. Raises ConfigurationError: they contradict each other."""
-    return KafkaBus.of(kafka_settings.of_environment(servers))
-
-
-def bus_at(data: Path, kafka: str) -> Bus:
-    """The bus of the cluster that is named, or of the Pawl that runs in the folder.
-
-    Raises NotRunningError, ConfigurationError.
-    """
-    return cluster(kafka) if kafka else bus_of(running(data))
-
-
 def user() -> str:
     """Who asks: the user of this machine."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user without a name
         return "unknown"
-
-
-def monitor_of(note: RunningNote, data: Path) -> MonitorClient:
-    """Raises ApiKeyError: keys are asked for, and this machine's own commands can have none."""
-    return MonitorClient(note.urls["monitor"], api_keys.for_commands(folder_of(data), keys_file(data, None)))
 
 
 def folder_of(data: Path) -> Path:
@@ -91,11 +63,6 @@ def keys_file(data: Path, given: Path | None) -> Path:
     if given is None and note and note.api_keys:
         return Path(note.api_keys)
     return given or folder / "keys" / "api.keys"
-
-
-def artifacts_of(data: Path) -> ArtifactStore:
-    folder = folder_of(data)
-    return ArtifactStore(f"file://{folder / 'artifacts'}", folder / "artifact-cache")
 
 
 def print_json(content: Any) -> None:

@@ -12,17 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pawl_cli.commands.asked import Asked, asking
-from pawl_cli.commands.common import (
-    DEFAULT_DATA,
-    FAILED,
-    AsJson,
-    Data,
-    Servers,
-    bus_at,
-    errors,
-    print_json,
-    told,
-)
+from pawl_cli.commands.cluster import bus_at
+from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, errors, print_json, told
 from pawl_cli.log.dead_letters import Filters, Letter, by_reason, find, load, readable, retry
 from pawl_shared.clock import SystemClock
 from pawl_shared.errors import DeadLetterError

@@ -7,23 +7,15 @@ import typer
 from rich.console import Console
 
 from pawl_cli.commands.asked import Asked, AskedOf, asking
-from pawl_cli.commands.common import (
-    DEFAULT_DATA,
-    AsJson,
-    Data,
-    Model,
-    Servers,
-    bus_at,
-    print_json,
-    told,
-)
+from pawl_cli.commands.cluster import bus_at
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, print_json, told
 from pawl_cli.commands.deployment import Wait, send
 from pawl_cli.log import experiments
 from pawl_cli.log.experiments import Standing
 from pawl_cli.log.follow import history
-from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.events import StartExperimentCommand, StopExperimentCommand
+from pawl_shared.policies.values import DEFAULT_MODEL
 from pawl_shared.topics import DEPLOYMENTS, MODELS
 
 experiment_app = typer.Typer(

@@ -4,18 +4,11 @@ from typing import Annotated
 
 import typer
 
-from pawl_cli.commands.common import (
-    DEFAULT_DATA,
-    AsJson,
-    Data,
-    artifacts_of,
-    bus_of,
-    monitor_of,
-    print_json,
-    running,
-    told,
-)
+from pawl_cli.commands.cluster import bus_of
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, folder_of, print_json, running, told
+from pawl_cli.commands.monitor import monitor_of
 from pawl_cli.log import lineage
+from pawl_shared.artifacts import ArtifactStore
 
 
 def explain(
@@ -29,7 +22,9 @@ def explain(
     """
     with told():
         note = running(data)
-        found = lineage.explain(inference_id, monitor_of(note, data), bus_of(note), artifacts_of(data))
+        folder = folder_of(data)
+        artifacts = ArtifactStore(f"file://{folder / 'artifacts'}", folder / "artifact-cache")
+        found = lineage.explain(inference_id, monitor_of(note, data), bus_of(note), artifacts)
         if json:
             print_json(found)
         else:

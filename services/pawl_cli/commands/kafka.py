@@ -4,9 +4,11 @@ import time
 
 import typer
 
-from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, bus_at, print_json, told
-from pawl_cli.running.data_folder import DataFolder, RunningNote
+from pawl_cli.commands.cluster import bus_at
+from pawl_cli.commands.common import DEFAULT_DATA, FAILED, AsJson, Data, Servers, print_json, told
+from pawl_cli.running.data_folder import DataFolder
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_cli.running.note import RunningNote
 from pawl_cli.running.supervise import Supervisor
 from pawl_cli.terminal import Terminal
 from pawl_shared.topics import TOPICS

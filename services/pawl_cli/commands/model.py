@@ -8,23 +8,15 @@ from rich.console import Console
 
 from pawl_cli import model_file
 from pawl_cli.commands.asked import Asked, asking
-from pawl_cli.commands.common import (
-    DEFAULT_DATA,
-    AsJson,
-    Data,
-    Model,
-    Servers,
-    bus_at,
-    print_json,
-    told,
-)
+from pawl_cli.commands.cluster import bus_at
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, print_json, told
 from pawl_cli.log import policies
 from pawl_cli.log.policies import Known
 from pawl_cli.log.story import short
-from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.events import ConfigureModelCommand
 from pawl_shared.policies.model_policy import ModelPolicy
+from pawl_shared.policies.values import DEFAULT_MODEL
 
 model_app = typer.Typer(help="A model's policy: purpose, detectors, triggers, gates, canary.", no_args_is_help=True)
 

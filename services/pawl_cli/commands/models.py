@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, bus_at, print_json, told
+from pawl_cli.commands.cluster import bus_at
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, print_json, told
 from pawl_cli.commands.deployment import Prefix, find, known
-from pawl_cli.commands.status import live_words
-from pawl_cli.log.story import short
+from pawl_cli.log.story import live_words, short
 from pawl_cli.log.versions import Version
-from pawl_cli.running.stack import DEFAULT_MODEL
 from pawl_shared.errors import PawlError
+from pawl_shared.policies.values import DEFAULT_MODEL
 
 models_app = typer.Typer(help="The versions of a model: stages, when they served, how they did.", no_args_is_help=True)
 

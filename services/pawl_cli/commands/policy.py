@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from pawl_cli import model_file
-from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, errors, monitor_of, print_json, running, told
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, errors, print_json, running, told
 from pawl_cli.commands.model import File
+from pawl_cli.commands.monitor import monitor_of
 from pawl_cli.log import replay as replays
 from pawl_cli.log.story import short
 

@@ -6,9 +6,10 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, monitor_of, print_json, running, told
-from pawl_cli.running.stack import DEFAULT_MODEL
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, print_json, running, told
+from pawl_cli.commands.monitor import monitor_of
 from pawl_shared.errors import PawlError
+from pawl_shared.policies.values import DEFAULT_MODEL
 
 review_app = typer.Typer(help="Answers that an alarm asks people to judge.", no_args_is_help=True)
 LENGTH = 300

@@ -6,21 +6,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pawl_cli.commands.common import (
-    DEFAULT_DATA,
-    AsJson,
-    Data,
-    bus_of,
-    monitor_of,
-    print_json,
-    running,
-    told,
-)
-from pawl_cli.demo.run import canary_words
+from pawl_cli.commands.cluster import bus_of
+from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, print_json, running, told
+from pawl_cli.commands.monitor import monitor_of
 from pawl_cli.log.follow import Seen, history
-from pawl_cli.log.story import short, tell
+from pawl_cli.log.story import canary_words, live_words, short, tell
 from pawl_cli.monitor_client import MonitorClient, MonitorError
-from pawl_cli.running.data_folder import RunningNote
+from pawl_cli.running.note import RunningNote
 from pawl_shared import events as e
 from pawl_shared.buses.port import Bus
 from pawl_shared.errors import PawlError
@@ -130,15 +122,6 @@ def waiting(events: Sequence[e.Event]) -> list[e.ApprovalChanged]:
     """What waits for a person's approval."""
     latest = {(event.version, event.step): event for event in events if isinstance(event, e.ApprovalChanged)}
     return [event for event in latest.values() if event.state == "requested"]
-
-
-def live_words(event: e.VersionObserved) -> str:
-    """How a version does, in a line."""
-    rate, share = event.approval, event.rated_share
-    approval = f"approval {rate.point:.0%} ({rate.low:.0%} to {rate.high:.0%})" if rate.n else "nobody rated"
-    rated = f", {share.point:.0%} of {event.sessions:,} sessions rated" if share else ""
-    times = "p50 {p50:.2f} s, p95 {p95:.2f} s".format(**event.seconds) if {"p50", "p95"} <= event.seconds.keys() else ""
-    return f"{short(event.version)}  {approval}{rated}" + (f", {times}" if times else "")
 
 
 def show(found: dict[str, Any], seen: Sequence[Seen]) -> None:

@@ -13,9 +13,10 @@ from pawl_cli.commands.common import DEFAULT_DATA, FAILED, Data, told, user
 from pawl_cli.log import policies
 from pawl_cli.log.story import short
 from pawl_cli.model_file import WatchedFile
-from pawl_cli.running.stack import DEFAULT_MODEL, KNOWN_PORTS, Options, Stack, Wanted, running
+from pawl_cli.running.stack import KNOWN_PORTS, Options, Stack, Wanted, running
 from pawl_cli.terminal import Terminal
 from pawl_shared.errors import ConfigurationError, PawlError
+from pawl_shared.policies.values import DEFAULT_MODEL
 
 Kafka = Annotated[
     str,

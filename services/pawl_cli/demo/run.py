@@ -13,7 +13,7 @@ from pawl_cli.demo.phases import Fact, Plan, Rated, Ready, State
 from pawl_cli.demo.report import Result, judge, measure
 from pawl_cli.log import lineage
 from pawl_cli.log.follow import Follower
-from pawl_cli.log.story import tell
+from pawl_cli.log.story import canary_words, tell
 from pawl_cli.monitor_client import MonitorClient
 from pawl_cli.running.memory import MemoryPeak
 from pawl_cli.running.stack import Stack
@@ -152,14 +152,6 @@ SHIFTS = {
     "shift": "The crowd's taste changes: it wants short answers now. From here on nothing is scripted.",
     "bad-data": "The crowd's thumbs are random from now on. From here on nothing is scripted.",
 }
-
-
-def canary_words(event: e.CanaryObserved) -> str:
-    """Where the canary stands, in one line."""
-    return (
-        f"champion {event.champion.point:.0%} of {event.champion.n}, challenger {event.challenger.point:.0%} "
-        f"of {event.challenger.n}, evidence {event.promote_evidence:.3g} of {event.promote_threshold:.3g}"
-    )
 
 
 def drain(source: "queue.SimpleQueue[Any]") -> list[Any]:

@@ -104,3 +104,20 @@ def _deployment(event: e.DeploymentChanged) -> list[Line]:
         "experiment-over": ("The experiment is over: `pawl experiment status` shows what was seen.", "plain"),
     }[event.change]
     return [Line("validator", text, mood), *[Line("validator", f"because {reason}") for reason in event.reasons]]
+
+
+def live_words(event: e.VersionObserved) -> str:
+    """How a version does, in a line."""
+    rate, share = event.approval, event.rated_share
+    approval = f"approval {rate.point:.0%} ({rate.low:.0%} to {rate.high:.0%})" if rate.n else "nobody rated"
+    rated = f", {share.point:.0%} of {event.sessions:,} sessions rated" if share else ""
+    times = "p50 {p50:.2f} s, p95 {p95:.2f} s".format(**event.seconds) if {"p50", "p95"} <= event.seconds.keys() else ""
+    return f"{short(event.version)}  {approval}{rated}" + (f", {times}" if times else "")
+
+
+def canary_words(event: e.CanaryObserved) -> str:
+    """Where the canary stands, in one line."""
+    return (
+        f"champion {event.champion.point:.0%} of {event.champion.n}, challenger {event.challenger.point:.0%} "
+        f"of {event.challenger.n}, evidence {event.promote_evidence:.3g} of {event.promote_threshold:.3g}"
+    )

@@ -2,27 +2,17 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pawl_cli.running.note import RunningNote, read_note
 from pawl_shared.errors import PawlError
 
 
 class DataFolderInUseError(PawlError):
     """Another process works in this data folder."""
-
-
-@dataclass(frozen=True)
-class RunningNote:
-    """What other commands need to find a running Pawl; stands in DATA/running.json while it runs."""
-
-    pid: int
-    kafka: str = ""
-    urls: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services were given
-    api_keys: str = ""  # the file of API keys that they were given
 
 
 class DataFolder:
@@ -62,11 +52,3 @@ class DataFolder:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-def read_note(folder: Path) -> RunningNote | None:
-    """The note of the Pawl that runs in this folder, or None when there is none or it is not readable."""
-    try:
-        return RunningNote(**json.loads((folder / "running.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None

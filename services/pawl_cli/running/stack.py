@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from pawl_cli import api_keys
 from pawl_cli.log import follow, policies
 from pawl_cli.running import ports
-from pawl_cli.running.data_folder import DataFolder, RunningNote
+from pawl_cli.running.data_folder import DataFolder
 from pawl_cli.running.embedded_kafka import EmbeddedKafka, answers
+from pawl_cli.running.note import RunningNote
 from pawl_cli.running.process import Program
 from pawl_cli.running.supervise import Happening, Supervisor
 from pawl_shared.access.api_keys import Scope
@@ -29,6 +30,7 @@ from pawl_shared.buses.kafka_settings import KafkaSettings, problems
 from pawl_shared.errors import ConfigurationError, PawlError
 from pawl_shared.events import RegisterModelCommand
 from pawl_shared.policies.model_policy import ModelPolicy
+from pawl_shared.policies.values import DEFAULT_MODEL
 from pawl_shared.settings import PawlSettings
 from pawl_shared.topics import DEPLOYMENTS, TOPICS
 
@@ -38,8 +40,6 @@ KNOWN_PORTS: Mapping[str, int] = {"inference": 8000, "monitor": 8080}
 # How the validator says in /readyz how far the base model is: "40% serving graph: building".
 SHARE_DONE = re.compile(r"(\d+)% (.*)")
 READY_TIMEOUT = 900.0  # seconds; the first start fetches, converts and exports the base model
-
-DEFAULT_MODEL = "default/assistant"
 
 
 class StackError(PawlError):

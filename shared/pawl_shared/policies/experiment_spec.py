@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pawl_shared.policies.values import Level, Section
+from pawl_shared.policies.values import DEFAULT_MODEL, Level, Section
 
 MIN_ARMS, MAX_ARMS = 2, 8
 # All arms travel in one record, and inference puts the prompt into every request of its arm.
@@ -54,7 +54,7 @@ class ExperimentSpec(Section):
 
     name: Name = Field(description="what it is called: small letters, digits, - and _")
     model: str = Field(
-        default="default/assistant",
+        default=DEFAULT_MODEL,
         pattern=r"^[^\s/]+/[^\s/]+$",
         description="the route name that apps ask for, with its tenant",
     )

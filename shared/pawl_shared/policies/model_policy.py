@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pawl_shared.policies.reward_policy import RewardPolicy
-from pawl_shared.policies.values import Duration, Level, Section, Share, Text
+from pawl_shared.policies.values import DEFAULT_MODEL, Duration, Level, Section, Share, Text
 from pawl_shared.policies.watch_policy import Name, Watch
 
 
@@ -181,7 +181,7 @@ class ModelPolicy(Section):
     """All of a model.yaml."""
 
     model: str = Field(
-        default="default/assistant",
+        default=DEFAULT_MODEL,
         pattern=r"^[^\s/]+/[^\s/]+$",
         description="the route name that apps ask for, with its tenant",
     )

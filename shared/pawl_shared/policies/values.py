@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+# What apps ask for where nothing else was said.
+DEFAULT_MODEL = "default/assistant"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
 DURATION_ADVICE = "write a number with its unit: s, m, h, d or w, such as 90s, 10m or 7d"

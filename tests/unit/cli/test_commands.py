@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-from typer.main import get_command
 from typer.testing import CliRunner
 
+from pawl_cli.__main__ import COMMANDS as SECTIONS
 from pawl_cli.__main__ import app
-from pawl_cli.running.data_folder import DataFolder, RunningNote, read_note
+from pawl_cli.commands.on_demand import loaded
+from pawl_cli.running.data_folder import DataFolder
+from pawl_cli.running.note import RunningNote, read_note
 
 runner = CliRunner()
 COMMANDS = [
@@ -43,8 +43,12 @@ COMMANDS += [["dead-letters", each] for each in ("list", "show", "retry")]
 
 
 def test_every_command_is_listed_here() -> None:
-    click = typer.main.get_command(app)
-    assert sorted(click.commands) == sorted({command[0] for command in COMMANDS})
+    known = {name: loaded(place) for section in SECTIONS.values() for name, (place, _) in section.items()}
+    listed = {name: [word for first, *inner in COMMANDS if first == name for word in inner] for name in known}
+    assert {name: sorted(getattr(command, "commands", [])) for name, command in known.items()} == {
+        name: sorted(inner) for name, inner in listed.items()
+    }
+    assert {first for first, *_ in COMMANDS} == known.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -124,8 +128,9 @@ def test_what_all_commands_to_the_loop_have_in_common_is_an_option_of_each() -> 
         "rollback": {"--model", "--wait", "--force"}, "experiment stop": {"--model", "--wait"},
         "experiment start": {"--wait"}, "model apply": set(),
     }.items():  # fmt: skip
-        command: Any = get_command(app)
-        for word in words.split():
+        first, *inner = words.split()
+        command = loaded(next(section[first][0] for section in SECTIONS.values() if first in section))
+        for word in inner:
             command = command.commands[word]
         options = {name for option in command.params for name in option.opts if name.startswith("--")}
         assert options == common | more, words

@@ -12,8 +12,10 @@ from typer.testing import CliRunner, Result
 
 from pawl_cli.__main__ import app
 from pawl_cli.api_keys import ApiKeyError, KeyStore, for_commands
-from pawl_cli.commands.common import keys_file, monitor_of
-from pawl_cli.running.data_folder import DataFolder, RunningNote
+from pawl_cli.commands.common import keys_file
+from pawl_cli.commands.monitor import monitor_of
+from pawl_cli.running.data_folder import DataFolder
+from pawl_cli.running.note import RunningNote
 from pawl_cli.running.stack import Options, Stack
 from pawl_shared.access.api_key_file import load, save
 from pawl_shared.access.api_keys import SCOPES, key_of

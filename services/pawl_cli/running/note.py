@@ -1,0 +1,24 @@
+"""The note of a running Pawl: who runs it, and where it listens."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunningNote:
+    """What other commands need to find a running Pawl; stands in DATA/running.json while it runs."""
+
+    pid: int
+    kafka: str = ""
+    urls: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services were given
+    api_keys: str = ""  # the file of API keys that they were given
+
+
+def read_note(folder: Path) -> RunningNote | None:
+    """The note of the Pawl that runs in this folder, or None when there is none or it is not readable."""
+    try:
+        return RunningNote(**json.loads((folder / "running.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
