@@ -18,6 +18,9 @@ from pawl_shared.access.service import Place
 LOOK_SECONDS = 0.1
 # So long what was cut may take to say so.
 CUT_SECONDS = 3
+# An idle connection is the client's to close. httpx, and with it OpenAI's SDK, keeps one for 5 s: with uvicorn's 5 s
+# a request now and then met a server that was just closing it (3 of 308). Balancers keep theirs for 60 s.
+IDLE_SECONDS = 75
 
 
 def serve(
@@ -56,7 +59,12 @@ async def _serve(
     ending: Callable[[], Awaitable[None]],
 ) -> None:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CUT_SECONDS
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=CUT_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -84,6 +84,7 @@ def create(
         description="OpenAI-compatible chat completions that learn from feedback.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to where `Host` says, and behind a proxy without TLS
     )
     _add_chat(app, answers)
     _add_completions(app, answers)
@@ -178,13 +179,13 @@ def _add_error_handlers(app: FastAPI) -> None:
         return respond(errors.from_validation(found, error.body))
 
     async def http(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
+        status, headers = (error.status_code, error.headers or {}) if isinstance(error, HTTPException) else (500, {})
         if status == 404:
             text = f"Invalid URL ({request.method} {request.url.path})"
             return respond(ApiError(404, text, "unknown_url"))
         if status == 405:
             text = f"Not allowed to {request.method} on {request.url.path}"
-            return respond(ApiError(405, text, "method_not_allowed"))
+            return respond(ApiError(405, text, "method_not_allowed", headers=headers))
         return respond(ApiError(400, "We could not parse the JSON body of your request.", "invalid_json"))
 
     app.add_exception_handler(ApiError, api)
