@@ -1,7 +1,8 @@
 """What the service asks of an engine. The HTTP part depends on this file only, so a fake can stand in for it.
 
-Threads: `submit`, `cancel`, `stats` and `encode_*` return at once and may be called from the event loop. `compile`,
-`publish`, `retire` and `close` may block (grammars, files, packing, a warm-up step): call them by `asyncio.to_thread`.
+Threads: `submit`, `cancel` and `stats` return at once and may be called from the event loop, and so may `encode_*` and
+`decode` with short texts (up to 1 us a character). `compile`, `publish`, `retire` and `close` may block (grammars,
+files, packing, a warm-up step): call them by `asyncio.to_thread`.
 """
 
 import math

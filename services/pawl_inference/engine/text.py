@@ -38,8 +38,11 @@ class TextCodec:
         self._byte_level = decoder is not None and b'"ByteLevel"' in decoder.__getstate__()
 
     def encode(self, text: str, special: bool) -> tuple[int, ...]:
-        """Token ids of a text; `special` adds what the tokenizer puts around a document (a BOS token)."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=special).ids)
+        """Token ids of a text; `special` adds what the tokenizer puts around a document (a BOS token).
+
+        Only as a batch is it encoded without Python's lock: 500,000 characters take up to 0.4 s.
+        """
+        return tuple(self._tokenizer.encode_batch_fast([text], add_special_tokens=special)[0].ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""

@@ -122,11 +122,11 @@ class AnswerHandler:
         Raises ApiError."""
         await prepare(self._routes, request)
         try:
-            return self.begin(request, prompts, headers)
+            return await self.begin(request, prompts, headers)
         except NotLoadedError as missing:
             await self._residency.load(missing)
         try:
-            return self.begin(request, prompts, headers)
+            return await self.begin(request, prompts, headers)
         except NotLoadedError as error:  # it had to make room again: more versions are asked for than there are slots
             raise errors.unavailable(
                 "More versions are asked for at once than there are slots (PAWL_ENGINE_SLOTS). Try again.",
@@ -134,7 +134,7 @@ class AnswerHandler:
                 1,
             ) from error
 
-    def begin(
+    async def begin(
         self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS
     ) -> Answer:
         """Assign a version and queue the request.
@@ -159,7 +159,7 @@ class AnswerHandler:
             user=request.person,
         )
         asked = Asked(request, prompts, self._rng.getrandbits(_SEED_BITS), terms)
-        submitted = submit(self._routes, asked, caller)
+        submitted = await submit(self._routes, asked, caller)
         origin = Origin(self._policy.source, now, request, caller, submitted.host, submitted.assignment)
 
         def wait_seconds() -> float:

@@ -26,7 +26,7 @@ from pawl_inference.engine.port import (
     UnknownVersionError,
 )
 from pawl_inference.handlers import constraints
-from pawl_inference.handlers.prompts import EmptyPromptError, Encoded, Prompt
+from pawl_inference.handlers.prompts import EmptyPromptError, Encoded, Prompt, all_encoded
 from pawl_inference.handlers.terms import Terms
 from pawl_inference.versions.hosts import Host
 from pawl_inference.versions.residency import NotLoadedError
@@ -64,7 +64,7 @@ class Asked:
     terms: Terms
 
 
-def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
+async def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
     """Queue a request, as a whole or not at all.
 
     Raises:
@@ -73,10 +73,10 @@ def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
     """
     try:
         try:
-            return _once(routes, asked, caller)
+            return await _once(routes, asked, caller)
         except (UnknownVersionError, NotLoadedError):
             # Retired between looking the route up and queueing: the table has the newer route by now.
-            return _once(routes, asked, caller)
+            return await _once(routes, asked, caller)
     except (UnknownModelError, UnknownVersionError) as error:
         raise errors.unknown_model(asked.body.model, str(error)) from error
     except PromptTooLongError as error:
@@ -108,12 +108,12 @@ async def prepare(routes: RouteTable, body: GenerationBody) -> None:
             await constraints.compiled(host.engine, constraint)
 
 
-def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
+async def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
     if not routes.all():
         raise errors.unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
     route, assignment = routes.resolve(asked.body.model, caller.session)
     arm, host = assignment.experiment_arm, route.host(assignment.served)
-    prompts = tuple(prompt.encoded(host.engine, arm) for prompt in asked.prompts)
+    prompts = await all_encoded(asked.prompts, host.engine, arm)
     drawn = experiment_arm.sampling(arm, _wanted(asked), asked.body.temperature, asked.body.top_p)
     if drawn.max_tokens is None:
         drawn = drawn.model_copy(update={"max_tokens": asked.body.DEFAULT_LIMIT})

@@ -1,5 +1,6 @@
 """Streaming text: whole characters, stop strings, nothing lost and nothing taken back."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,21 @@ def test_an_answer_cut_inside_a_character_ends_before_it(codec: TextCodec) -> No
     stream = TextStream(codec, ())
     tokens = codec.encode("ok 👍", special=False)
     assert "".join(stream.push(token) for token in tokens[:-1]) + stream.finish() == "ok "
+
+
+def test_others_go_on_while_a_long_text_is_encoded(codec: TextCodec) -> None:
+    begins, ended, others = threading.Barrier(2), threading.Event(), 0
+
+    def encode() -> None:
+        begins.wait()
+        codec.encode("7" * 300_000, special=False)
+        ended.set()
+
+    threading.Thread(target=encode).start()
+    begins.wait()
+    while not ended.wait(0.001):
+        others += 1
+    assert others > 5
 
 
 def test_special_tokens_are_not_shown(codec: TextCodec) -> None:

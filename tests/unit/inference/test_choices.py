@@ -136,7 +136,7 @@ def test_a_client_that_leaves_cancels_all_choices(service: InferenceService, wor
     async def scenario() -> None:
         world.engine.gate = asyncio.Event()
         body = ChatRequest.model_validate(ask(n=3))
-        chunks = service.answers.begin(body, [ChatPrompt(body.messages)]).chunks()
+        chunks = (await service.answers.begin(body, [ChatPrompt(body.messages)])).chunks()
         await anext(chunks)
         await chunks.aclose()
 
@@ -149,7 +149,7 @@ def test_a_client_that_leaves_cancels_all_choices(service: InferenceService, wor
 def test_an_answer_that_nobody_began_to_read_is_logged_too(service: InferenceService, world: World) -> None:
     async def scenario() -> None:
         body = ChatRequest.model_validate(ask(n=2))
-        answer = service.answers.begin(body, [ChatPrompt(body.messages)])
+        answer = await service.answers.begin(body, [ChatPrompt(body.messages)])
         answer.close()
         answer.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx import ASGITransport, AsyncClient
 from support.inference import BASE, CANARY, World, digest, eventually, running
 
 from pawl_inference.engine.port import FinishReason
@@ -289,6 +291,20 @@ def test_bodies_that_are_too_large(calm: tuple[TestClient, World]) -> None:
         assert response.json()["error"]["code"] == "request_too_large"
 
 
+def test_a_url_with_a_slash_too_many_is_unknown(calm: tuple[TestClient, World]) -> None:
+    """Redirected, its key would go to wherever the header Host says, and without TLS behind a proxy."""
+    client, _ = calm
+    response = client.post(f"{CHAT}/", json=ask(), follow_redirects=False)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
+
+
+def test_a_method_that_is_not_allowed_is_told_which_are(calm: tuple[TestClient, World]) -> None:
+    client, _ = calm
+    response = client.get(CHAT)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["error"]["code"] == "method_not_allowed"
+
+
 def test_an_engine_that_fails(client: TestClient, world: World) -> None:
     world.engine.fails = True
     response = client.post(CHAT, json=ask())
@@ -376,7 +392,7 @@ def test_what_an_earlier_process_left_is_sent_by_the_next(world: World) -> None:
 
 def test_an_answer_is_in_the_journal_before_its_last_chunk(service: InferenceService, world: World) -> None:
     async def scenario() -> None:
-        answer = service.answers.begin(*_request())
+        answer = await service.answers.begin(*_request())
         before = service.journal.end
         async for _, chunk in answer.chunks():
             assert (service.journal.end > before) == (chunk.finish_reason is not None)
@@ -384,10 +400,35 @@ def test_an_answer_is_in_the_journal_before_its_last_chunk(service: InferenceSer
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_others_go_on_while_a_long_prompt_is_read(service: InferenceService, world: World, path: str) -> None:
+    """500,000 characters take up to 0.4 s, and were read between the pieces of all streams."""
+    begun, others, engine = threading.Event(), threading.Event(), world.engine
+
+    def slow(*_: Any) -> tuple[int, ...]:
+        begun.set()
+        assert others.wait(10), "nobody else is answered"
+        return (1, 2)
+
+    engine.encode_chat = engine.encode = slow  # type: ignore[method-assign,assignment]
+    text = "long " * 10_000
+    body = ask(text) if path == CHAT else {"model": "assistant", "prompt": text}
+
+    async def scenario() -> None:
+        async with AsyncClient(transport=ASGITransport(service.asgi), base_url="http://pawl") as client:
+            long = asyncio.create_task(client.post(path, json=body))
+            await asyncio.to_thread(begun.wait, 10)
+            assert (await client.get("/healthz")).status_code == 200
+            others.set()
+            assert (await long).status_code == 200
+
+    asyncio.run(scenario())
+
+
 def test_a_client_that_leaves_cancels_its_answer_which_is_logged(service: InferenceService, world: World) -> None:
     async def scenario() -> None:
         world.engine.gate = asyncio.Event()
-        chunks = service.answers.begin(*_request()).chunks()
+        chunks = (await service.answers.begin(*_request())).chunks()
         assert (await anext(chunks))[1].text == "I"
         await chunks.aclose()
 
