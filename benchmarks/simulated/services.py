@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any
 
-from benchmarks.simulated.faults import AtOnce, FaultyStore, Late, Work
+from benchmarks.simulated.faults import AtOnce, Faults, FaultyBus, FaultyStore, Late, VirtualClock, Work
 
 from pawl_monitor.domain.approval import ApprovalPolicy
 from pawl_monitor.domain.sessions import SessionPolicy
@@ -22,9 +23,6 @@ from pawl_shared.running.runner import Pace, Runner
 from pawl_shared.stores.port import TransactionalStore
 from pawl_validator.domain.canary import CanaryPolicy
 from pawl_validator.handlers.folds import DeploymentFold
-
-if TYPE_CHECKING:
-    from benchmarks.simulated.world import World
 
 GAP = timedelta(seconds=6)
 # Decisions after dozens of sessions instead of hundreds; the guarantees of these levels are not what is looked at here.
@@ -60,24 +58,36 @@ class Blueprint:
     handlers: Callable[[], Mapping[str, EffectHandler]]
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What every process finds where it starts."""
+
+    rng: Random
+    clock: VirtualClock
+    bus: FaultyBus
+    faults: Faults
+    overtake: Callable[[str], None]  # a second process of the service of this name starts
+    watched: Callable[[EffectHandler], EffectHandler]  # the same, its exceptions remembered
+
+
 class Instance:
     """One process of such a service."""
 
-    def __init__(self, name: str, blueprint: Blueprint, world: World) -> None:
+    def __init__(self, name: str, blueprint: Blueprint, around: Surroundings) -> None:
         self.works: list[Work] = []
         self.finished = False  # some work, whose events no turn has published yet
-        store = FaultyStore(blueprint.store(), world.faults, name, lambda: world.overtake(name))
+        store = FaultyStore(blueprint.store(), around.faults, name, lambda: around.overtake(name))
         pace = Pace(
             poll=0,
             settle=0.002,
             effect_pause=0,
-            sleep=world.clock.advance,
+            sleep=around.clock.advance,
             pool=self._pool,
-            committer=world.rng.choice((None, AtOnce, Late)),
+            committer=around.rng.choice((None, AtOnce, Late)),
             backlog=1,
         )
-        handlers = {kind: world.watched(handler) for kind, handler in blueprint.handlers().items()}
-        self.runner = Runner(name, name, "0", world.bus, store, blueprint.folds(), handlers, pace=pace)
+        handlers = {kind: around.watched(handler) for kind, handler in blueprint.handlers().items()}
+        self.runner = Runner(name, name, "0", around.bus, store, blueprint.folds(), handlers, pace=pace)
         self.runner.start()
 
     def _pool(self, kind: str) -> Work:

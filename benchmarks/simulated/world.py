@@ -7,7 +7,7 @@ from random import Random
 
 from benchmarks.simulated import actors, work
 from benchmarks.simulated.faults import Crash, Faults, FaultyBus, VirtualClock
-from benchmarks.simulated.services import Blueprint, Instance, monitor_folds, validator_folds
+from benchmarks.simulated.services import Blueprint, Instance, Surroundings, monitor_folds, validator_folds
 from benchmarks.simulated.streams import Group, Worker
 
 from pawl_monitor.handlers.folds import WEIGH
@@ -48,6 +48,7 @@ class World:
         self._taste = {actors.BASE: 0.95}
         self._steps, self._change = steps, steps // 3
         self._blueprints = self._plans()
+        self._around = Surroundings(self.rng, self.clock, self.bus, self.faults, self._overtake, self._watched)
         self._instances: dict[str, Instance] = {}
         self._joins = Group(self.bus, self.faults)
         self._workers: dict[str, Worker] = {}
@@ -189,7 +190,7 @@ class World:
     def _turn(self, name: str) -> None:
         try:
             if name not in self._instances:
-                self._instances[name] = Instance(name, self._blueprints[name], self)
+                self._instances[name] = Instance(name, self._blueprints[name], self._around)
                 self.faults.step(self.clock.now(), f"{name} starts")
             instance = self._instances[name]
             handled = instance.runner.turn()
@@ -214,7 +215,7 @@ class World:
         except (Crash, BusError):
             self._instances.pop(name, None)
 
-    def watched(self, handler: EffectHandler) -> EffectHandler:
+    def _watched(self, handler: EffectHandler) -> EffectHandler:
         """The handler, whose exceptions are remembered: a runner would only log them and try again."""
 
         def work(effect: Effect, context: EffectContext) -> Sequence[e.Event]:
@@ -226,7 +227,7 @@ class World:
 
         return work
 
-    def overtake(self, name: str) -> None:
+    def _overtake(self, name: str) -> None:
         """A second process of a service starts, because the first one seems to be dead, and does some work."""
         if self._overtaking:
             return
