@@ -56,7 +56,7 @@ class Feed:
         self._known: dict[Partition, int] = {}
         self._starts: dict[Partition, int | None] = {}
         # One string for all records of a topic, instead of one each. Not by sys.intern: a string that nobody keeps is
-        # interned anew with every record, and the interpreter's table of 40,000 doubled by that after 12 minutes (1 MB).
+        # interned anew with every record, and the interpreter's table of 40,000 doubled by that in 12 minutes (1 MB).
         self._names: dict[str, str] = {}
         self._moved = False
         self._counted = True
