@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REQUEST = "invalid_request_error"
+# Of what pydantic finds wrong. A union's members are far fewer, and the paths of 45,000 keys took 0.1 s.
+_LOOKED_AT = 100
 
 
 @dataclass
@@ -76,6 +78,7 @@ def internal() -> ApiError:
 
 def from_validation(errors: Sequence[Mapping[str, Any]], body: object) -> ApiError:
     """400 for the first thing that pydantic found wrong with a body, which is what its JSON holds."""
+    errors = errors[:_LOOKED_AT]
     first = errors[0]
     if first.get("type") == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it is not JSON")

@@ -29,7 +29,7 @@ class ChatMessage(Body):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = None
+    content: Text | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=MAX_TOOLS, description="of an assistant's turn")
     tool_call_id: str | None = Field(default=None, max_length=256, description="of a tool's turn: the call it answers")
 

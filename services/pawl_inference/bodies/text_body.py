@@ -14,7 +14,7 @@ from pawl_inference.domain.parameters import Rule
 
 # Half of the engine's queue by default: a request is queued as a whole, and others have to find room beside it.
 MAX_TEXTS = 32
-TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]], Field(min_length=1)]
+TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]], Field(min_length=1, fail_fast=True)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
 TokenLists = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS)]
 
