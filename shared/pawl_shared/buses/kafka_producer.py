@@ -21,6 +21,7 @@ from pawl_shared.buses.kafka_clients import (
     closed_in_time,
     error_of,
     is_fenced,
+    listed,
     log,
 )
 from pawl_shared.buses.port import Message, Partition
@@ -160,6 +161,9 @@ class KafkaTransactions:
         self._producer = confluent_kafka.Producer(whole, logger=Lines())
         self._groups: dict[str, Any] = {}
         self._broken = ""
+        # Who asks for its id before it knows the cluster may find no broker to ask, and asks again half a second later
+        # (librdkafka 2.16.0: 19 of 60; after this 1 of 60).
+        listed(self._producer)
         with broker_asked("no Kafka broker takes transactions; is it running?"):
             self._tried(self._producer.init_transactions)
 

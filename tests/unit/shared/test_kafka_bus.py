@@ -168,6 +168,7 @@ def test_without_a_broker_every_question_is_a_bus_error(nobody: KafkaBus) -> Non
         lambda: list(nobody.read("topic")),
         lambda: nobody.committed("group", ["topic"]),
         lambda: nobody.create_topics([INFERENCES]),
+        lambda: nobody.transactions("id"),
         lambda: nobody.consumer("group", "0", ["topic"], dict.fromkeys, lambda _: None),
     ):
         with pytest.raises(BusError, match="no Kafka broker answers"):
