@@ -32,6 +32,7 @@ class ChatMessage(Body):
     content: Text | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=MAX_TOOLS, description="of an assistant's turn")
     tool_call_id: str | None = Field(default=None, max_length=256, description="of a tool's turn: the call it answers")
+    name: str | None = Field(default=None, description="of a tool's turn: the function that was called")
 
     @property
     def text(self) -> str:
@@ -76,11 +77,11 @@ class ChatRequest(GenerationBody):
 
     @model_validator(mode="after")
     def _turns_fit(self) -> ChatRequest:
-        called: set[str | None] = set()
+        called: dict[str | None, str] = {}
         for number, turn in enumerate(self.messages):
             if problem := _problem(turn, called):
                 raise refusal(f"messages[{number}].{problem[0]}", problem[1])
-            called |= {call.id for call in turn.tool_calls or ()}
+            called |= {call.id: call.function.name for call in turn.tool_calls or ()}
         return self
 
     @property
@@ -125,14 +126,16 @@ class ChatRequest(GenerationBody):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
-def _problem(turn: ChatMessage, called: set[str | None]) -> tuple[str, str] | None:
-    """What is wrong with a turn: its field and the reason. `called`: ids of the calls before it."""
+def _problem(turn: ChatMessage, called: Mapping[str | None, str]) -> tuple[str, str] | None:
+    """What is wrong with a turn: its field and the reason. `called`: functions of the calls before it, by their ids."""
     if turn.tool_calls and turn.role != "assistant":
         return "tool_calls", "only turns of role 'assistant' have calls"
     if (turn.tool_call_id is not None) != (turn.role == "tool"):
         return "tool_call_id", "turns of role 'tool' need it, and no others may have it"
     if turn.role == "tool" and turn.tool_call_id not in called:
         return "tool_call_id", "no turn before it made this call"
+    if turn.name is not None and turn.name != called[turn.tool_call_id]:
+        return "name", "this call was of another function"
     if turn.content is None and not turn.tool_calls:
         return "content", "a turn without calls needs one"
     for number, call in enumerate(turn.tool_calls or ()):

@@ -85,6 +85,9 @@ MESSAGE: Mapping[str, Rule] = {
     **dict.fromkeys(("name", "refusal", "audio"), REFUSED),
 }
 
+# A result may name the function that was called, which templates are told anyway.
+TOOL_MESSAGE: Mapping[str, Rule] = {**MESSAGE, "name": HONOURED}
+
 TEXT_PART: Mapping[str, Rule] = {"type": HONOURED, "text": HONOURED, "prompt_cache_breakpoint": REFUSED}
 
 
@@ -108,9 +111,12 @@ def refused(body: Mapping[str, Any], table: Mapping[str, Rule]) -> Refusal | Non
 
 def _in_messages(messages: object) -> Refusal | None:
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        if found := _first(message, MESSAGE, f"messages[{index}]."):
+        if not isinstance(message, dict):
+            continue
+        table = TOOL_MESSAGE if message.get("role") == "tool" else MESSAGE
+        if found := _first(message, table, f"messages[{index}]."):
             return found
-        parts = message.get("content") if isinstance(message, dict) else None
+        parts = message.get("content")
         for number, part in enumerate(parts if isinstance(parts, list) else ()):
             if found := _in_part(part, f"messages[{index}].content[{number}]."):
                 return found

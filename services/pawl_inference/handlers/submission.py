@@ -77,8 +77,10 @@ async def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
         except (UnknownVersionError, NotLoadedError):
             # Retired between looking the route up and queueing: the table has the newer route by now.
             return await _once(routes, asked, caller)
-    except (UnknownModelError, UnknownVersionError) as error:
+    except UnknownModelError as error:
         raise errors.unknown_model(asked.body.model, str(error)) from error
+    except UnknownVersionError as error:  # it is deployed: its engine was closed at the end of this process
+        raise errors.ending() from error
     except PromptTooLongError as error:
         raise errors.invalid(asked.body.PROMPT, f"{error}.", "context_length_exceeded") from error
     except (ChatTemplateError, UnknownTokenError, EmptyPromptError) as error:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from httpx import ASGITransport, AsyncClient
 from support.inference import BASE, CANARY, World, digest, eventually, running
 
-from pawl_inference.engine.port import FinishReason
+from pawl_inference.engine.port import FinishReason, GenerationRequest, UnknownVersionError
 from pawl_inference.server import InferenceService
 from pawl_shared.topics import FEEDBACK, INFERENCES
 
@@ -289,6 +289,17 @@ def test_bodies_that_are_too_large(calm: tuple[TestClient, World]) -> None:
         response = client.post(CHAT, content=content, headers={"content-type": "application/json"})
         assert response.status_code == 413
         assert response.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_request_that_finds_its_engine_closed_may_be_sent_again(client: TestClient, world: World) -> None:
+    """At a shutdown, while its prompt was read: a 404 would tell the client that the model is gone for good."""
+
+    def closed(request: GenerationRequest) -> Any:
+        raise UnknownVersionError("the base is not served here any more")
+
+    world.engine.submit = closed  # type: ignore[method-assign]
+    response = client.post(CHAT, json=ask())
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "shutting_down")
 
 
 def test_a_url_with_a_slash_too_many_is_unknown(calm: tuple[TestClient, World]) -> None:

@@ -142,12 +142,16 @@ def test_an_answer_by_schema_or_a_call(world: ToolWorld, engine: Any) -> None:
     assert not constraint.must_call
 
 
-def test_calls_and_results_of_a_conversation_reach_the_template_and_the_log(world: ToolWorld, engine: Any) -> None:
+@pytest.mark.parametrize("named", [{}, {"name": "get_weather"}, {"name": None}])
+def test_calls_and_results_of_a_conversation_reach_the_template_and_the_log(
+    world: ToolWorld, engine: Any, named: dict[str, Any]
+) -> None:
+    """`name`: as OpenAI's cookbook and LlamaIndex send it with a result."""
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Köln"}'}}
     turns = [
         {"role": "user", "content": "Weather?"},
         {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees", **named},
     ]
     body = post(world, messages=turns).json()
     shown = engine.conversations[-1]
@@ -287,6 +291,8 @@ def turn(**fields: Any) -> list[dict[str, Any]]:
         (turn(role="tool", content="x", tool_call_id="call_9"), "messages[1].tool_call_id"),
         (turn(role="tool", content="x"), "messages[1].tool_call_id"),
         (turn(role="user", content="x", tool_call_id="call_9"), "messages[1].tool_call_id"),
+        ([*calling("{}"), {"role": "tool", "tool_call_id": "a", "name": "g", "content": "x"}], "messages[2].name"),
+        ([*calling("{}"), {"role": "tool", "tool_call_id": "a", "name": 5, "content": "x"}], "messages[2].name"),
         (turn(role="assistant", content=None), "messages[1].content"),
         (turn(role="user"), "messages[1].content"),
         (calling("[]"), "messages[1].tool_calls[0].function.arguments"),
