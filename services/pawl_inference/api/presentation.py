@@ -37,11 +37,16 @@ class AnswerStream(StreamingResponse):
 def headers(answer: Answer) -> dict[str, str]:
     """What an answer says of itself beside its body."""
     return {
-        "x-request-id": str(answer.id),
+        **request_id(answer),
         "x-pawl-version": answer.version,
         "x-pawl-arm": answer.assignment.arm,
         "x-pawl-feedback-token": answer.choices[0].feedback_token,
     }
+
+
+def request_id(answer: Answer) -> dict[str, str]:
+    """The header that OpenAI's SDKs tell of answers and errors."""
+    return {"x-request-id": str(answer.id)}
 
 
 def metadata(answer: Answer) -> dict[str, Any]:

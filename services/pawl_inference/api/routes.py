@@ -201,24 +201,31 @@ def _json(raw: bytes) -> object:
 
 
 async def _whole(request: Request, answer: Answer, body: Awaitable[dict[str, Any]]) -> Response:
-    try:
-        done = await _unless_gone(request, body)
-        return Response() if done is None else JSONResponse(done, headers=presentation.headers(answer))
-    finally:
-        answer.close()
+    done = await _had(request, answer, body)
+    return Response() if done is None else JSONResponse(done, headers=presentation.headers(answer))
 
 
 async def _streamed(request: Request, answer: Answer, events: AsyncGenerator[Event, None]) -> Response:
     """The status waits for the first token: an answer that fails before has an error's own, and clients ask again."""
+    first = await _had(request, answer, anext(events))
+    return Response() if first is None else AnswerStream(answer, first, events)
+
+
+async def _had(request: Request, answer: Answer, work: Awaitable[T]) -> T | None:
+    """What an answer gives, or None: its client has left. Raises ApiError, by whose header the answer is found in logs.
+
+    Only where there is a result is the answer left open.
+    """
     try:
-        first = await _unless_gone(request, anext(events))
-    except BaseException:
+        found = await _unless_gone(request, work)
+    except BaseException as error:
         answer.close()
+        if isinstance(error, ApiError):
+            error.headers = {**error.headers, **presentation.request_id(answer)}
         raise
-    if first is None:
+    if found is None:
         answer.close()
-        return Response()
-    return AnswerStream(answer, first, events)
+    return found
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:

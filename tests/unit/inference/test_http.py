@@ -342,7 +342,9 @@ def test_an_answer_that_ends_before_it_began_has_the_status_of_its_error(
     response = client.post(path, json=ask(stream=stream) | ({} if path == CHAT else {"messages": None, "prompt": "Hi"}))
     assert (response.status_code, response.headers["retry-after"]) == (503, wait)
     assert response.json()["error"]["code"] == code
-    assert [(event.finish_reason, event.failed) for event in logged(world)] == [("cancelled", False)]
+    (event,) = logged(world)
+    assert (event.finish_reason, event.failed) == ("cancelled", False)
+    assert response.headers["x-request-id"] == str(event.inference_id)
 
 
 def test_a_request_says_how_long_it_may_take_and_whose_turn_it_is(world: World) -> None:
