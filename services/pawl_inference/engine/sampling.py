@@ -45,10 +45,7 @@ def choose(
     if sampling.top_k <= 0 and sampling.top_p >= 1 and sampling.min_p <= 0:
         return _draw(np.arange(len(weights)), weights, uniform)
     tokens = _candidates(weights, sampling)
-    kept = weights[tokens]
-    if sampling.min_p > 0:
-        tokens, kept = tokens[kept >= sampling.min_p * kept[0]], kept[kept >= sampling.min_p * kept[0]]
-    return _draw(tokens, kept, uniform)
+    return _draw(tokens, weights[tokens], uniform)
 
 
 def penalise(logits: Logits, sampling: Sampling, history: History) -> Logits:
@@ -81,28 +78,35 @@ def log_probabilities(logits: Logits, token: int, top: int) -> tuple[float, list
 
 
 def _candidates(weights: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-    """Tokens that top_k and top_p leave, likeliest first."""
-    limit = sampling.top_k if 0 < sampling.top_k < len(weights) else len(weights)
-    size = min(limit, _FIRST_CANDIDATES)
-    tokens = largest(weights, size)
-    # With top_k, top_p is a share of what top_k left; without, of everything.
-    if limit < len(weights) and size < limit:
-        tokens = largest(weights, limit)
-    total = float(weights[tokens].sum()) if limit < len(weights) else float(weights.sum())
-    if sampling.top_p >= 1 and limit == len(weights):
-        return largest(weights, limit)
-    mass = np.cumsum(weights[tokens])
-    if mass[-1] < sampling.top_p * total and len(tokens) < limit:
-        tokens = largest(weights, limit)
-        mass = np.cumsum(weights[tokens])
-    kept = int(np.searchsorted(mass, sampling.top_p * total)) + 1
-    return tokens[:kept]
+    """Tokens that top_k, top_p and min_p leave, likeliest first."""
+    if 0 < sampling.top_k < len(weights):
+        tokens = largest(weights, sampling.top_k)
+        total = float(weights[tokens].sum())  # top_p is a share of what top_k left
+    else:
+        total = float(weights.sum())
+        tokens = _likeliest(weights, sampling, sampling.top_p * total)
+    if sampling.top_p < 1:
+        tokens = tokens[: int(np.searchsorted(np.cumsum(weights[tokens]), sampling.top_p * total)) + 1]
+    likely: NDArray[np.bool_] = weights[tokens] >= sampling.min_p * weights[tokens[0]]
+    return tokens[likely]
+
+
+def _likeliest(weights: NDArray[np.float64], sampling: Sampling, enough: float) -> NDArray[np.int64]:
+    """The likeliest tokens, at least those that min_p leaves of the first ones that have the mass `enough` together."""
+    if sampling.min_p > 0:
+        return _ordered(weights, np.flatnonzero(weights >= sampling.min_p * weights.max()))
+    tokens = largest(weights, _FIRST_CANDIDATES)
+    return tokens if weights[tokens].sum() >= enough else largest(weights, len(weights))
 
 
 def largest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Indices of the `count` largest values, largest first, the lower index first among equals."""
     found = np.flatnonzero(values >= _bound(values, count)) if count < len(values) else np.arange(len(values))
-    return found[np.argsort(-values[found], kind="stable")][:count]
+    return _ordered(values, found)[:count]
+
+
+def _ordered(values: NDArray[np.float64], found: NDArray[np.int64]) -> NDArray[np.int64]:
+    return found[np.argsort(-values[found], kind="stable")]
 
 
 def _bound(values: NDArray[np.float64], count: int) -> float:

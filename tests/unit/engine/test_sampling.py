@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pawl_inference.engine import sampling as engine_sampling
 from pawl_inference.engine.port import Sampling
 from pawl_inference.engine.sampling import History, choose, largest, log_probabilities, penalise
 
@@ -59,6 +60,37 @@ def test_top_p_leaves_the_smallest_set_that_reaches_it() -> None:
 
 def test_min_p_drops_what_is_unlikely_beside_the_likeliest() -> None:
     assert set(drawn(Sampling(min_p=0.6))) == {1, 2}
+
+
+@pytest.mark.parametrize("sampling", [Sampling(min_p=0.1), Sampling(min_p=0.1, top_p=0.999)])
+def test_min_p_puts_only_what_it_leaves_into_order(sampling: Sampling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a vocabulary took 5 to 9 ms a token, about as long as a decode step."""
+    asked: list[int] = [0]
+    monkeypatch.setattr(engine_sampling, "largest", lambda values, count: asked.append(count) or largest(values, count))
+    assert choose(np.linspace(-9, 9, 5000, dtype=np.float32), sampling, History(), 0.5) > 4000
+    assert max(asked) < 1000
+
+
+@given(
+    st.sampled_from([0, 1, 7, 300, 999]),
+    st.sampled_from([1e-9, 0.3, 0.9, 0.999, 1.0]),
+    st.sampled_from([0, 0.01, 0.5, 1.0]),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 20),
+)
+def test_what_is_drawn_is_what_a_whole_sort_would_give(
+    top_k: int, top_p: float, min_p: float, uniform: float, seed: int
+) -> None:
+    logits = np.random.default_rng(seed).normal(0, 2 + seed / 4, 1000).astype(np.float32)
+    weights = np.exp(logits.astype(np.float64) - float(logits.max()))
+    order = np.argsort(-weights, kind="stable")[: top_k or None]
+    mass = np.cumsum(weights[order])
+    order = order[: int(np.searchsorted(mass, top_p * mass[-1])) + 1]
+    order = order[weights[order] >= min_p * weights[order[0]]]
+    mass = np.cumsum(weights[order])
+    expected = order[np.searchsorted(mass, uniform * mass[-1], side="right")]
+    plain = not top_k and top_p == 1 and not min_p  # drawn in the order of ids
+    assert plain or choose(logits, Sampling(top_k=top_k, top_p=top_p, min_p=min_p), History(), uniform) == expected
 
 
 def test_top_p_is_a_share_of_what_top_k_left() -> None:
