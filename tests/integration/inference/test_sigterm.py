@@ -33,7 +33,7 @@ STREAMS = 6
 
 @dataclass
 class Asked:
-    """A client of one model. `begun` gets something when a stream is open, whose turn may be later."""
+    """A client of one model. `begun` gets something when a stream is open, with its first token."""
 
     url: str
     model: str
@@ -44,7 +44,7 @@ class Asked:
 
     def stream(self, number: int) -> tuple[str, str, str]:
         """The id, why it ended, and the last line."""
-        body = self.body(stream=True, max_tokens=200, seed=number, temperature=1)
+        body = self.body(stream=True, max_tokens=400, seed=number, temperature=1)
         with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=body, timeout=60) as response:
             self.begun.put(number)
             lines = list(filter(None, response.iter_lines()))
@@ -81,7 +81,7 @@ def test_open_streams_end_new_requests_are_refused_and_all_is_logged(kafka: str,
     model = f"default/{name}"
     deploy(world, bus, model, tiny(tmp_path, world))
     asked = Asked(f"http://127.0.0.1:{port}", name)
-    settings = {"PAWL_SHUTDOWN_GRACE_SECONDS": "60", "PAWL_ENGINE_MAX_BATCH": "2", "PAWL_INSTANCE": name}
+    settings = {"PAWL_SHUTDOWN_GRACE_SECONDS": "60", "PAWL_ENGINE_MAX_BATCH": str(STREAMS), "PAWL_INSTANCE": name}
     with inference_process(world, kafka, port, **settings) as process, ThreadPoolExecutor(STREAMS) as threads:
         streams: list[Future[tuple[str, str, str]]]
         with asked.slow():
