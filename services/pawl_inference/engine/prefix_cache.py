@@ -2,14 +2,26 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pawl_inference.engine.kv_cache import KvCache
 from pawl_inference.engine.pieces import Cuts
-from pawl_inference.engine.sequence import Sequence
+
+
+class Reading(Protocol):
+    """A prompt on its way into a row of the cache.
+
+    `past`: tokens that are in the row; `cached`: of those, how many came from here; `prefix`: keys of its parts so far.
+    """
+
+    version: str
+    prompt: tuple[int, ...]
+    past: int
+    cached: int
+    prefix: list[bytes]
 
 
 class PrefixCache:
@@ -24,38 +36,38 @@ class PrefixCache:
     """
 
     def __init__(self, cache: KvCache, capacity: int) -> None:
-        self._cache, self._on, self._room = cache, capacity > 0, capacity
+        self._cache, self.on, self._room = cache, capacity > 0, capacity
         self._kept: OrderedDict[bytes, NDArray[Any]] = OrderedDict()
         self._spare: list[NDArray[Any]] = []  # memory of what was dropped last, for one piece at most
 
-    def resume(self, sequence: Sequence, row: int, cuts: Cuts) -> None:
+    def resume(self, reading: Reading, row: int, cuts: Cuts) -> None:
         """Copy the parts that come next in a prompt, as long as they are known. A piece is always left to read.
 
         Called before every piece, so that of several requests with one beginning only the first computes it.
         """
-        while (start := cuts.grain * len(sequence.prefix)) < cuts.reusable(len(sequence.request.prompt)):
-            key = self._next_key(sequence, start, cuts.grain)
+        while (start := cuts.grain * len(reading.prefix)) < cuts.reusable(len(reading.prompt)):
+            key = self._next_key(reading, start, cuts.grain)
             kept = self._kept.get(key)
             if kept is None:
                 break
             self._cache.write(row, start, kept)
-            sequence.cached += max(0, start + cuts.grain - sequence.past)
-            sequence.past = max(sequence.past, start + cuts.grain)
-            sequence.prefix.append(key)
-        self._touch(sequence)
+            reading.cached += max(0, start + cuts.grain - reading.past)
+            reading.past = max(reading.past, start + cuts.grain)
+            reading.prefix.append(key)
+        self._touch(reading)
 
-    def keep(self, sequence: Sequence, row: int, cuts: Cuts) -> None:
+    def keep(self, reading: Reading, row: int, cuts: Cuts) -> None:
         """Remember the parts that were just computed."""
-        if not self._on:
+        if not self.on:
             return
-        while (start := cuts.grain * len(sequence.prefix)) < cuts.keepable(len(sequence.request.prompt), sequence.past):
-            key = self._next_key(sequence, start, cuts.grain)
+        while (start := cuts.grain * len(reading.prefix)) < cuts.keepable(len(reading.prompt), reading.past):
+            key = self._next_key(reading, start, cuts.grain)
             if key not in self._kept:
                 self._kept[key] = part = self._pages(cuts.grain)
                 self._cache.read(row, start, part)
                 self._room -= part.nbytes
-            sequence.prefix.append(key)
-        self._touch(sequence)
+            reading.prefix.append(key)
+        self._touch(reading)
         while self._room < 0:
             self._spare.append(self._kept.popitem(last=False)[1])
             self._room += self._spare[-1].nbytes
@@ -70,13 +82,13 @@ class PrefixCache:
                 return self._spare.pop(index)
         return self._cache.pages(tokens)
 
-    def _next_key(self, sequence: Sequence, start: int, count: int) -> bytes:
-        parent = sequence.prefix[-1] if sequence.prefix else sequence.request.version.encode()
-        tokens = sequence.request.prompt[start : start + count]
+    def _next_key(self, reading: Reading, start: int, count: int) -> bytes:
+        parent = reading.prefix[-1] if reading.prefix else reading.version.encode()
+        tokens = reading.prompt[start : start + count]
         return hashlib.sha256(parent + np.array(tokens, np.int64).tobytes()).digest()
 
-    def _touch(self, sequence: Sequence) -> None:
+    def _touch(self, reading: Reading) -> None:
         """A part without those before it is useless, so a chain is dropped from its end."""
-        for known in reversed(sequence.prefix):
+        for known in reversed(reading.prefix):
             if known in self._kept:
                 self._kept.move_to_end(known)

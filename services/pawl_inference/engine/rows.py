@@ -43,11 +43,14 @@ class Rows:
         self._swap(row, self.decoding)
         self.decoding += 1
 
-    def drop_finished(self) -> None:
-        """Remove requests that have ended, and close the gaps."""
+    def drop_finished(self) -> list[Sequence]:
+        """Remove requests that have ended, and close the gaps; answers which they were."""
+        dropped = []
         for row in range(len(self.members) - 1, -1, -1):
             if self.members[row].finished is not None:
+                dropped.append(self.members[row])
                 self._remove(row)
+        return dropped
 
     def _remove(self, row: int) -> None:
         if row < self.decoding:

@@ -28,6 +28,7 @@ class Sequence:
         matcher: Matcher | None = None,
     ) -> None:
         self.request, self.slot = request, slot
+        self.version, self.prompt = request.version, request.prompt
         self.past = 0  # tokens in the cache
         self.cached = 0  # prompt tokens that the prefix cache gave
         self.prefix: list[bytes] = []  # keys of the prompt's chunks so far, see PrefixCache
@@ -39,7 +40,7 @@ class Sequence:
         self._codec, self._limit, self._eos, self._tell, self._ended = codec, limit, eos, tell, ended
         self._matcher = matcher
         self._stream = TextStream(codec, request.stop)
-        self._history = History(prompt=frozenset(request.prompt))
+        self._history = History(prompt=frozenset(self.prompt))
         self._random = np.random.Generator(np.random.PCG64(request.sampling.seed))
         self._text = ""
         self._untold: list[int] = []
@@ -48,7 +49,7 @@ class Sequence:
     @property
     def prompt_left(self) -> int:
         """Prompt tokens that are not in the cache yet."""
-        return max(0, len(self.request.prompt) - self.past)
+        return max(0, len(self.prompt) - self.past)
 
     def accept(self, logits: Logits) -> None:
         """Draw the next token from logits [vocabulary] and tell the caller what became certain."""
@@ -108,7 +109,7 @@ class Sequence:
         self._flush(reason, error, too_complex)
 
     def _flush(self, reason: FinishReason | None = None, error: str | None = None, too_complex: bool = False) -> None:
-        usage = Usage(len(self.request.prompt), len(self.tokens), self.cached) if reason else None
+        usage = Usage(len(self.prompt), len(self.tokens), self.cached) if reason else None
         whole = reason is not None and not self._stream.stopped
         logprobs = self._logprobs.told(self._text, all_of_it=whole) if self._logprobs else ()
         chunk = GenerationChunk(self._text, tuple(self._untold), logprobs, reason, usage, error, too_complex)

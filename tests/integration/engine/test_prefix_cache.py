@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import anyio
 import pytest
-from support.answers import GREEDY, Answer, answer, one_by_one, together
+from support.answers import GREEDY, Answer, answer, one_by_one, put_together, together
 from support.tiny_engine import BASE, GRAPH, TinyServing
 
 from pawl_inference.engine.onnx_engine import OnnxEngine
@@ -53,6 +54,13 @@ def asked(tokens: tuple[int, ...], version: str = BASE, sampling: Sampling = GRE
 def cached(found: Answer) -> int:
     assert found.usage is not None
     return found.usage.cached_tokens
+
+
+async def steps(engine: OnnxEngine, count: int) -> None:
+    """Wait until the engine has run so many; a short prompt and its answer take one for each token of the answer."""
+    with anyio.fail_after(60):
+        while engine.stats().steps < count:
+            await anyio.sleep(0.01)
 
 
 def uncounted(found: Answer) -> Answer:
@@ -128,6 +136,30 @@ async def test_a_difference_anywhere_before_a_chunk_makes_it_another(engine: Onn
     for position in (0, CHUNK, 3 * CHUNK):
         changed = (*tokens[:position], 90, *tokens[position + 1 :])
         assert cached(await answer(engine, asked(changed))) == position // CHUNK * CHUNK
+
+
+async def test_an_answer_is_read_in_a_quiet_moment_and_the_next_turn_begins_behind_it(
+    engine: OnnxEngine, without: OnnxEngine, tiny: TinyServing
+) -> None:
+    for version in (BASE, tiny.versions[0]):
+        turn, before = asked(prompt(CHUNK), version), engine.stats().steps
+        said = await answer(engine, replace(turn, max_tokens=3 * CHUNK))
+        await steps(engine, before + len(said.tokens) + 3)
+        following = asked((*turn.prompt, *said.tokens, 9, 8, 7), version)
+        found = await answer(engine, following)
+        assert cached(found) == len(turn.prompt) + len(said.tokens) == 4 * CHUNK
+        assert uncounted(found) == await answer(without, following)
+
+
+async def test_nothing_is_read_of_a_version_that_serves_no_more(engine: OnnxEngine, tiny: TinyServing) -> None:
+    version, before = tiny.versions[0], engine.stats().steps
+    running = engine.submit(replace(asked(prompt(CHUNK), version), max_tokens=3 * CHUNK))
+    engine.retire(version)
+    said = put_together([chunk async for chunk in running])
+    later = await answer(engine, replace(asked(prompt(CHUNK)), max_tokens=3 * CHUNK))  # to the base
+    await steps(engine, before + len(said.tokens) + len(later.tokens) + 3)
+    engine.publish(version, tiny.slot_files[version])
+    assert cached(await answer(engine, asked((*prompt(CHUNK), *said.tokens, 9, 8, 7), version))) == CHUNK
 
 
 async def test_memory_is_bounded_and_the_least_used_chunks_go_from_their_ends(tiny: TinyServing) -> None:
