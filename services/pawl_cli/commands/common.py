@@ -37,7 +37,7 @@ class NotRunningError(PawlError):
 
 
 def running(data: Path) -> RunningNote:
-    """Where the Pawl in this folder listens. Raises NotRunningError."""
+    """Where the Pawl in this folder listens. Raises NotRunningError, NoRightError."""
     note = read_note(folder_of(data))
     if note is None or not note.kafka:
         raise NotRunningError(f"no Pawl runs on {data}: start it with `pawl up`, or name its folder with --data")
@@ -71,12 +71,15 @@ def print_json(content: Any) -> None:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Errors of Pawl end the command with one sentence and status 1; Ctrl-C with 130."""
+    """Errors of Pawl and of this machine end the command with one sentence and status 1; Ctrl-C with 130."""
     try:
         with stop_in_order():
             yield
     except PawlError as error:
         errors.print(f"[red]pawl:[/] {escape(str(error))}", markup=True)
+        raise typer.Exit(FAILED) from error
+    except OSError as error:  # no right, no space: it names the file
+        errors.print(f"[red]pawl:[/] {escape(str(error) or type(error).__name__)}", markup=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as interrupt:
         errors.print(f"pawl: stopped by {interrupt}")

@@ -20,6 +20,7 @@ from pawl_shared.topics import CANDIDATES, DEPLOYMENTS, MODELS
 
 INCOMPLETE = 3
 ON_THE_LOG = "the command stands on the log, and is carried out when it is back"
+PERHAPS_ON_THE_LOG = "the command may be on the log already, and be carried out: `pawl models list` shows what serves"
 
 Prefix = Annotated[str, typer.Argument(help="The version; its first digits are enough (`pawl models list`).")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the validator, then for the replicas.")]
@@ -91,7 +92,9 @@ def unpin(asked: AskedOf, wait: Wait = 30) -> None:
     Example:  pawl unpin --why "the fair is over"
     """
     with told():
-        send(asked.bus(), e.PinCommand(**asked.envelope(asked.model)), wait, asked.json)
+        bus = asked.bus()
+        deployed(bus, asked.model)
+        send(bus, e.PinCommand(**asked.envelope(asked.model)), wait, asked.json)
 
 
 def known(bus: Bus, model: str) -> list[versions.Version]:
@@ -136,6 +139,8 @@ def send(bus: Bus, command: e.Command, wait: float, json: bool, forced: dict[str
             record = outcome.carried_out(bus, command, wait, by_force if forced else None)
         except NoAnswerError as error:
             raise NoAnswerError(f"{error}: {ON_THE_LOG}{_instead(command)}") from error
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(f"{interrupt}; {PERHAPS_ON_THE_LOG}") from interrupt
         following = outcome.followed(bus, record, wait, lambda words: status.update(f"waiting for {words}"))
     if json:
         print_json(_plain(command, record, following))

@@ -9,7 +9,7 @@ from rich.console import Console
 from pawl_cli.commands.asked import Asked, AskedOf, asking
 from pawl_cli.commands.cluster import bus_at
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, print_json, told
-from pawl_cli.commands.deployment import Wait, send
+from pawl_cli.commands.deployment import Wait, deployed, send
 from pawl_cli.log import experiments
 from pawl_cli.log.experiments import Standing
 from pawl_cli.log.follow import history
@@ -68,7 +68,9 @@ def stop(asked: AskedOf, wait: Wait = 30) -> None:
     Example:  pawl experiment stop --why "seen enough"
     """
     with told():
-        send(asked.bus(), StopExperimentCommand(**asked.envelope(asked.model)), wait, asked.json)
+        bus = asked.bus()
+        deployed(bus, asked.model)
+        send(bus, StopExperimentCommand(**asked.envelope(asked.model)), wait, asked.json)
 
 
 @experiment_app.command("status")

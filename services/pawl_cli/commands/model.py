@@ -74,13 +74,13 @@ def show(
     with told():
         known = policies.known(bus_at(data, kafka), model)
         if history:
-            _history(known, json)
+            _history(known, model, json)
         elif json:
             defaults = {"digest": None, "policy": ModelPolicy(model=model).model_dump(mode="json")}
             print_json(_plain(known.valid) if known.valid else defaults)
         else:
             policy = known.valid.policy if known.valid else ModelPolicy(model=model)
-            typer.echo(_headline(known) + "\n" + model_file.render(policy), nl=False)
+            typer.echo(_headline(known, model) + "\n" + model_file.render(policy), nl=False)
 
 
 @model_app.command("apply")
@@ -120,15 +120,16 @@ def apply(asked: Asked, file: File = Path("model.yaml")) -> None:
             typer.echo(f"The base {applied.base} is being brought in; `pawl status` shows when it serves.")
 
 
-def _headline(known: Known) -> str:
+def _headline(known: Known, model: str) -> str:
     if not known.policies:
-        return "# nothing was applied: Pawl's defaults are valid"
+        what = "nothing was applied" if known.base else f"nothing is known of {model} yet"
+        return f"# {what}: Pawl's defaults are valid"
     at, command = known.policies[-1]
     why = f": {' '.join(command.why.split())}" if command.why else ""
     return f"# policy {command.digest}\n# valid since {at:%Y-%m-%d %H:%M:%S} UTC, by {command.who}{why}"
 
 
-def _history(known: Known, json: bool) -> None:
+def _history(known: Known, model: str, json: bool) -> None:
     if json:
         print_json([{"at": at, **_plain(command)} for at, command in known.policies])
         return
@@ -137,7 +138,7 @@ def _history(known: Known, json: bool) -> None:
         line = f"{at:%Y-%m-%d %H:%M:%S} UTC  {short(command.digest)}  {command.who}  {command.why}"
         console.print(line.rstrip(), markup=False)
     if not known.policies:
-        console.print(_headline(known).removeprefix("# "))
+        console.print(_headline(known, model).removeprefix("# "))
 
 
 def _plain(command: ConfigureModelCommand) -> dict[str, Any]:

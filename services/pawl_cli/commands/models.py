@@ -11,6 +11,7 @@ from rich.table import Table
 from pawl_cli.commands.cluster import bus_at
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, Model, Servers, print_json, told
 from pawl_cli.commands.deployment import Prefix, find, known
+from pawl_cli.log import policies
 from pawl_cli.log.story import live_words, short
 from pawl_cli.log.versions import Version
 from pawl_shared.errors import PawlError
@@ -29,9 +30,11 @@ def list_versions(
     Example:  pawl models list
     """
     with told():
-        found = known(bus_at(data, kafka), model)
+        bus = bus_at(data, kafka)
+        found = known(bus, model)
         if not found:
-            raise PawlError(f"nothing is known of the model {model!r}: name it with --model")
+            policies.registered(bus, model)
+            raise PawlError(f"{model} has no versions yet: its base is being prepared (`pawl status`)")
         if json:
             print_json([_plain(version) for version in found])
             return

@@ -5,7 +5,6 @@ import typer
 from pawl_cli.commands.asked import AskedOf, asking
 from pawl_cli.commands.common import print_json, told
 from pawl_cli.log import policies
-from pawl_shared.errors import PawlError
 from pawl_shared.events import PauseCommand
 
 
@@ -33,8 +32,7 @@ def resume(asked: AskedOf) -> None:
 def _command(asked: AskedOf, paused: bool) -> None:
     with told():
         bus, model = asked.bus(), asked.model
-        if policies.known(bus, model).base is None:
-            raise PawlError(f"nothing is known of the model {model!r}: name it with --model")
+        policies.registered(bus, model)
         command = PauseCommand(**asked.envelope(model), paused=paused)
         policies.publish(bus, command)
         if asked.json:

@@ -7,7 +7,6 @@ import typer
 from pawl_cli.commands.asked import AskedOf, asking
 from pawl_cli.commands.common import print_json, told
 from pawl_cli.log import policies
-from pawl_shared.errors import PawlError
 from pawl_shared.events import RetrainCommand
 from pawl_shared.recipes import RecipeChoice
 
@@ -26,8 +25,7 @@ def retrain(asked: AskedOf, recipe: Recipe = "auto") -> None:
     """
     with told():
         bus, model = asked.bus(), asked.model
-        if policies.known(bus, model).base is None:
-            raise PawlError(f"nothing is known of the model {model!r}: name it with --model")
+        policies.registered(bus, model)
         command = RetrainCommand(**asked.envelope(model), recipe=recipe)
         policies.publish(bus, command)
         if asked.json:

@@ -10,12 +10,17 @@ from pawl_cli.log.follow import history
 from pawl_shared.buses.port import Bus
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
+from pawl_shared.errors import BusError, PawlError
 from pawl_shared.events import ConfigureModelCommand, Event, RegisterModelCommand
 from pawl_shared.policies.model_policy import ModelPolicy
 from pawl_shared.topics import COMMANDS
 
 SOURCE = "pawl-cli"
 WAIT_SECONDS = 30
+
+
+class UnknownModelError(PawlError):
+    """Nobody has asked for a model of this name."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,14 @@ def known(bus: Bus, model: str) -> Known:
     bases = [event.base for _, event in commands if isinstance(event, RegisterModelCommand)]
     policies = tuple((at, event) for at, event in commands if isinstance(event, ConfigureModelCommand))
     return Known(policies, bases[-1] if bases else None)
+
+
+def registered(bus: Bus, model: str) -> None:
+    """Raises UnknownModelError, which names the models that there are, and BusError."""
+    events = [seen.event for seen in history(bus, [COMMANDS])]
+    models = sorted({event.model for event in events if isinstance(event, RegisterModelCommand)})
+    if model not in models:
+        raise UnknownModelError(f"nothing is known of {model}: --model may be {', '.join(models) or 'nothing yet'}")
 
 
 def apply(bus: Bus, policy: ModelPolicy, who: str, why: str) -> Applied:
@@ -100,7 +113,12 @@ def publishing(bus: Bus) -> Iterator[Callable[..., None]]:
 
     def send(*events: Event) -> None:
         for event in events:
-            producer.send(encode(event)).result(timeout=WAIT_SECONDS)
+            try:
+                producer.send(encode(event)).result(timeout=WAIT_SECONDS)
+            except TimeoutError as error:
+                raise BusError(
+                    f"Kafka has not confirmed the {event.TYPE} for {WAIT_SECONDS} s; it may still take it"
+                ) from error
 
     try:
         yield send

@@ -15,6 +15,10 @@ class DataFolderInUseError(PawlError):
     """Another process works in this data folder."""
 
 
+class NoDataFolderError(PawlError):
+    """Nothing can be kept where it should be."""
+
+
 class DataFolder:
     """A folder that this process has to itself, from `acquire()` to `release()` or its death."""
 
@@ -23,9 +27,9 @@ class DataFolder:
         self._lock = FileLock(self.path / ".lock")
 
     def acquire(self) -> None:
-        """Raises DataFolderInUseError with the pid that holds it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Raises DataFolderInUseError with the pid that holds it, NoDataFolderError, NoRightError."""
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:
             note = read_note(self.path)
@@ -34,6 +38,8 @@ class DataFolder:
                 f"{self.path} is in use by {holder}, which runs Pawl there. Stop it (Ctrl-C in its terminal), "
                 "or choose another folder with --data."
             ) from error
+        except OSError as error:
+            raise NoDataFolderError(f"{error}: choose another folder with --data, or make this one yours") from error
         self.write_note(RunningNote(os.getpid()))
 
     def write_note(self, note: RunningNote) -> None:

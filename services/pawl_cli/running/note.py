@@ -4,6 +4,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pawl_shared.errors import PawlError
+
+
+class NoRightError(PawlError):
+    """A data folder is somebody else's."""
+
 
 @dataclass(frozen=True)
 class RunningNote:
@@ -17,8 +23,15 @@ class RunningNote:
 
 
 def read_note(folder: Path) -> RunningNote | None:
-    """The note of the Pawl that runs in this folder, or None when there is none or it is not readable."""
+    """The note of the Pawl that runs in this folder, or None when there is none or it is damaged.
+
+    Raises NoRightError.
+    """
     try:
         return RunningNote(**json.loads((folder / "running.json").read_text()))
+    except PermissionError as error:
+        raise NoRightError(
+            f"you may not read {folder}, so nobody can say whether Pawl runs there: ask as the user who started it"
+        ) from error
     except (OSError, ValueError, TypeError):
         return None

@@ -233,7 +233,10 @@ def find(now: Deployment, version: str) -> DeployedVersion:
     for served in (*trial, *queued, *reversed(now.history), *now.withdrawn):
         if served.version == version:
             return served
-    raise RefusedError(f"{version[:12]} has not passed the gates for this base: only versions that did can serve")
+    raise RefusedError(
+        f"{version[:12]} cannot serve: it is no candidate that passed the gates for this base, and none of the last "
+        f"{HISTORY} champions"
+    )
 
 
 def _shelved(now: Deployment, champion: str) -> tuple[DeployedVersion, ...]:
