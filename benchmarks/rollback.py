@@ -4,9 +4,10 @@ A real broker, a real validator and two real replicas with a tiny model. Each ro
 both replicas serve it, and takes it back. Four connections a replica ask all the time, and evidence keeps coming. An
 answer counts as begun when it is there, which is later: so what is measured is the time until the last one *came*.
 
-By command: `RollbackCommand` on pawl.commands. By force: the validator is killed before, and the time begins with the
-start of the process that does its work. In the middle a replica is killed: once it is ready again, it may not answer
-with what was taken away.
+By command: from `RollbackCommand`, given to a client that is connected. As typed: from the start of the process `pawl
+rollback`, which finds out what serves, sends the command and tells its outcome; when it ends is a row of its own. By
+force: the same with --force, the validator killed before. In the middle a replica is killed: once it is ready again, it
+may not answer with what was taken away.
 
 Run: .venv/bin/python -m benchmarks.rollback [--quick]
 """
@@ -17,7 +18,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -38,12 +38,15 @@ from pawl_shared import events as e
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 
-QUICK, FULL = (12, 3), (100, 20)  # rollbacks by command, and by force
+QUICK, FULL = (12, 4, 3), (100, 40, 20)  # rollbacks by command, as typed, and by force
 CONNECTIONS, PAUSE_SECONDS = 4, 0.05
 EVIDENCE_A_SECOND = 50
 AFTER_SECONDS = 1.0  # so long nothing of the old version may come before a round is over
 LIMIT_SECONDS = 1.0
-COMMAND, FORCE = "by command, p99", "by force, validator killed, p99"
+COMMAND = "by command, p99"
+TYPED, TYPED_END = "pawl rollback, p99", "pawl rollback, to its end, p99"
+FORCE, FORCE_END = "pawl rollback --force, validator killed, p99", "pawl rollback --force, to its end, p99"
+PAWL = [sys.executable, "-m", "pawl_cli"]
 STALE = "old answers of a replica that was ready again"
 
 
@@ -154,18 +157,19 @@ class Ordeal:
             self.stale += 1
         return seconds
 
-    def by_force(self) -> float:
-        """Seconds, with the start of the process that does it; the validator is dead, and comes back after it."""
+    def typed(self, *words: str) -> tuple[float, float]:
+        """Seconds until the last old answer, and until the command line has told its outcome."""
         served = self._promoted()
-        self.serving.validator.kill()
-        command = self.serving.command(e.RollbackCommand).model_dump_json()
-        environment = os.environ | {"PAWL_KAFKA_BOOTSTRAP_SERVERS": self.serving.servers}
+        if forced := "--force" in words:
+            self.serving.validator.kill()
+        where = ["--kafka-bootstrap-servers", self.serving.servers, "--data", str(self.serving.data)]
         began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "pawl_validator.force", command], env=environment, check=True,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        subprocess.run([*PAWL, "rollback", *words, *where], check=True, stdout=subprocess.DEVNULL)
+        told = time.monotonic() - began
         seconds = self._last(served, began)
-        self.serving.validator.start()
-        return seconds
+        if forced:
+            self.serving.validator.start()
+        return seconds, told
 
     def _promoted(self) -> str:
         """The next candidate, served by all replicas."""
@@ -186,27 +190,37 @@ class Ordeal:
         return max(0.0, self.load.latest[served] - began)
 
 
-def measure(by_command: int, by_force: int) -> tuple[dict[str, list[float]], int, int]:
+def measure(by_command: int, typed: int, by_force: int) -> tuple[dict[str, list[float]], int, int]:
     """Seconds of each rollback, old answers of restarted replicas, and answers in all."""
     with tempfile.TemporaryDirectory(prefix="pawl-rollback-") as folder:
-        serving = Serving(Path(folder), versions=by_command + by_force + 1)
+        serving = Serving(Path(folder), versions=by_command + typed + by_force + 1)
         try:
             serving.start()
             load = Load(serving.urls)
             ordeal = Ordeal(serving, load)
             serving.ask(e.PromoteCommand, version=version(0))  # what is gone back to: an adapter, no longer loaded
+            # leaves the byte code of what it imports, as any earlier command does
+            subprocess.run([*PAWL, "rollback", "--help"], check=True, stdout=subprocess.DEVNULL)
             with load.running(), evidence(serving):
-                values: dict[str, list[float]] = {COMMAND: [], FORCE: []}
-                for number in range(by_command):
-                    killed = "b" if number == by_command // 2 else ""
-                    values[COMMAND].append(ordeal.by_command(killed))
-                    print(f"{number + 1} of {by_command} by command: {values[COMMAND][-1]:.3f} s", flush=True)
-                for number in range(by_force):
-                    values[FORCE].append(ordeal.by_force())
-                    print(f"{number + 1} of {by_force} by force: {values[FORCE][-1]:.3f} s", flush=True)
+                values = rounds(ordeal, by_command, typed, by_force)
             return values, ordeal.stale, load.answers
         finally:
             serving.close()
+
+
+def rounds(ordeal: Ordeal, by_command: int, typed: int, by_force: int) -> dict[str, list[float]]:
+    """Seconds of each rollback."""
+    values: dict[str, list[float]] = {name: [] for name in (COMMAND, TYPED, TYPED_END, FORCE, FORCE_END)}
+    for number in range(by_command):
+        values[COMMAND].append(ordeal.by_command(killed="b" if number == by_command // 2 else ""))
+        print(f"{number + 1} of {by_command} by command: {values[COMMAND][-1]:.3f} s", flush=True)
+    for count, words, last, end in ((typed, [], TYPED, TYPED_END), (by_force, ["--force"], FORCE, FORCE_END)):
+        for number in range(count):
+            seconds, told = ordeal.typed(*words)
+            values[last].append(seconds)
+            values[end].append(told)
+            print(f"{number + 1} of {count} {' '.join(words)}: {seconds:.3f} s, told after {told:.3f} s", flush=True)
+    return values
 
 
 def p99(values: list[float]) -> float:
@@ -217,7 +231,7 @@ def p99(values: list[float]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK[0]} rollbacks, and {QUICK[1]} by force")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} instead of {FULL}: by command, typed, forced")
     quick = parser.parse_args().quick
     seconds, stale, answers = measure(*(QUICK if quick else FULL))
     values = {name: [p99(each)] * 2 for name, each in seconds.items()}
@@ -228,6 +242,7 @@ def main() -> int:
         variants={},
         targets=[
             Target(COMMAND, at_most=LIMIT_SECONDS),
+            Target(TYPED, at_most=LIMIT_SECONDS),
             Target(FORCE, at_most=LIMIT_SECONDS),
             Target(STALE, at_most=0),
         ],
