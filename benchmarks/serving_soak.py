@@ -1,14 +1,12 @@
 """Full load for a long time: does memory stay, do files and threads stay, does any request fail?
 
 SmolLM2-135M-Instruct on one real inference service: sixteen clients ask without a pause, answers of all lengths, greedy
-and drawn, and one in ten clients hangs up in the middle. Before that they ask for 10,000 answers of one token (500 with
---quick), since the heap settles by requests, not by minutes: on a tiny model it took some 15,000 answers, and grew by
-nothing in the 110,000 after them, where full load alone makes 7,000 in 25 minutes. Then comes a warm-up of five minutes
-(45 seconds), in which the cache of prompts' beginnings fills (128 MB within 40 seconds). Memory is sampled for twenty
-more (45 seconds), averaged over twenty spans of equal length, and a line is fitted through those: its slope, with
-Student's 95 % interval, which holds as far as spans are independent of each other. In simulations a leak of 2 MB an
-hour is found in 300 of 300 runs of twenty minutes beside noise of 0.1 MB, also where that lasts a minute; without a
-leak such noise looks like one in a tenth of them, and one step of 0.1 MB that is not taken back in nine tenths.
+and drawn, and one in ten clients hangs up in the middle. After a warm-up of five minutes (45 seconds with --quick), in
+which the cache of prompts' beginnings fills (128 MB within 40 seconds), memory is sampled for twenty (45 seconds),
+averaged over twenty spans of equal length, and a line is fitted through those: its slope, with Student's 95 % interval,
+which holds as far as spans are independent of each other. In simulations a leak of 2 MB an hour is found in 300 of 300
+runs of twenty minutes beside noise of 0.1 MB, also where that lasts a minute; without a leak such noise looks like one
+in a tenth of them, and one step of 0.1 MB that is not taken back in nine tenths.
 
 Each client's first question is longer than any other one with its answer, since the rows of the cache take memory as
 they grow: a row that is longer than any before would otherwise count as growth.
@@ -43,7 +41,6 @@ from rich.console import Console
 
 QUICK_SECONDS, FULL_SECONDS = 45, 1200
 QUICK_WARM, FULL_WARM = 45, 300
-QUICK_SHORT, FULL_SHORT = 500, 10_000
 CLIENTS, LEAVE = 16, 0.1
 SPANS = 20
 STUDENT = 2.101  # two-sided 95 %, SPANS - 2 = 18 degrees of freedom
@@ -70,24 +67,15 @@ class Traffic:
     """Clients without a pause."""
 
     port: int
-    short: int  # answers of one token that come before
-    seconds: float  # of full load
-    until: float = math.inf
+    until: float
     answers: int = 0
     tokens: int = 0
     left: int = 0
     failures: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
-        """All clients: short answers, then full load until the time is over."""
-        await asyncio.gather(*(self._brief(Random(number)) for number in range(CLIENTS)))
-        self.until = time.monotonic() + self.seconds
+        """All clients, until the time is over."""
         await asyncio.gather(*(self._client(Random(number)) for number in range(CLIENTS)))
-
-    async def _brief(self, random: Random) -> None:
-        while self.short > 0:
-            self.short -= 1
-            await stream(self.port, body(f"Tell me about {random.choice(SUBJECTS)}", 1))
 
     async def _client(self, random: Random) -> None:
         prompt, limit = " ".join(["Tell me about", *[LONGEST] * 2 * MOST_SUBJECTS]), MOST_TOKENS  # the first of each
@@ -142,13 +130,13 @@ def sample(pid: int, began: float) -> Sample:
     return Sample(time.monotonic() - began, anonymous + shared, mapped, files, int(status["Threads"]))
 
 
-async def soak(replicas: Replicas, short: int, seconds: float) -> tuple[Traffic, list[Sample]]:
-    """Short answers, then full load for so many seconds, and of it a sample a second (a hundred at least)."""
-    traffic = Traffic(replicas.ports["a"], short, seconds)
+async def soak(replicas: Replicas, seconds: float) -> tuple[Traffic, list[Sample]]:
+    """Load for so many seconds, and a sample a second (a hundred at least)."""
+    began = time.monotonic()
+    traffic = Traffic(replicas.ports["a"], began + seconds)
     load, samples = asyncio.create_task(traffic.run()), list[Sample]()
     while not load.done():
-        began = traffic.until - seconds
-        if began <= time.monotonic() < traffic.until:
+        if time.monotonic() < traffic.until:
             samples.append(sample(replicas.pid("a"), began))
         await asyncio.sleep(min(1.0, seconds / 200))
     await load
@@ -159,15 +147,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS} seconds measured, not {FULL_SECONDS}")
     quick = parser.parse_args().quick
-    short, warm_up, seconds = (
-        (QUICK_SHORT, QUICK_WARM, QUICK_SECONDS) if quick else (FULL_SHORT, FULL_WARM, FULL_SECONDS)
-    )
+    warm_up, seconds = (QUICK_WARM, QUICK_SECONDS) if quick else (FULL_WARM, FULL_SECONDS)
     with tempfile.TemporaryDirectory(prefix="pawl-soak-") as scratch:
         settings = {"PAWL_ENGINE_THREADS": str(THREADS)}
         replicas = Replicas(Path(scratch), graphs()[1], ("a",), settings)
         try:
             replicas.start()
-            traffic, samples = asyncio.run(soak(replicas, short, warm_up + seconds))
+            traffic, samples = asyncio.run(soak(replicas, warm_up + seconds))
         finally:
             replicas.close()
     return tell(traffic, samples, warm_up, quick)
