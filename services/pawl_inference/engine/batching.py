@@ -103,6 +103,9 @@ class DecodeLoop:
                 sequence = self._waiting.pop()
                 sequence.seated = time.monotonic()
                 self._rows.add(sequence)
+                self._turns.interrupt(
+                    sequence.seated
+                )  # here, as a request of one token has gone again before the loop comes round
             return not self.closing
 
     def _read_prompt(self) -> None:
@@ -118,7 +121,7 @@ class DecodeLoop:
     def _read_ahead(self) -> None:
         now = time.monotonic()
         if self._rows.members:
-            self._turns.busy(now)
+            self._turns.rest_from(now)
         elif (turn := self._turns.take(now)) is not None:
             try:
                 slot = self._slots.hold(turn.version)

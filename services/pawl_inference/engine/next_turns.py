@@ -46,12 +46,16 @@ class NextTurns:
         ):
             self._turns.append(Turn(sequence.version, tokens[:whole]))
 
-    def busy(self, now: float) -> None:
-        """Somebody is being answered at `now` (monotonic seconds), also in the row where a turn was read so far."""
-        self._busy = now
+    def interrupt(self, now: float) -> None:
+        """A request takes the row in which a turn was read so far: it begins again, with what was kept of it."""
+        self.rest_from(now)
         for turn in self._turns:
             turn.past = 0
             turn.prefix.clear()
+
+    def rest_from(self, now: float) -> None:
+        """Somebody is being answered at `now`, monotonic seconds."""
+        self._busy = now
 
     def wait(self, now: float) -> float | None:
         """Seconds until something is to be read if nobody asks for anything; None: there is nothing."""

@@ -1,5 +1,6 @@
 """What two prompts begin with is computed once for each version, and nobody can tell from the answers."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from support.answers import GREEDY, Answer, answer, one_by_one, put_together, together
 from support.tiny_engine import BASE, GRAPH, TinyServing
 
+from pawl_inference.engine.next_turns import NextTurns, Turn
 from pawl_inference.engine.onnx_engine import OnnxEngine
 from pawl_inference.engine.port import GenerationRequest, Sampling
 from pawl_inference.engine.settings import EngineSettings
@@ -149,6 +151,32 @@ async def test_an_answer_is_read_in_a_quiet_moment_and_the_next_turn_begins_behi
         found = await answer(engine, following)
         assert cached(found) == len(turn.prompt) + len(said.tokens) == 4 * CHUNK
         assert uncounted(found) == await answer(without, following)
+
+
+async def test_a_request_of_one_step_amid_that_takes_the_row_and_spoils_nothing(
+    engine: OnnxEngine, without: OnnxEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked_meanwhile = threading.Event(), threading.Event()
+    go_on = NextTurns.go_on
+
+    def wait_once(turns: NextTurns, turn: Turn) -> None:
+        go_on(turns, turn)
+        read.set()
+        assert asked_meanwhile.wait(60)
+
+    turn = asked(prompt(CHUNK))
+    monkeypatch.setattr(NextTurns, "go_on", wait_once)
+    said = await answer(engine, replace(turn, max_tokens=3 * CHUNK))
+    assert await anyio.to_thread.run_sync(read.wait, 60)
+    before = engine.stats().steps
+    meanwhile = engine.submit(replace(asked(prompt(CHUNK, first=60)), max_tokens=1))
+    asked_meanwhile.set()
+    assert put_together([chunk async for chunk in meanwhile]).error is None
+    await steps(engine, before + 1 + 2)
+    following = asked((*turn.prompt, *said.tokens, 9, 8, 7))
+    found = await answer(engine, following)
+    assert cached(found) == 4 * CHUNK
+    assert uncounted(found) == await answer(without, following)
 
 
 async def test_nothing_is_read_of_a_version_that_serves_no_more(engine: OnnxEngine, tiny: TinyServing) -> None:

@@ -25,7 +25,7 @@ def turns(*ended: Any, limit: int = 8) -> NextTurns:
     made = NextTurns(limit)
     for each in ended:
         made.add(each, CUTS)
-    made.busy(100.0)
+    made.rest_from(100.0)
     return made
 
 
@@ -51,7 +51,7 @@ def test_a_request_meanwhile_takes_the_row_and_begins_the_pause_again() -> None:
     assert turn is not None
     turn.past, turn.prefix = 16, [b"first"]
     found.go_on(turn)
-    found.busy(200.0)
+    found.interrupt(200.0)
     assert found.take(200.0) is None
     assert found.take(200.0 + PAUSE_SECONDS) is turn
     assert (turn.past, turn.prefix) == (0, [])
