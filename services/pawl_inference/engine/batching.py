@@ -105,7 +105,7 @@ class DecodeLoop:
                 self._rows.add(sequence)
                 self._turns.interrupt(
                     sequence.seated
-                )  # here, as a request of one token has gone again before the loop comes round
+                )  # here: one of one token is gone before the loop ends
             return not self.closing
 
     def _read_prompt(self) -> None:
