@@ -103,9 +103,7 @@ class DecodeLoop:
                 sequence = self._waiting.pop()
                 sequence.seated = time.monotonic()
                 self._rows.add(sequence)
-                self._turns.interrupt(
-                    sequence.seated
-                )  # here: one of one token is gone before the loop ends
+                self._turns.interrupt(sequence.seated)  # here: one of one token is gone before the loop ends
             return not self.closing
 
     def _read_prompt(self) -> None:
