@@ -136,7 +136,7 @@ class FakeEngine:
             raise UnknownTokenError(f"the fake engine knows {VOCABULARY} tokens")
         return " ".join(f"t{token}" for token in tokens)
 
-    def publish(self, version: str, slot_file: Path) -> None:
+    def publish(self, version: str, slot_file: Path, *, insist: bool = False) -> None:
         if slot_file.read_bytes().startswith(b"bad"):
             raise AdapterRejectedError("adapter refused (not_finite): the fake engine was given a bad file")
         self.published[version] = slot_file

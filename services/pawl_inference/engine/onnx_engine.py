@@ -112,12 +112,12 @@ class OnnxEngine:
                 raise UnknownTokenError(f"token {token} is not in the vocabulary, which has {size}")
         return self._codec.decode(tokens)
 
-    def publish(self, version: str, slot_file: Path) -> None:
+    def publish(self, version: str, slot_file: Path, *, insist: bool = False) -> None:
         """See `port.Engine.publish`."""
         with self._publishing:
             if version in self.versions() or self._slots.revive(version):
                 return
-            slot = self._slots.load(version, slot_file)
+            slot = self._slots.load(version, slot_file, insist=insist)
             try:
                 self._warm(slot)
             except BaseException:

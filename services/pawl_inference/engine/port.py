@@ -213,15 +213,17 @@ class Engine(Protocol):
         """The text of token ids, without special tokens. Raises UnknownTokenError."""
         ...
 
-    def publish(self, version: str, slot_file: Path) -> None:
+    def publish(self, version: str, slot_file: Path, *, insist: bool = False) -> None:
         """Make a version servable: read and check the file, fill a free slot, warm it, then let new requests see it.
 
         Requests in flight are not touched. Publishing a version that is live does nothing. Where no slot is free, the
         version that was asked for the longest ago, and that no request holds, makes room and is not servable any more.
+        Where requests hold them all, one that insists hides the version that has been servable the longest: no request
+        comes to it any more, so its slot is free in a while.
 
         Raises:
             AdapterRejectedError: the file is damaged, not finite, or made for another base or graph; nothing changed.
-            NoFreeSlotError: requests hold all slots; nothing changed.
+            NoFreeSlotError: requests hold all slots; nothing else changed.
         """
         ...
 

@@ -30,7 +30,7 @@ class SlotPool:
             name: np.zeros((count, *shape), spec.element) for name, shape in self._shapes.items()
         }
         self._places = Places(count)
-        self._live: dict[str, int] = {}
+        self._live: dict[str, int] = {}  # what was shown first comes first
         self._holders = [0] * count
         self._filling: set[int] = set()
         self._content: dict[int, str] = {}
@@ -63,14 +63,15 @@ class SlotPool:
                 self._show(version, slots[0])
         return bool(slots)
 
-    def load(self, version: str, slot_file: Path) -> int:
+    def load(self, version: str, slot_file: Path, *, insist: bool = False) -> int:
         """Check a slot file and copy it into a free slot, which nobody sees until `activate`.
 
         Raises:
-            AdapterInvalidError, NoFreeSlotError: nothing has changed.
+            AdapterInvalidError: nothing has changed.
+            NoFreeSlotError: nor here, but who insists makes one version drain where none does.
         """
         with self._lock:
-            self._room()  # before megabytes are read
+            self._room(insist)  # before megabytes are read
         arrays = slot_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
         slot = self._reserve()
         self._fill(slot, arrays)
@@ -149,7 +150,7 @@ class SlotPool:
             self._filling.add(slot)
             return slot
 
-    def _room(self) -> int:
+    def _room(self, insist: bool = False) -> int:
         """The slot to fill next."""
         if free := self._free():
             # A batch pays for every slot between its first and its last one: close together they need no moving.
@@ -158,6 +159,8 @@ class SlotPool:
         idle = [slot for slot in live if self._holders[slot] == 0]
         draining = [slot for slot, holders in enumerate(self._holders) if holders and slot not in live]
         if draining or not idle:  # what drains is free in a moment; what is live may be asked for in this one
+            if insist and not draining and self._live:  # under constant load none of them would ever be idle
+                self._live = dict(list(self._live.items())[1:])
             raise NoFreeSlotError(
                 f"each of the {self.count} adapter slots has answers to finish; it is tried again. "
                 "With PAWL_ENGINE_SLOTS there are more"

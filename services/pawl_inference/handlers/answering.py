@@ -123,16 +123,17 @@ class AnswerHandler:
         await prepare(self._routes, request)
         try:
             return await self.begin(request, prompts, headers)
-        except NotLoadedError as missing:
-            await self._residency.load(missing)
-        try:
-            return await self.begin(request, prompts, headers)
-        except NotLoadedError as error:  # it had to make room again: more versions are asked for than there are slots
-            raise errors.unavailable(
-                "More versions are asked for at once than there are slots (PAWL_ENGINE_SLOTS). Try again.",
-                "version_loading",
-                1,
-            ) from error
+        except NotLoadedError as error:
+            missing = error
+        async with self._residency.loaded(missing):
+            try:
+                return await self.begin(request, prompts, headers)
+            except NotLoadedError as error:
+                raise errors.unavailable(
+                    "A deployment took the slot of the version that was asked for (PAWL_ENGINE_SLOTS). Try again.",
+                    "version_loading",
+                    1,
+                ) from error
 
     async def begin(
         self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS

@@ -39,8 +39,11 @@ class Deployments:
 
     @property
     def served(self) -> bool:
-        """Whether there is a deployment, and every model that has one is answered."""
-        return bool(self._wanted) and self._wanted.keys() <= self._routes.all().keys()
+        """Whether models are answered, and every other one that has a deployment was refused for good: one model that
+        never can be served takes no other one away."""
+        answered = self._routes.all().keys()
+        coming = {deployment.model for deployment in self.pending}
+        return bool(answered) and not coming - answered
 
     def slots(self) -> dict[str, str]:
         """The versions that can be asked for, numbered; bases come first."""
@@ -76,10 +79,11 @@ class Deployments:
         """Load all versions, then switch. A challenger or an arm that is refused does not keep the champion from
         serving; an experiment without one of its arms would compare nothing."""
         champion, *tried = deployed(deployment)
-        hosts = {champion.graph: self._load(champion)}
+        insist = deployment.model in self.problems
+        hosts = {champion.graph: self._load(champion, insist)}
         refusal: AdapterRejectedError | NoFreeSlotError | None = None
         try:
-            hosts |= {each.graph: self._load(each) for each in tried}
+            hosts |= {each.graph: self._load(each, insist) for each in tried}
         except (AdapterRejectedError, NoFreeSlotError) as error:
             refusal = error
         served = deployment if refusal is None else _champion_alone(deployment)
@@ -98,8 +102,11 @@ class Deployments:
         metrics.DEPLOYMENTS.labels("refused").inc()
         log.error("deployment refused", model=deployment.model, revision=deployment.revision, reason=str(error))
 
-    def _load(self, version: DeployedVersion) -> Host:
-        """A version ready to answer: an adapter in its graph's engine, or a whole graph, which is its own base."""
+    def _load(self, version: DeployedVersion, insist: bool) -> Host:
+        """A version ready to answer: an adapter in its graph's engine, or a whole graph, which is its own base.
+
+        `insist`: it was tried before, and so many versions may be asked for all the time that none ever makes room.
+        """
         host = self._hosts.of(version.graph)
         engine = host.engine
         if engine.info.base != version.base or (version.slot_file is None and version.version != version.base):
@@ -110,7 +117,7 @@ class Deployments:
         if version.slot_file is not None and version.version not in engine.versions():
             slot_file = self._artifacts.fetch_file(version.slot_file)
             self._make_room(host)
-            engine.publish(version.version, slot_file)
+            engine.publish(version.version, slot_file, insist=insist)
             log.info("version loaded", version=version.version)
         return host
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from pawl_inference import heap
 from pawl_inference.engine.port import Engine
 from pawl_shared import logging
-from pawl_shared.errors import AdapterRejectedError, PawlError
+from pawl_shared.errors import AdapterRejectedError, BaseModelError, PawlError
 from pawl_shared.models.graph_spec import TEMPLATE_FILE
 
 log = logging.get(__name__)
@@ -119,6 +119,9 @@ class Hosts:
             template = folder / TEMPLATE_FILE
             template_version = sha256(template.read_bytes()).hexdigest() if template.exists() else ""
             host = Host(self._make_engine(folder, graph), template_version)
+        except BaseModelError as error:  # the digest says what is in the folder: it would be the same again
+            opening.set_exception(AdapterRejectedError(str(error)))
+            return
         except (PawlError, OSError) as error:
             opening.set_exception(error)
             return

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pawl_inference import errors, metrics
@@ -18,6 +20,10 @@ from pawl_shared.events import DeployedVersion
 log = logging.get(__name__)
 # A version is read and packed in some 50 ms, and answers that hold the slots end within seconds.
 PATIENCE_SECONDS = 3.0
+# So long the versions in the slots are left to their requests; then one of them has to finish what it has.
+TURN_SECONDS = 0.5
+# A version that nobody waits for any more gets its slot all the same: who asks again soon finds it.
+LOAD_SECONDS = 30.0
 LOOK_SECONDS = 0.02
 MOST_WAITING = 16
 
@@ -31,56 +37,98 @@ class NotLoadedError(Exception):
 
 
 @dataclass
+class _Load:
+    """One version on its way. `left` is set while no request waits for it, or is about to begin."""
+
+    over: Future[None] = field(default_factory=Future)
+    waiting: int = 0
+    left: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
 class Residency:
     """One load at a time; requests for one version share its load."""
 
     artifacts: Artifacts
-    _loading: dict[str, Future[None]] = field(default_factory=dict)
+    _loading: dict[str, _Load] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "pawl-load-version"))
 
-    async def load(self, missing: NotLoadedError) -> None:
-        """Wait until the version can be asked for. Raises ApiError (503): it takes too long, or cannot be."""
+    @asynccontextmanager
+    async def loaded(self, missing: NotLoadedError) -> AsyncIterator[None]:
+        """Wait until the version can be asked for; within the context no other load takes its slot.
+
+        Raises ApiError (503): it takes too long, or cannot be.
+        """
+        load = self._join(missing)
+        try:
+            await _waited(load, missing.served.version)
+            yield
+        finally:
+            with self._lock:
+                load.waiting -= 1
+                if not load.waiting:
+                    load.left.set()
+
+    def close(self) -> None:
+        """Start no further load, and give up the one that waits for a slot."""
+        self._closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _join(self, missing: NotLoadedError) -> _Load:
         version = missing.served.version
         with self._lock:
             if version not in self._loading:
                 if len(self._loading) >= MOST_WAITING:
                     raise _busy("Too many versions wait to be loaded.")
-                self._loading[version] = self._pool.submit(self._work, missing)
-            loading = self._loading[version]
-        waited = asyncio.wrap_future(loading)
-        # Who has left does not ask how it ended, and asyncio would report a failure that nobody asked for.
-        waited.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            await asyncio.wait_for(asyncio.shield(waited), PATIENCE_SECONDS)
-        except TimeoutError as error:
-            raise _busy(f"Version {version[:12]} is still being loaded.") from error
-        except NoFreeSlotError as error:
-            raise _busy(f"Version {version[:12]} is not loaded: {error}.") from error
-        except (PawlError, OSError) as error:
-            log.warning("a deployed version cannot be loaded again", version=version, reason=str(error))
-            raise _busy(f"Version {version[:12]} cannot be loaded: {error}.") from error
+                self._loading[version] = _Load()
+                self._pool.submit(self._work, missing, self._loading[version])
+            load = self._loading[version]
+            load.waiting += 1
+            load.left.clear()
+            return load
 
-    def close(self) -> None:
-        """Start no further load."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _work(self, missing: NotLoadedError) -> None:
+    def _work(self, missing: NotLoadedError, load: _Load) -> None:
+        error: BaseException | None = None
         try:
-            slot_file = self.artifacts.fetch_file(missing.served.slot_file or "")
-            give_up = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                try:
-                    missing.host.engine.publish(missing.served.version, slot_file)
-                    break
-                except NoFreeSlotError:
-                    if time.monotonic() > give_up:
-                        raise
-                    time.sleep(LOOK_SECONDS)
+            self._publish(missing)
             metrics.RELOADS.inc()
-        finally:
-            with self._lock:
-                self._loading.pop(missing.served.version, None)
+        except BaseException as caught:
+            error = caught
+        with self._lock:
+            self._loading.pop(missing.served.version, None)
+        if error is None:
+            load.over.set_result(None)
+            load.left.wait(PATIENCE_SECONDS)  # else the next one might take the slot before a request holds it
+        else:
+            load.over.set_exception(error)
+
+    def _publish(self, missing: NotLoadedError) -> None:
+        slot_file = self.artifacts.fetch_file(missing.served.slot_file or "")
+        began = time.monotonic()
+        while True:
+            waited = time.monotonic() - began
+            try:
+                return missing.host.engine.publish(missing.served.version, slot_file, insist=waited > TURN_SECONDS)
+            except NoFreeSlotError:
+                if waited > LOAD_SECONDS or self._closed.wait(LOOK_SECONDS):
+                    raise
+
+
+async def _waited(load: _Load, version: str) -> None:
+    over = asyncio.wrap_future(load.over)
+    # Who has left does not ask how it ended, and asyncio would report a failure that nobody asked for.
+    over.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait_for(asyncio.shield(over), PATIENCE_SECONDS)
+    except TimeoutError as error:
+        raise _busy(f"Version {version[:12]} is still being loaded.") from error
+    except NoFreeSlotError as error:
+        raise _busy(f"Version {version[:12]} is not loaded: {error}.") from error
+    except (PawlError, OSError) as error:
+        log.warning("a deployed version cannot be loaded again", version=version, reason=str(error))
+        raise _busy(f"Version {version[:12]} cannot be loaded: {error}.") from error
 
 
 def _busy(text: str) -> errors.ApiError:

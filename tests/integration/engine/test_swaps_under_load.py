@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pawl_validator.onnx_export import export_base
 
 pytestmark = pytest.mark.anyio
 QUESTIONS = ("Hi", "Why is the sky blue?", "Tell me about dogs, cats, birds and fish.")
-SWAPS, CLIENTS = 12, 6
+SWAPS, CLIENTS, CROWD = 12, 6, 24
 
 
 @pytest.fixture
@@ -49,10 +50,11 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Load:
-    """Clients that ask all the time. `seen`: versions that answered."""
+    """Clients that ask all the time. `seen`: versions that answered. `faithful`: each asks one model only, and so many
+    do that a model in a slot is never without requests."""
 
-    def __init__(self, service: InferenceService, expected: dict[tuple[str, str], str]) -> None:
-        self._service, self._expected = service, expected
+    def __init__(self, service: InferenceService, expected: dict[tuple[str, str], str], faithful: bool = False) -> None:
+        self._service, self._expected, self._faithful = service, expected, faithful
         self.seen: set[str] = set()
         self.over = False
 
@@ -60,13 +62,15 @@ class Load:
         """Until `over`, each client at least once."""
         transport = httpx.ASGITransport(self._service.asgi)
         async with httpx.AsyncClient(transport=transport, base_url="http://pawl") as client:
-            await asyncio.gather(*(self._one(client, models, number) for number in range(CLIENTS)))
+            await asyncio.gather(
+                *(self._one(client, models, number) for number in range(CROWD if self._faithful else CLIENTS))
+            )
 
     async def _one(self, client: httpx.AsyncClient, models: tuple[str, ...], number: int) -> None:
-        while True:
-            number += 1
-            question = QUESTIONS[number % len(QUESTIONS)]
-            body = {"model": models[number % len(models)], "messages": [{"role": "user", "content": question}]}
+        for asked in count(number):
+            question = QUESTIONS[asked % len(QUESTIONS)]
+            model = models[(number if self._faithful else asked) % len(models)]
+            body = {"model": model, "messages": [{"role": "user", "content": question}]}
             response = await client.post("/v1/chat/completions", json=body | {"max_tokens": 12, "temperature": 0})
             assert response.status_code == 200, response.text
             version = response.headers["x-pawl-version"]
@@ -116,12 +120,13 @@ async def test_adapters_are_swapped(world: TinyWorld, service: InferenceService)
     await under_load(load, changes)
 
 
+@pytest.mark.parametrize("faithful", [False, True])
 async def test_more_models_than_slots_take_turns_in_them(
-    world: TinyWorld, service: InferenceService, monkeypatch: pytest.MonkeyPatch
+    world: TinyWorld, service: InferenceService, monkeypatch: pytest.MonkeyPatch, faithful: bool
 ) -> None:
     monkeypatch.setattr(residency, "PATIENCE_SECONDS", 60.0)  # on a busy machine three seconds pass by
     versions = [world.trained(number) for number in range(3)]
-    load = Load(service, alone(world, service, versions))
+    load = Load(service, alone(world, service, versions), faithful)
     names = ("assistant", "writer", "coder")
     for name, version in zip(names, versions, strict=True):
         deployed(world, 20, model=f"default/{name}", champion=version)

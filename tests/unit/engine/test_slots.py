@@ -25,7 +25,7 @@ class Filled(SlotPool):
         self._folder = folder
         self.loads = 0
 
-    def add(self, version: str) -> None:
+    def add(self, version: str, *, insist: bool = False) -> None:
         if not self.revive(version):
             path = self._folder / version
             arrays: Tensors = {}
@@ -33,7 +33,7 @@ class Filled(SlotPool):
                 for name, width in ((site.a, site.inputs), (site.b, sum(site.outputs))):
                     arrays[name] = np.ones((site.blocks * self.spec.rank, width), np.float32)
             slot_format.write_slots(path, arrays, adapter=version, base=BASE, graph=GRAPH, rank=self.spec.rank)
-            self.activate(version, self.load(version, path))
+            self.activate(version, self.load(version, path, insist=insist))
             self.loads += 1
 
 
@@ -60,6 +60,25 @@ def test_what_is_held_never_makes_room(pool: Filled) -> None:
     pool.release(held)
     pool.add("e")
     assert pool.live() == {"d", "e"}
+
+
+def test_who_insists_makes_one_version_finish_what_it_has(pool: Filled) -> None:
+    pool.add("a")
+    pool.add("b")
+    held = [pool.hold("a"), pool.hold("b"), pool.hold("a")]  # `a` was asked for last, but is there the longest
+    with pytest.raises(NoFreeSlotError):
+        pool.add("c")
+    assert pool.live() == {"a", "b"}
+    for _ in range(3):  # one at a time
+        with pytest.raises(NoFreeSlotError):
+            pool.add("c", insist=True)
+        assert pool.live() == {"b"}
+    with pytest.raises(UnknownVersionError):
+        pool.hold("a")
+    pool.release(held[0])
+    pool.release(held[2])
+    pool.add("c", insist=True)
+    assert pool.live() == {"b", "c"}
 
 
 def test_a_version_that_comes_back_before_its_slot_is_filled_anew_is_there_at_once(pool: Filled) -> None:

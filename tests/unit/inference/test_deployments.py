@@ -187,6 +187,19 @@ def test_a_replica_whose_first_champion_is_bad_is_not_ready_and_says_why(world: 
         assert not eventually(lambda: world.read(REPLICAS))[-1].healthy
 
 
+def test_a_model_that_never_can_be_served_takes_no_other_one_away(world: World) -> None:
+    world.deploy(1)
+    world.deploy(1, model="default/writer", champion=world.adapter("bad"))
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        report = eventually(lambda: [r for r in world.read(REPLICAS) if r.applied and r.problems])[-1]
+        assert report.applied == {MODEL: 1}
+        assert "not_finite" in report.problems[0]
+        late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
+        world.deploy(1, model="default/coder", champion=late)  # this one may be served yet: others have it, perhaps
+        eventually(lambda: not service.health.ready)
+
+
 def test_an_artifact_that_comes_late_is_tried_again(
     service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

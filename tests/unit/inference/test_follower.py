@@ -34,9 +34,10 @@ def test_a_version_has_its_slot_when_an_answer_ends_and_not_when_the_topic_is_lo
         return deployments.served
 
     eventually(served)
-    held, publish = [True, True], world.engine.publish
+    held, publish, insisted = [True, True], world.engine.publish, list[bool]()
 
-    def busy(version: str, slot_file: Path) -> None:
+    def busy(version: str, slot_file: Path, *, insist: bool) -> None:
+        insisted.append(insist)
         if held:
             held.pop()
             raise NoFreeSlotError("each of the slots has answers to finish")
@@ -46,4 +47,5 @@ def test_a_version_has_its_slot_when_an_answer_ends_and_not_when_the_topic_is_lo
     follower.follow([second, None])
     assert [route.deployment.champion for route in routes.all().values()] == [new]
     assert not deployments.problems
+    assert insisted == [False, True, True]  # a promotion is not kept out by versions that are asked for all the time
     follower.stop()

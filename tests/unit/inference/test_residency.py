@@ -1,18 +1,23 @@
-"""Versions that are loaded again: what becomes of a load that nobody waits for any more."""
+"""Versions that are loaded again: whose turn it is, and what becomes of a load that nobody waits for any more."""
 
 import asyncio
 import gc
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.fake_engine import FakeEngine
 
+from pawl_inference.engine.port import NoFreeSlotError
 from pawl_inference.errors import ApiError
 from pawl_inference.versions import residency
+from pawl_inference.versions.hosts import Host
 from pawl_inference.versions.residency import NotLoadedError, Residency
 from pawl_shared.errors import ArtifactError
 from pawl_shared.events import DeployedVersion
+
+BASE, GRAPH = "b" * 64, "c" * 64
 
 
 class Slow:
@@ -28,19 +33,44 @@ class Slow:
     fetch_folder = fetch_file
 
 
+class Files:
+    def fetch_file(self, digest: str) -> Path:
+        return Path(digest)
+
+    fetch_folder = fetch_file
+
+
+class Busy(FakeEngine):
+    """All its slots are held until a version insists `times` times. `tries`: what was published, insisting or not."""
+
+    def __init__(self, times: int = 0) -> None:
+        super().__init__(BASE, GRAPH)
+        self.tries: list[tuple[str, bool]] = []
+        self._times = times
+
+    def publish(self, version: str, slot_file: Path, *, insist: bool = False) -> None:
+        self.tries.append((version[:1], insist))
+        if sum(insisting for _, insisting in self.tries) < self._times:
+            raise NoFreeSlotError("all are held")
+
+
+def missing(engine: FakeEngine, version: str = "a") -> NotLoadedError:
+    served = DeployedVersion(version=version * 64, base=BASE, graph=GRAPH, slot_file="d" * 64)
+    return NotLoadedError(Host(engine), served)
+
+
 def test_a_load_that_fails_after_all_have_left_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residency, "PATIENCE_SECONDS", 0.01)
     artifacts, reported = Slow(), list[dict[str, Any]]()
     loads = Residency(artifacts)
-    served = DeployedVersion(version="a" * 64, base="b" * 64, graph="c" * 64, slot_file="d" * 64)
-    missing = NotLoadedError(FakeEngine("b" * 64, "c" * 64), served)  # type: ignore[arg-type]  # its engine is not met
 
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
         for _ in range(2):
             with pytest.raises(ApiError, match="still being loaded"):
-                await loads.load(missing)
-        ending = asyncio.wrap_future(loads._loading["a" * 64])
+                async with loads.loaded(missing(Busy())):
+                    pass
+        ending = asyncio.wrap_future(loads._loading["a" * 64].over)
         artifacts.answer.set()
         with pytest.raises(ArtifactError):
             await ending
@@ -49,3 +79,54 @@ def test_a_load_that_fails_after_all_have_left_is_no_noise(monkeypatch: pytest.M
     asyncio.run(scenario())
     loads.close()
     assert reported == []
+
+
+def test_no_version_takes_the_slot_of_one_whose_requests_have_not_begun() -> None:
+    engine, loads = Busy(), Residency(Files())
+
+    async def scenario() -> None:
+        begins = asyncio.Event()
+
+        async def request(version: str) -> None:
+            async with loads.loaded(missing(engine, version)):
+                if version == "a":
+                    await begins.wait()
+
+        first = asyncio.create_task(request("a"))
+        while engine.tries != [("a", False)] or loads._loading:
+            await asyncio.sleep(0)
+        other = asyncio.create_task(request("e"))
+        assert not (await asyncio.wait([other], timeout=0.2))[0]
+        assert len(engine.tries) == 1
+        begins.set()
+        await asyncio.gather(first, other)
+
+    asyncio.run(scenario())
+    loads.close()
+    assert engine.tries == [("a", False), ("e", False)]
+
+
+def test_a_version_whose_turn_it_is_insists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "TURN_SECONDS", 0.1)
+    engine, loads = Busy(times=2), Residency(Files())
+
+    async def scenario() -> None:
+        async with loads.loaded(missing(engine)):
+            pass
+
+    asyncio.run(scenario())
+    loads.close()
+    assert engine.tries[0] == ("a", False)
+    assert engine.tries[-2:] == [("a", True), ("a", True)]
+
+
+def test_who_waits_for_a_slot_gives_up_when_the_service_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = Residency(Files())
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().call_later(0.1, loads.close)
+        async with loads.loaded(missing(Busy(times=1_000))):
+            pass
+
+    with pytest.raises(ApiError, match="all are held"):
+        asyncio.run(scenario())
