@@ -1,12 +1,14 @@
 """The windows in which plain Faust loses records (tests/integration/streams kills real workers)."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import Consumer
 from mode.utils.queues import FlowControlQueue
@@ -54,6 +56,54 @@ def test_the_app_uses_that_consumer() -> None:
         return LosslessApp("test", broker="kafka://127.0.0.1:1").transport.Consumer
 
     assert asyncio.run(scenario()) is SeekingConsumer
+
+
+class Records:
+    """Two records of a partition, as a fetch brought them."""
+
+    def __init__(self) -> None:
+        self.next_fetch_offset = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while self.next_fetch_offset < 2:
+            self.next_fetch_offset += 1
+            yield self.next_fetch_offset - 1
+
+
+def fetched(partition: str) -> Fetcher:
+    """aiokafka's own fetcher that has these records, and keeps them until they are read."""
+    fetcher = Fetcher.__new__(Fetcher)
+    place = SimpleNamespace(paused=False, position=0, consumed_to=lambda offset: None)
+    assignment = SimpleNamespace(active=True, state_value=lambda _: place)
+    result = FetchResult(partition, assignment=assignment, partition_records=Records(), backoff=0)
+    fetcher._records, fetcher._fetch_waiters, fetcher._closed = {partition: result}, set(), False
+    fetcher._loop, fetcher._wait_consume_future = asyncio.get_running_loop(), None
+    fetcher._subscriptions = SimpleNamespace(
+        reassignment_in_progress=False, is_assigned=lambda _: True, fetch_context=contextlib.nullcontext
+    )
+    return fetcher
+
+
+def test_a_fetch_that_began_before_a_rebalance_reads_nothing_until_records_flow_again() -> None:
+    async def scenario() -> None:
+        thread = LosslessApp("test", broker="kafka://127.0.0.1:1")._new_consumer()._thread
+        consumer, active = SimpleNamespace(flow_active=True), set[str]()
+        thread.consumer = consumer
+        client = SimpleNamespace(_fetcher=fetched("changelog"), _closed=False)
+
+        def fetch(timeout: float) -> asyncio.Task[Any]:
+            return asyncio.create_task(thread._fetch_records(client, active, timeout=timeout, max_records=None))
+
+        reading = fetch(30)  # all partitions are paused
+        assert not (await asyncio.wait([reading], timeout=0.2))[0]
+        consumer.flow_active = False
+        assert await reading == {}
+        consumer.flow_active, reading = True, fetch(30)
+        active.add("changelog")
+        assert await reading == {"changelog": [0, 1]}
+        assert await fetch(0.01) == {}
+
+    asyncio.run(scenario())
 
 
 class Bookkeeping:
