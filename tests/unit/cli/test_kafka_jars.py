@@ -1,6 +1,8 @@
 """A jar runs only when it is byte for byte the one that was pinned."""
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,37 @@ def test_a_repository_that_fails_is_asked_again(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(JarError, match="name resolution"):
         kafka_jars.ensure(cache=tmp_path / "other", pins=[pin])
     assert len(asked) == 2
+
+
+def test_of_two_that_fill_the_cache_one_waits_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, cache = tmp_path / "repository", tmp_path / "cache"
+    pin = cached(repository, "org.x:jar:1", b"jar", b"jar")
+    asked, fetches = threading.Event(), threading.Event()
+    times = list[int]()
+
+    def context(staging: Path) -> object:
+        asked.set()
+        assert fetches.wait(30)
+        return local_context(repository)
+
+    def ensure() -> None:
+        (jar,) = kafka_jars.ensure(cache=cache, pins=[pin])
+        times.append(jar.stat().st_mtime_ns)
+
+    monkeypatch.setattr(kafka_jars, "_context", context)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(ensure)]
+        assert asked.wait(30)
+        asked.clear()
+        both.append(pool.submit(ensure))
+        assert not asked.wait(0.3)
+        fetches.set()
+        for each in both:
+            each.result(30)
+    assert times[0] == times[1]
+    assert not asked.is_set(), "nothing was downloaded again"
 
 
 def local_context(repository: Path) -> object:
