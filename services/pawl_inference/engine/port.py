@@ -219,7 +219,8 @@ class Engine(Protocol):
         Requests in flight are not touched. Publishing a version that is live does nothing. Where no slot is free, the
         version that was asked for the longest ago, and that no request holds, makes room and is not servable any more.
         Where requests hold them all, one that insists hides the version that has been servable the longest: no request
-        comes to it any more, so its slot is free in a while.
+        comes to it any more, so its slot is free in a while. It is kept for the one that insists, as long as that asks
+        again within a second.
 
         Raises:
             AdapterRejectedError: the file is damaged, not finite, or made for another base or graph; nothing changed.

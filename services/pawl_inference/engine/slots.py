@@ -1,6 +1,7 @@
 """Adapter slots: arrays that the graph reads, who is live in them, and who still holds them."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from pawl_shared.models import slot_format, slot_layout
 from pawl_shared.models.graph_spec import GraphSpec
 from pawl_shared.models.tensor_file import Tensors
 
+# So long after it was asked for last, a slot is kept for the version for which another one was hidden. Whoever waits
+# for one looks every 20 ms, a deployment with pauses of a quarter of a second.
+KEPT_SECONDS = 1.0
+
 
 class SlotPool:
     """Fixed memory for `count` adapters. A slot is written only while no request can read it.
 
     With more versions than slots, the one that was asked for the longest ago makes room; one that a request holds never
-    does. What a slot holds stays in it until then, so that a version that comes back is there at once.
+    does. What a slot holds stays stays in it until then, so that a version that comes back is there at once.
     The base needs no slot: its rows choose none.
     """
 
@@ -36,6 +41,7 @@ class SlotPool:
         self._content: dict[int, str] = {}
         self._asked: dict[int, int] = {}  # by slot: when it was last asked for, counted in requests
         self._requests = 0
+        self._kept: dict[str, tuple[int, float]] = {}  # by version that insisted: a slot, and until when
         self._lock = threading.Lock()
 
     def address(self, name: str, first: int, last: int) -> tuple[int, list[int]]:
@@ -56,9 +62,11 @@ class SlotPool:
             return [None if slot is None else self._places.of(slot) for slot in slots]
 
     def revive(self, version: str) -> bool:
-        """Make a version live again whose slot was not filled with another since; False: it has to be loaded."""
+        """Make a version live again whose slot was not filled with another since, and is not kept for another; False:
+        it has to be loaded."""
         with self._lock:
-            slots = [slot for slot, content in self._content.items() if content == version]
+            kept = self._kept_from(version)
+            slots = [slot for slot, content in self._content.items() if content == version and slot not in kept]
             if slots:
                 self._show(version, slots[0])
         return bool(slots)
@@ -68,12 +76,12 @@ class SlotPool:
 
         Raises:
             AdapterInvalidError: nothing has changed.
-            NoFreeSlotError: nor here, but who insists makes one version drain where none does.
+            NoFreeSlotError: nor here, but who insists makes one version drain where none does, and has its slot then.
         """
         with self._lock:
-            self._room(insist)  # before megabytes are read
+            self._room(version, insist)  # before megabytes are read
         arrays = slot_format.read_slots(slot_file, self.spec, graph=self.graph, adapter=version).arrays
-        slot = self._reserve()
+        slot = self._reserve(version, insist)
         self._fill(slot, arrays)
         return slot
 
@@ -127,6 +135,7 @@ class SlotPool:
 
     def _show(self, version: str, slot: int) -> None:
         self._live = {**self._live, version: slot}
+        self._kept.pop(version, None)
         self._touch(slot)
 
     def _touch(self, slot: int) -> None:
@@ -142,30 +151,49 @@ class SlotPool:
         for array in self._arrays.values():
             array[[first, second]] = array[[second, first]]
 
-    def _reserve(self) -> int:
+    def _reserve(self, version: str, insist: bool) -> int:
         with self._lock:
-            slot = self._room()
+            slot = self._room(version, insist)
             self._live = {name: held for name, held in self._live.items() if held != slot}
             self._content.pop(slot, None)
             self._filling.add(slot)
             return slot
 
-    def _room(self, insist: bool = False) -> int:
+    def _room(self, version: str, insist: bool) -> int:
         """The slot to fill next."""
-        if free := self._free():
+        kept = self._kept_from(version)
+        if free := [slot for slot in self._free() if slot not in kept]:
             # A batch pays for every slot between its first and its last one: close together they need no moving.
             return free[0]
         live = self._live.values()
         idle = [slot for slot in live if self._holders[slot] == 0]
-        draining = [slot for slot, holders in enumerate(self._holders) if holders and slot not in live]
-        if draining or not idle:  # what drains is free in a moment; what is live may be asked for in this one
-            if insist and not draining and self._live:  # under constant load none of them would ever be idle
-                self._live = dict(list(self._live.items())[1:])
-            raise NoFreeSlotError(
-                f"each of the {self.count} adapter slots has answers to finish; it is tried again. "
-                "With PAWL_ENGINE_SLOTS there are more"
-            )
-        return min(idle, key=lambda slot: self._asked[slot])
+        held = [slot for slot, holders in enumerate(self._holders) if holders]
+        draining = [slot for slot in held if slot not in live and slot not in kept]
+        # What drains is free in a moment, and what is live may be asked for in this one; but it may drain for long.
+        if idle and (insist or not draining):
+            return min(idle, key=lambda slot: self._asked[slot])
+        if insist:
+            self._drain(version, draining)
+        raise NoFreeSlotError(
+            f"each of the {self.count} adapter slots has answers to finish; it is tried again. "
+            "With PAWL_ENGINE_SLOTS there are more"
+        )
+
+    def _drain(self, version: str, draining: Sequence[int]) -> None:
+        """Hide what is live the longest, as under constant load nothing would ever be idle. Its slot is kept: else the
+        next request for it would show it again."""
+        slot = self._kept.get(version, (-1,))[0]
+        if not draining and self._live:
+            hidden, slot = next(iter(self._live.items()))
+            self._live = {name: held for name, held in self._live.items() if name != hidden}
+            draining = [slot]
+        if slot in draining:
+            self._kept[version] = slot, time.monotonic() + KEPT_SECONDS
+
+    def _kept_from(self, version: str) -> set[int]:
+        """Slots that are kept for others."""
+        now = time.monotonic()
+        return {slot for name, (slot, until) in self._kept.items() if name != version and now < until}
 
     def _free(self) -> list[int]:
         taken = set(self._live.values()) | self._filling

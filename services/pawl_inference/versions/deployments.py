@@ -22,6 +22,9 @@ class Deployments:
         self._routes = routes
         self._wanted: dict[str, DeploymentChanged] = {}
         self._handled: dict[str, int] = {}
+        # By model: what was in a slot once since its newest revision came. That one may make room for the next one of
+        # the same revision, as it is loaded again when it is asked for.
+        self._loaded: dict[str, set[DeployedVersion]] = {}
         self.applied: dict[str, int] = {}
         self.problems: dict[str, str] = {}
         self.short_of_slots = False  # all that a pending deployment lacked at the last try
@@ -31,6 +34,7 @@ class Deployments:
         known = self._wanted.get(deployment.model)
         if known is None or deployment.revision > known.revision:
             self._wanted[deployment.model] = deployment
+            self._loaded[deployment.model] = set()
 
     @property
     def pending(self) -> list[DeploymentChanged]:
@@ -79,11 +83,10 @@ class Deployments:
         """Load all versions, then switch. A challenger or an arm that is refused does not keep the champion from
         serving; an experiment without one of its arms would compare nothing."""
         champion, *tried = deployed(deployment)
-        insist = deployment.model in self.problems
-        hosts = {champion.graph: self._load(champion, insist)}
+        hosts = {champion.graph: self._load(champion, deployment.model)}
         refusal: AdapterRejectedError | NoFreeSlotError | None = None
         try:
-            hosts |= {each.graph: self._load(each, insist) for each in tried}
+            hosts |= {each.graph: self._load(each, deployment.model) for each in tried}
         except (AdapterRejectedError, NoFreeSlotError) as error:
             refusal = error
         served = deployment if refusal is None else _champion_alone(deployment)
@@ -102,11 +105,8 @@ class Deployments:
         metrics.DEPLOYMENTS.labels("refused").inc()
         log.error("deployment refused", model=deployment.model, revision=deployment.revision, reason=str(error))
 
-    def _load(self, version: DeployedVersion, insist: bool) -> Host:
-        """A version ready to answer: an adapter in its graph's engine, or a whole graph, which is its own base.
-
-        `insist`: it was tried before, and so many versions may be asked for all the time that none ever makes room.
-        """
+    def _load(self, version: DeployedVersion, model: str) -> Host:
+        """A version ready to answer: an adapter in its graph's engine, or a whole graph, which is its own base."""
         host = self._hosts.of(version.graph)
         engine = host.engine
         if engine.info.base != version.base or (version.slot_file is None and version.version != version.base):
@@ -114,11 +114,14 @@ class Deployments:
                 f"version {version.version[:12]} belongs to base {version.base[:12]} and the graph to "
                 f"{engine.info.base[:12]}; validate the adapter again"
             )
-        if version.slot_file is not None and version.version not in engine.versions():
-            slot_file = self._artifacts.fetch_file(version.slot_file)
-            self._make_room(host)
-            engine.publish(version.version, slot_file, insist=insist)
-            log.info("version loaded", version=version.version)
+        if version.slot_file is not None and version not in self._loaded[model]:
+            if version.version not in engine.versions():
+                slot_file = self._artifacts.fetch_file(version.slot_file)
+                self._make_room(host)
+                # Tried before, so many versions may be asked for all the time that none ever makes room.
+                engine.publish(version.version, slot_file, insist=model in self.problems)
+                log.info("version loaded", version=version.version)
+            self._loaded[model].add(version)
         return host
 
     def _make_room(self, host: Host) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.tiny_engine import BASE, GRAPH, toy_spec
 
+from pawl_inference.engine import slots
 from pawl_inference.engine.port import NoFreeSlotError, UnknownVersionError
 from pawl_inference.engine.slots import SlotPool
 from pawl_shared.models import slot_format
@@ -81,6 +82,45 @@ def test_who_insists_makes_one_version_finish_what_it_has(pool: Filled) -> None:
     assert pool.live() == {"b", "c"}
 
 
+def test_who_insisted_gets_the_slot_and_not_the_requests_that_come_for_what_was_in_it(pool: Filled) -> None:
+    pool.add("a")
+    pool.add("b")
+    held = [pool.hold("a"), pool.hold("b")]
+    for version, insist in (("c", True), ("a", False), ("d", False)):
+        with pytest.raises(NoFreeSlotError):
+            pool.add(version, insist=insist)
+    assert pool.live() == {"b"}
+    pool.release(held[0])
+    with pytest.raises(NoFreeSlotError):
+        pool.add("a")
+    pool.add("c", insist=True)
+    assert pool.live() == {"b", "c"}
+
+
+def test_the_slot_of_one_that_asks_no_more_is_for_all(pool: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "KEPT_SECONDS", 0.0)
+    pool.add("a")
+    pool.add("b")
+    held = [pool.hold("a"), pool.hold("b")]
+    with pytest.raises(NoFreeSlotError):
+        pool.add("c", insist=True)
+    pool.add("a")
+    assert pool.live() == {"a", "b"}
+    assert pool.hold("a") == held[0]
+
+
+def test_who_insists_takes_what_is_idle_while_another_finishes_a_long_answer(pool: Filled) -> None:
+    pool.add("a")
+    pool.add("b")
+    pool.hold("a")
+    held = pool.hold("b")
+    with pytest.raises(NoFreeSlotError):
+        pool.add("c", insist=True)
+    pool.release(held)
+    pool.add("c", insist=True)
+    assert pool.live() == {"c"}
+
+
 def test_a_version_that_comes_back_before_its_slot_is_filled_anew_is_there_at_once(pool: Filled) -> None:
     pool.add("a")
     slot = pool.hold("a")
@@ -101,7 +141,7 @@ def test_nothing_is_moved_while_a_slot_is_filled(tmp_path: Path) -> None:
     pool = Filled(tmp_path, count=9)
     for version in "abcdefgh":
         pool.add(version)
-    filled = pool._reserve()
+    filled = pool._reserve("i", insist=False)
     assert pool.places([0, 7]) == pool.places([0, 7]) == [0, 7]
     pool.discard(filled)
     assert [abs(places[0] - places[1]) for places in (pool.places([0, 7]), pool.places([0, 7, None]))] == [1, 1]

@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.inference import World, eventually
+from support.inference import CANARY, MODEL, World, eventually
 
 from pawl_inference.engine.port import NoFreeSlotError
 from pawl_inference.record.publisher import Publisher
@@ -17,23 +17,38 @@ from pawl_shared.service import Health
 from pawl_shared.topics import DEPLOYMENTS
 
 
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+class Followed:
+    """A follower that has served the first deployment, of the base, and what its engine refuses."""
+
+    def __init__(self, world: World) -> None:
+        self.routes = RouteTable()
+        reports = Reports(Publisher(world.bus, "test", 5), source="test", url="", clock=SystemClock(), rng=Random(0))
+        self.deployments = Deployments(world.store, world.make_engine, self.routes)
+        self.follower = DeploymentFollower(world.bus, self.deployments, Health("test"), reports)
+        world.deploy(1)
+        [first] = [record for record in world.bus.read(DEPLOYMENTS.name) if record]
+        self.follower.follow([first])
+        eventually(self._served)
+
+    def _served(self) -> bool:
+        self.follower.follow([None])
+        return self.deployments.served
+
+    def follow(self, world: World) -> None:
+        *_, newest = [record for record in world.bus.read(DEPLOYMENTS.name) if record]
+        self.follower.follow([newest, None])
+
+
 def test_a_version_has_its_slot_when_an_answer_ends_and_not_when_the_topic_is_looked_at_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, routes = World(tmp_path), RouteTable()
-    reports = Reports(Publisher(world.bus, "test", 5), source="test", url="", clock=SystemClock(), rng=Random(0))
-    deployments = Deployments(world.store, world.make_engine, routes)
-    follower = DeploymentFollower(world.bus, deployments, Health("test"), reports)
-    world.deploy(1)
+    followed = Followed(world)
     world.deploy(2, champion=(new := world.adapter("new")), change="promoted")
-    first, second = [record for record in world.bus.read(DEPLOYMENTS.name) if record]
-    follower.follow([first])
-
-    def served() -> bool:
-        follower.follow([None])
-        return deployments.served
-
-    eventually(served)
     held, publish, insisted = [True, True], world.engine.publish, list[bool]()
 
     def busy(version: str, slot_file: Path, *, insist: bool) -> None:
@@ -44,8 +59,33 @@ def test_a_version_has_its_slot_when_an_answer_ends_and_not_when_the_topic_is_lo
         publish(version, slot_file)
 
     monkeypatch.setattr(world.engine, "publish", busy)
-    follower.follow([second, None])
-    assert [route.deployment.champion for route in routes.all().values()] == [new]
-    assert not deployments.problems
+    followed.follow(world)
+    assert [route.deployment.champion for route in followed.routes.all().values()] == [new]
+    assert not followed.deployments.problems
     assert insisted == [False, True, True]  # a promotion is not kept out by versions that are asked for all the time
-    follower.stop()
+    followed.follower.stop()
+
+
+def test_a_challenger_may_take_the_slot_of_its_own_champion_which_is_loaded_when_it_is_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = Followed(world)
+    champion, challenger = world.adapter("old"), world.adapter("new")
+    world.deploy(2, champion=champion, challenger=challenger, canary=CANARY, share=0.5, change="canary")
+    publish, published = world.engine.publish, list[str]()
+
+    def one_slot(version: str, slot_file: Path, *, insist: bool) -> None:
+        published.append(version)
+        if world.engine.published and not insist:
+            raise NoFreeSlotError("each of the slots has answers to finish")
+        if world.engine.published:  # it is hidden, and has its answers to finish
+            world.engine.published.clear()
+            raise NoFreeSlotError("each of the slots has answers to finish")
+        publish(version, slot_file)
+
+    monkeypatch.setattr(world.engine, "publish", one_slot)
+    followed.follow(world)
+    assert published == [champion.version, *[challenger.version] * 3]
+    assert followed.deployments.applied == {MODEL: 2}
+    assert [route.deployment.challenger for route in followed.routes.all().values()] == [challenger]
+    followed.follower.stop()
