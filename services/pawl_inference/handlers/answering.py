@@ -32,6 +32,8 @@ from pawl_shared.ids import uuid7
 
 # What is logged fits into a signed 64-bit number.
 _SEED_BITS = 63
+# A deployment may take the slot that was filled for a request before that begins: so often it is filled again.
+_LOADS = 3
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Item = tuple[Choice, Piece]
 
@@ -124,16 +126,18 @@ class AnswerHandler:
         try:
             return await self.begin(request, prompts, headers)
         except NotLoadedError as error:
-            missing = error
-        async with self._residency.loaded(missing):
-            try:
-                return await self.begin(request, prompts, headers)
-            except NotLoadedError as error:
-                raise errors.unavailable(
-                    "A deployment took the slot of the version that was asked for (PAWL_ENGINE_SLOTS). Try again.",
-                    "version_loading",
-                    1,
-                ) from error
+            missing = error.with_traceback(None)  # that of this call would hold it, and so the request, in a circle
+        for _ in range(_LOADS):
+            async with self._residency.loaded(missing):
+                try:
+                    return await self.begin(request, prompts, headers)
+                except NotLoadedError as error:
+                    missing = error.with_traceback(None)
+        raise errors.unavailable(
+            "Deployments took the slot of the version that was asked for (PAWL_ENGINE_SLOTS). Try again.",
+            "version_loading",
+            1,
+        )
 
     async def begin(
         self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS

@@ -139,6 +139,24 @@ async def test_more_models_than_slots_take_turns_in_them(
     assert load.seen == {version.version for version in versions}
 
 
+async def test_a_new_version_has_its_slot_while_all_of_them_are_asked_for_all_the_time(
+    world: TinyWorld, service: InferenceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residency, "PATIENCE_SECONDS", 60.0)
+    first, second, new = versions = [world.trained(number) for number in range(3)]
+    load = Load(service, alone(world, service, versions), faithful=True)
+    deployed(world, 20, champion=first)
+    deployed(world, 20, model="default/writer", champion=second)
+
+    def changes() -> None:
+        eventually(lambda: load.seen == {first.version, second.version})
+        deployed(world, 21, champion=first, challenger=new, canary=CANARY, share=0.5, change="canary")
+        deployed(world, 22, champion=new, change="promoted")
+        eventually(lambda: new.version in load.seen)
+
+    await under_load(load, changes, ("assistant", "writer"))
+
+
 async def test_a_whole_model_is_loaded_beside_the_old_one_which_drains_and_ends(
     world: TinyWorld, service: InferenceService, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,14 +3,19 @@
 import asyncio
 import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.fake_engine import FakeEngine
+from support.inference import World, eventually, running
 
+from pawl_inference.bodies.chat_body import ChatRequest
 from pawl_inference.engine.port import NoFreeSlotError
 from pawl_inference.errors import ApiError
+from pawl_inference.handlers.prompts import ChatPrompt
+from pawl_inference.server import InferenceService
 from pawl_inference.versions import residency
 from pawl_inference.versions.hosts import Host
 from pawl_inference.versions.residency import NotLoadedError, Residency
@@ -130,3 +135,46 @@ def test_who_waits_for_a_slot_gives_up_when_the_service_ends(monkeypatch: pytest
 
     with pytest.raises(ApiError, match="all are held"):
         asyncio.run(scenario())
+
+
+def test_a_request_that_waited_for_its_version_leaves_nothing_to_the_collector_of_cycles(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.deploy(1, champion=world.adapter("a"))
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        world.engine.published.clear()  # it made room for others
+        gc.disable()
+        try:
+            left = asyncio.run(asked(service))
+            eventually(lambda: left() is None)  # the thread that loads had it as well
+        finally:
+            gc.enable()
+
+
+async def asked(service: InferenceService) -> "weakref.ref[ChatPrompt]":
+    """The prompt of a request that was begun and given up."""
+    body = ChatRequest.model_validate({"model": "assistant", "messages": [{"role": "user", "content": "Hi"}]})
+    prompt = ChatPrompt(body.messages)
+    (await service.answers.answer(body, [prompt])).close()
+    return weakref.ref(prompt)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_slot_that_a_deployment_took_before_the_request_began_is_filled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    world = World(tmp_path)
+    world.deploy(1, champion=world.adapter("a"))
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        world.engine.published.clear()
+        publish, published = world.engine.publish, list[str]()
+
+        def taken(version: str, slot_file: Path, *, insist: bool = False) -> None:
+            published.append(version)
+            if len(published) > times:
+                publish(version, slot_file, insist=insist)
+
+        monkeypatch.setattr(world.engine, "publish", taken)
+        asyncio.run(asked(service))
+    assert len(published) == times + 1
