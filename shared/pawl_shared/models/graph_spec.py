@@ -96,10 +96,11 @@ def read_spec(graph_folder: Path) -> GraphSpec:
 
     Raises:
         BaseModelError: the folder is no serving graph of this version of Pawl.
+        OSError: it cannot be read just now; another time it may.
     """
     try:
         return GraphSpec.model_validate_json((graph_folder / SPEC_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (FileNotFoundError, ValidationError) as error:
         raise BaseModelError(f"{graph_folder.name} is no serving graph; export the base model again") from error
 
 
