@@ -21,7 +21,7 @@ from pawl_inference.handlers.choice import Choice, Ending, Piece
 from pawl_inference.handlers.log_entry import Origin
 from pawl_inference.handlers.prompts import Prompt
 from pawl_inference.handlers.submission import Asked, Submitted, prepare, submit
-from pawl_inference.handlers.terms import terms_of
+from pawl_inference.handlers.terms import Terms, terms_of
 from pawl_inference.record.answer_log import AnswerLog
 from pawl_inference.versions.hosts import Host
 from pawl_inference.versions.residency import NotLoadedError, Residency
@@ -122,15 +122,16 @@ class AnswerHandler:
     ) -> Answer:
         """As `begin`, when what the answer must be is compiled, and a version that made room for others is loaded.
         Raises ApiError."""
+        came = self._clock.monotonic()
         await prepare(self._routes, request)
         try:
-            return await self.begin(request, prompts, headers)
+            return await self.begin(request, prompts, headers, came)
         except NotLoadedError as error:
             missing = error.with_traceback(None)  # that of this call would hold it, and so the request, in a circle
         for _ in range(_LOADS):
-            async with self._residency.loaded(missing):
+            async with self._residency.loaded(missing, self._terms(headers, came).timeout_seconds):
                 try:
-                    return await self.begin(request, prompts, headers)
+                    return await self.begin(request, prompts, headers, came)
                 except NotLoadedError as error:
                     missing = error.with_traceback(None)
         raise errors.unavailable(
@@ -140,20 +141,27 @@ class AnswerHandler:
         )
 
     async def begin(
-        self, request: GenerationBody, prompts: Sequence[Prompt], headers: Mapping[str, str] = _NO_HEADERS
+        self,
+        request: GenerationBody,
+        prompts: Sequence[Prompt],
+        headers: Mapping[str, str] = _NO_HEADERS,
+        came: float | None = None,
     ) -> Answer:
         """Assign a version and queue the request.
+
+        Args:
+            came: when the request did, where that was not now; in monotonic seconds.
 
         Raises:
             ApiError: it cannot be answered.
             NotLoadedError: it can, once its version is loaded.
         """
-        terms = terms_of(headers, self._policy.longest_seconds)
+        now, started = self._clock.now(), self._clock.monotonic() if came is None else came
+        terms = self._terms(headers, started)
         if self._answers.full:
             raise errors.unavailable(
                 "The journal is full, because the broker is away: no answer could be logged.", "journal_full"
             )
-        now, started = self._clock.now(), self._clock.monotonic()
         inference_id = uuid7(now, self._rng)
         caller = resolve_caller(
             key=self._policy.subject_key,
@@ -188,6 +196,9 @@ class AnswerHandler:
             for index, queued in enumerate(submitted.queued)
         )
         return Answer(inference_id, now, request, submitted, choices)
+
+    def _terms(self, headers: Mapping[str, str], came: float) -> Terms:
+        return terms_of(headers, self._policy.longest_seconds).after(self._clock.monotonic() - came)
 
     def _token(self, origin: Origin, inference_id: UUID, choice: int) -> str:
         caller, expires = origin.caller, origin.created + self._policy.token_lifetime

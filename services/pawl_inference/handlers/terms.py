@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from pawl_inference import errors
@@ -20,6 +20,10 @@ class Terms:
 
     app: str = ""
     timeout_seconds: float = math.inf
+
+    def after(self, seconds: float) -> Terms:
+        """What is left of them when so much time has passed."""
+        return replace(self, timeout_seconds=self.timeout_seconds - seconds)
 
     def share(self, caller: Caller) -> tuple[str, ...]:
         """Apps take turns, and in an app its users; where nobody is named, its sessions do."""

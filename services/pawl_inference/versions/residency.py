@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -56,14 +57,15 @@ class Residency:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "pawl-load-version"))
 
     @asynccontextmanager
-    async def loaded(self, missing: NotLoadedError) -> AsyncIterator[None]:
-        """Wait until the version can be asked for; within the context no other load takes its slot.
+    async def loaded(self, missing: NotLoadedError, seconds: float = math.inf) -> AsyncIterator[None]:
+        """Wait until the version can be asked for, no longer than `seconds`; within the context no other load takes its
+        slot.
 
         Raises ApiError (503): it takes too long, or cannot be.
         """
         load = self._join(missing)
         try:
-            await _waited(load, missing.served.version)
+            await _waited(load, missing.served.version, min(seconds, PATIENCE_SECONDS))
             yield
         finally:
             with self._lock:
@@ -116,12 +118,12 @@ class Residency:
                     raise
 
 
-async def _waited(load: _Load, version: str) -> None:
+async def _waited(load: _Load, version: str, seconds: float) -> None:
     over = asyncio.wrap_future(load.over)
     # Who has left does not ask how it ended, and asyncio would report a failure that nobody asked for.
     over.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
-        await asyncio.wait_for(asyncio.shield(over), PATIENCE_SECONDS)
+        await asyncio.wait_for(asyncio.shield(over), seconds)
     except TimeoutError as error:
         raise _busy(f"Version {version[:12]} is still being loaded.") from error
     except NoFreeSlotError as error:

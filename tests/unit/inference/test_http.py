@@ -355,7 +355,9 @@ def test_a_request_says_how_long_it_may_take_and_whose_turn_it_is(world: World) 
         for key, extra in (("one", {"x-request-timeout": "2.5"}), ("two", {"x-request-timeout": "1e9"}), ("one", {})):
             headers = {"authorization": f"Bearer {key}", **extra}
             assert client.post(CHAT, json=ask(user="somebody"), headers=headers).status_code == 200
-        assert [request.timeout_seconds for request in world.engine.requests] == [2.5, 60, 60]
+        short, *longest = [request.timeout_seconds for request in world.engine.requests]  # what is left of them by then
+        assert 0 < short <= 2.5
+        assert all(2.5 < seconds <= 60 for seconds in longest)
         first, second, third = [request.share for request in world.engine.requests]
         assert first == third
         assert first[0] != second[0]

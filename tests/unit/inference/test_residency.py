@@ -21,6 +21,7 @@ from pawl_inference.versions.hosts import Host
 from pawl_inference.versions.residency import NotLoadedError, Residency
 from pawl_shared.errors import ArtifactError
 from pawl_shared.events import DeployedVersion
+from pawl_shared.topics import INFERENCES
 
 BASE, GRAPH = "b" * 64, "c" * 64
 
@@ -151,11 +152,12 @@ def test_a_request_that_waited_for_its_version_leaves_nothing_to_the_collector_o
             gc.enable()
 
 
-async def asked(service: InferenceService) -> "weakref.ref[ChatPrompt]":
+async def asked(service: InferenceService, **headers: str) -> "weakref.ref[ChatPrompt]":
     """The prompt of a request that was begun and given up."""
     body = ChatRequest.model_validate({"model": "assistant", "messages": [{"role": "user", "content": "Hi"}]})
     prompt = ChatPrompt(body.messages)
-    (await service.answers.answer(body, [prompt])).close()
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    (await service.answers.answer(body, [prompt], headers)).close()
     return weakref.ref(prompt)
 
 
@@ -178,3 +180,36 @@ def test_a_slot_that_a_deployment_took_before_the_request_began_is_filled_again(
         monkeypatch.setattr(world.engine, "publish", taken)
         asyncio.run(asked(service))
     assert len(published) == times + 1
+
+
+def test_the_wait_for_a_version_is_a_part_of_what_a_request_took_and_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residency, "PATIENCE_SECONDS", 60.0)
+    world = World(tmp_path)
+    world.deploy(1, champion=world.adapter("a"))
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        world.engine.published.clear()
+        publish, tries, most = world.engine.publish, list[str](), [10**6]
+
+        def full(version: str, slot_file: Path, *, insist: bool = False) -> None:
+            tries.append(version)
+            if len(tries) < most[0]:
+                raise NoFreeSlotError("all are held")
+            publish(version, slot_file, insist=insist)
+
+        async def served() -> None:
+            request = asyncio.create_task(asked(service, x_request_timeout="30"))
+            [load] = service.answers._residency._loading.values()
+            while not load.waiting:
+                await asyncio.sleep(0)
+            most[0] = len(tries) + 6
+            await request
+
+        monkeypatch.setattr(world.engine, "publish", full)
+        with pytest.raises(ApiError, match="still being loaded"):
+            asyncio.run(asyncio.wait_for(asked(service, x_request_timeout="0.2"), 20))
+        asyncio.run(served())
+        [logged] = eventually(lambda: world.read(INFERENCES))
+        assert logged.total_seconds > 4 * residency.LOOK_SECONDS
