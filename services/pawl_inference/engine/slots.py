@@ -24,7 +24,7 @@ class SlotPool:
     """Fixed memory for `count` adapters. A slot is written only while no request can read it.
 
     With more versions than slots, the one that was asked for the longest ago makes room; one that a request holds never
-    does. What a slot holds stays stays in it until then, so that a version that comes back is there at once.
+    does. What a slot holds stays in it until then, so that a version that comes back is there at once.
     The base needs no slot: its rows choose none.
     """
 
