@@ -19,6 +19,7 @@ from pawl_cli.running.note import read_note
 from pawl_cli.running.stack import Stack
 from pawl_shared import events as e
 from pawl_shared.buses.port import Message
+from pawl_shared.codec import decode
 from pawl_shared.topics import MAX_RECORD_BYTES
 
 # What validator and inference handle would change what this Pawl serves.
@@ -29,16 +30,20 @@ Place = tuple[str, int, int]  # topic, partition, offset
 
 @dataclass(frozen=True)
 class Sending:
-    """A case on its way to one consumer: its records, and the answer that is known when they are handled."""
+    """A case on its way to one consumer: its records, and the answers that are known when they are handled."""
 
     case: Case
     consumer: str
     messages: Sequence[Message]
-    answer: UUID | None
 
     @property
     def dead(self) -> bool:
         return self.case.outcome == DEAD
+
+    @property
+    def answers(self) -> set[UUID]:
+        events = [] if self.dead else [decode(message) for message in self.messages]
+        return {x.inference_id for x in events if isinstance(x, e.InteractionScored | e.InferenceLogged)}
 
 
 def sendings() -> list[Sending]:
@@ -48,9 +53,7 @@ def sendings() -> list[Sending]:
         for consumer in case.consumers:
             if case.outcome == DEAD or consumer in HANDLED_BY:
                 event = of_today(sample(consumer, 20_000 + number))
-                answered = isinstance(event, e.InteractionScored | e.InferenceLogged) and case.outcome != DEAD
-                answer = event.inference_id if answered else None  # type: ignore[union-attr]
-                found.append(Sending(case, consumer, list(case.make(event)), answer))
+                found.append(Sending(case, consumer, list(case.make(event))))
     return found
 
 
