@@ -17,7 +17,7 @@ import httpx
 
 from pawl_cli.running import ports
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
-from pawl_cli.running.process import Program
+from pawl_cli.running.process import STEADY_HEAP, Program
 from pawl_inference import app
 from pawl_inference.record.answer_log import AnswerLog
 from pawl_inference.settings import InferenceSettings
@@ -61,7 +61,7 @@ class Replicas:
         for name in self._names:
             own = {"PAWL_HTTP_PORT": str(self.ports[name]), "PAWL_INSTANCE": name, "PAWL_DATA_DIR": str(data)}
             own |= {"PAWL_KAFKA_BOOTSTRAP_SERVERS": self._broker.bootstrap_servers, **self._settings}
-            own |= {UNLOGGED: str(self.unlogged(name))}
+            own |= {UNLOGGED: str(self.unlogged(name)), **STEADY_HEAP}
             module = "benchmarks.support.replica" if name.startswith("switched") else "pawl_inference"
             self.programs[name] = Program(name, [sys.executable, "-m", module], self._folder / f"{name}.log", own)
             self.programs[name].start()

@@ -24,7 +24,7 @@ from benchmarks.support.tiny_model import write_random_tiny
 from pawl_cli.log.outcome import Following, carried_out, followed
 from pawl_cli.running import ports
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
-from pawl_cli.running.process import Program
+from pawl_cli.running.process import STEADY_HEAP, Program
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.buses.kafka_bus import KafkaBus
@@ -79,7 +79,7 @@ class Serving:
             own = {"PAWL_HTTP_PORT": str(port), "PAWL_INSTANCE": name, "PAWL_ENGINE_THREADS": "1"}
             log = self._folder / f"{name}.log"
             command = [sys.executable, "-m", "pawl_inference"]
-            self.replicas[name] = Program(name, command, log, self._environment | own)
+            self.replicas[name] = Program(name, command, log, STEADY_HEAP | self._environment | own)
             self.urls[name] = f"http://{ports.HOST}:{port}"
             self.replicas[name].start()
         for name in self._names:

@@ -19,7 +19,7 @@ from benchmarks.support.http_load import HOST, request
 
 from pawl_cli.running import ports
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
-from pawl_cli.running.process import Program
+from pawl_cli.running.process import STEADY_HEAP, Program
 from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.buses.port import Producer
@@ -70,7 +70,7 @@ class Replica:
         }
         command = [sys.executable, "-m", "pawl_inference"]
         log = self._folder / "inference.log"
-        self.program = Program("inference", command, log, environment | self._environment)
+        self.program = Program("inference", command, log, STEADY_HEAP | environment | self._environment)
         self.deploy(self.base)
         self.program.start()
         give_up = time.monotonic() + PATIENCE_SECONDS

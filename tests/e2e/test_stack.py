@@ -23,6 +23,7 @@ from support.whole_stack import ask, counts, interaction, stands, until
 from typer.testing import CliRunner
 
 from pawl_cli.__main__ import app
+from pawl_cli.running.process import STEADY_HEAP
 from pawl_cli.running.stack import Options, Stack
 from pawl_inference.domain.external import version_of
 from pawl_shared.access.tokens import Grant, KeyRing, is_marked
@@ -68,6 +69,17 @@ def test_an_answer_and_what_was_thought_of_it_reach_the_monitor(stack: Stack) ->
         "the correction did not reach the monitor",
     )
     assert found["answer"] == answer.choices[0].message.content
+
+
+def test_inference_is_told_to_keep_its_heap_steady(stack: Stack) -> None:
+    every = psutil.process_iter(["cmdline", "environ"])
+    (found,) = [
+        p.info["environ"]
+        for p in every
+        if "pawl_inference" in (p.info["cmdline"] or ())
+        and (p.info["environ"] or {}).get("PAWL_DATA_DIR") == str(stack.options.data)
+    ]
+    assert STEADY_HEAP.items() <= found.items()
 
 
 def at_rest(folder: Path) -> dict[Path, bytes]:

@@ -13,6 +13,11 @@ from pawl_cli.running import launch
 
 LOG_LIMIT = 20_000_000  # bytes; a longer log is set aside at the next start
 
+# For inference. glibc keeps freed memory for each thread apart, up to seven pieces of each size, and what lies between
+# such pieces is not given back: under full load SmolLM2-135M's process grew by 1.4 MB an hour. Without that, taking
+# memory costs some 25 ns more, 400,000 times a second.
+STEADY_HEAP = {"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES") or "glibc.malloc.tcache_count=0"}
+
 
 class Unit(Protocol):
     """What the supervisor keeps running."""

@@ -20,7 +20,7 @@ from pawl_cli.running import ports
 from pawl_cli.running.data_folder import DataFolder
 from pawl_cli.running.embedded_kafka import EmbeddedKafka, answers
 from pawl_cli.running.note import RunningNote
-from pawl_cli.running.process import Program
+from pawl_cli.running.process import STEADY_HEAP, Program
 from pawl_cli.running.supervise import Happening, Supervisor
 from pawl_shared.access.api_keys import Scope
 from pawl_shared.access.service import check_host
@@ -187,6 +187,7 @@ class Stack:
                 "PAWL_KAFKA_BOOTSTRAP_SERVERS": servers,
                 "PAWL_DATA_DIR": str(data),
                 "PAWL_HTTP_PORT": str(port),
+                **(STEADY_HEAP if name == "inference" else {}),
                 **self.options.environment,
             }
             log = data / "logs" / f"{name}.log"
