@@ -41,6 +41,7 @@ IDLE_SECONDS = 0.2
 WRITING: Settings = {
     "acks": "all",
     "enable.idempotence": True,
+    "max.in.flight": 1,
     "linger.ms": 5,
     "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
     "message.max.bytes": MAX_RECORD_BYTES,
