@@ -20,8 +20,8 @@ ONE = Partition("topic", 0)
 class Delivered:
     """A message of the client."""
 
-    def __init__(self, offset: int, headers: Any = None, error: KafkaError | None = None) -> None:
-        self._offset, self._headers, self._error = offset, headers, error
+    def __init__(self, offset: int, headers: Any = None, error: KafkaError | None = None, epoch: int = 0) -> None:
+        self._offset, self._headers, self._error, self._epoch = offset, headers, error, epoch
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -34,6 +34,9 @@ class Delivered:
 
     def offset(self) -> int:
         return self._offset
+
+    def leader_epoch(self) -> int | None:
+        return self._epoch
 
     def timestamp(self) -> tuple[int, int]:
         return confluent_kafka.TIMESTAMP_LOG_APPEND_TIME, 1_500
@@ -133,6 +136,17 @@ def test_what_was_read_across_a_change_of_partitions_is_read_again(feed: Feed) -
     assert feed.poll(0) == []
     assert [[part.offset for part in parts] for parts in feed.consumer.assigned] == [[5], [3], [3]]
     assert feed.positions() == {ONE: 3}
+
+
+def test_what_the_client_delivers_again_is_dropped_and_what_a_newer_leader_wrote_is_not(feed: Feed) -> None:
+    feed.start({ONE: None})
+    feed.consumer.queue = [Delivered(offset) for offset in (0, 1, 2, 0, 1, 2, 3)]
+    assert [record.offset for record in feed.poll(0)] == [0, 1, 2, 3]
+    feed.consumer.queue = [Delivered(2), Delivered(4, epoch=1), Delivered(3, epoch=2), Delivered(4, epoch=2)]
+    assert [record.offset for record in feed.poll(0)] == [4, 3, 4]
+    feed.start({ONE: 1})
+    feed.consumer.queue = [Delivered(1), Delivered(2)]
+    assert [record.offset for record in feed.poll(0)] == [1, 2]
 
 
 def test_a_passing_error_among_the_records_stops_nothing(feed: Feed) -> None:
