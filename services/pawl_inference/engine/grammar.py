@@ -76,11 +76,19 @@ class Grammars:
     """Compiles constraints for one tokenizer, and keeps the latest. Safe to use from several threads."""
 
     def __init__(self, tokenizer: Path, vocabulary: int, eos: frozenset[int], calls: CallFormat | None) -> None:
-        """`tokenizer`: a tokenizer.json, read (0.3 s, 30 MB) when it is first needed."""
-        self._source, self._vocabulary, self._eos, self._calls = tokenizer, vocabulary, eos, calls
-        self._read: tuple[LLTokenizer, Marks] | None = None
+        """`tokenizer`: a tokenizer.json. It is read here (0.3 s, 30 MB): read for the first grammar, it would hold the
+        interpreter's lock while others' answers stream. One that llguidance cannot read refuses every grammar."""
+        source = json.loads(tokenizer.read_text(encoding="utf-8")) | {"truncation": None, "padding": None}
+        self._tokenizer: LLTokenizer | None = None
+        self._refused = ""
+        try:
+            self._tokenizer = LLTokenizer(json.dumps(source), n_vocab=vocabulary, eos_token=sorted(eos))
+        except ValueError as error:
+            self._refused = str(error)[:_REASON]
+        self._marks: Marks = {added["content"]: added["id"] for added in source["added_tokens"]}
+        self._vocabulary, self._calls = vocabulary, calls
         self._compiled: OrderedDict[Constraint, LLMatcher] = OrderedDict()
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
 
     def compile(self, constraint: Constraint) -> Matcher:
         """A matcher at the beginning of an answer. Takes milliseconds, microseconds when it is known.
@@ -100,8 +108,10 @@ class Grammars:
             return Matcher(found.deep_copy(), self._vocabulary)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
-        tokenizer, marks = self._tokenizer()
-        matcher = LLMatcher(tokenizer, grammar_of(constraint, self._calls, marks), log_level=0, limits=_LIMITS)
+        if self._tokenizer is None:
+            raise ConstraintError(f"this base model's answers cannot follow a grammar: {self._refused}")
+        grammar = grammar_of(constraint, self._calls, self._marks)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
         if not matcher.is_error():
             # Only behind the first token can a grammar be too wide for the parser (a thousand optional properties).
             bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
@@ -111,14 +121,6 @@ class Grammars:
         if (failed := matcher if matcher.is_error() else trial).is_error():
             raise ConstraintError(_reason(failed.get_error()))
         return matcher
-
-    def _tokenizer(self) -> tuple[LLTokenizer, Marks]:
-        with self._reading:
-            if self._read is None:
-                source = json.loads(self._source.read_text(encoding="utf-8")) | {"truncation": None, "padding": None}
-                tokenizer = LLTokenizer(json.dumps(source), n_vocab=self._vocabulary, eos_token=sorted(self._eos))
-                self._read = tokenizer, {added["content"]: added["id"] for added in source["added_tokens"]}
-            return self._read
 
 
 def _reason(error: str) -> str:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from pawl_inference.engine.port import Sampling
 
-# Candidates that are looked at before the whole vocabulary is sorted: 256 hold 0.95 of the mass almost always, and
-# picking them takes 0.06 ms of a 49k vocabulary where a full sort takes 4 ms.
-_FIRST_CANDIDATES = 256
+# Candidates that are looked at before the whole vocabulary is sorted, and how many times as many follow where these do
+# not have the mass that top_p asks for: 256 hold 0.95 of it almost always. Picking 256 of a 49k vocabulary takes 0.04
+# ms, 2,048 take 0.2 ms, 16,384 take 1.5 ms, and all of them 6 ms.
+_FIRST_CANDIDATES, _MORE_CANDIDATES = 256, 8
 _BLOCK = 32  # 1,536 maxima of a 49k vocabulary; some 290 values reach the 256th of them
 
 # Below, the likeliest token has all of the mass; and at 1e-308 the division overflows.
@@ -95,8 +96,13 @@ def _likeliest(weights: NDArray[np.float64], sampling: Sampling, enough: float) 
     """The likeliest tokens, at least those that min_p leaves of the first ones that have the mass `enough` together."""
     if sampling.min_p > 0:
         return _ordered(weights, np.flatnonzero(weights >= sampling.min_p * weights.max()))
-    tokens = largest(weights, _FIRST_CANDIDATES)
-    return tokens if weights[tokens].sum() >= enough else largest(weights, len(weights))
+    count = _FIRST_CANDIDATES
+    while count < len(weights):
+        tokens = largest(weights, count)
+        if weights[tokens].sum() >= enough:
+            return tokens
+        count *= _MORE_CANDIDATES
+    return largest(weights, len(weights))
 
 
 def largest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:

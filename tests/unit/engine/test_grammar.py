@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.small_tokenizer import END, write_small_tokenizer
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from pawl_inference.engine.constraint import CallFormat, Constraint, Function, JsonSchema
 from pawl_inference.engine.grammar import ConstraintBrokenError, Grammars
@@ -180,3 +181,12 @@ def test_the_end_may_be_the_only_thing_left(judge: Judge) -> None:
     matcher = judge.grammars().compile(schema({"const": 7}))
     assert matcher.accept(judge.tokenizer.encode("7").ids[0])
     assert matcher.allowed().nonzero()[0].tolist() == [judge.end]
+
+
+def test_a_tokenizer_that_cannot_be_constrained_refuses_each_grammar_and_nothing_else(tmp_path: Path) -> None:
+    source = tmp_path / "tokenizer.json"
+    Tokenizer(WordLevel({"<end>": 0, "word": 1}, unk_token="<end>")).save(str(source))
+    grammars = Grammars(source, 2, frozenset({0}), None)
+    for _ in range(2):
+        with pytest.raises(ConstraintError, match="cannot follow a grammar: can't determine decoder"):
+            grammars.compile(schema({"type": "object"}))
