@@ -83,9 +83,11 @@ class Grammars:
         self._refused = ""
         try:
             self._tokenizer = LLTokenizer(json.dumps(source), n_vocab=vocabulary, eos_token=sorted(eos))
-        except ValueError as error:
+        except BaseException as error:  # a panic of the library (for one, at a token of 1,100 bytes) is no Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
             self._refused = str(error)[:_REASON]
-        self._marks: Marks = {added["content"]: added["id"] for added in source["added_tokens"]}
+        self._marks: Marks = {added["content"]: added["id"] for added in source.get("added_tokens", ())}
         self._vocabulary, self._calls = vocabulary, calls
         self._compiled: OrderedDict[Constraint, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()

@@ -125,7 +125,7 @@ class Hosts:
         except (PawlError, OSError) as error:
             opening.set_exception(error)
             return
-        except Exception as error:  # of the runtime's many kinds; without one here nobody would be told
+        except BaseException as error:  # of the runtime's many kinds, panics among them; else nobody would be told
             log.exception("a serving graph cannot be opened")
             reason = f"the serving graph {graph[:12]} cannot be opened: {error}"
             opening.set_exception(AdapterRejectedError(reason))

@@ -58,8 +58,8 @@ class Feed:
         # One string for all records of a topic, instead of one each. Not by sys.intern: a string that nobody keeps is
         # interned anew with every record, and the interpreter's table of 40,000 doubled by that in 12 minutes (1 MB).
         self._names: dict[str, str] = {}
-        # Behind the last record that was delivered: its offset and the epoch of the leader that wrote it.
-        self._after: dict[tuple[str, int], tuple[int, int | None]] = {}
+        # Of the last record that was delivered: the offset behind it, the epoch of the leader that wrote it, its time.
+        self._after: dict[tuple[str, int], tuple[int, int | None, int]] = {}
         self._moved = False
         self._counted = True
 
@@ -145,13 +145,14 @@ class Feed:
     def _repeats(self, message: Any) -> bool:
         """Whether it was delivered before: when a partition's leader changes just after a start, librdkafka may begin
         there again (2.16.0; 4 of 1,750 reads on a broker that was starved of CPU). What a newer leader has written
-        over the end of its log is no repeat.
+        over the end of its log is no repeat, nor is what stands in a topic that was deleted and made anew.
         """
         part, offset, epoch = (message.topic(), message.partition()), message.offset(), message.leader_epoch()
-        after, written = self._after.get(part, (0, None))
-        if offset < after and (epoch is None or written is None or epoch <= written):
+        after, written, at = self._after.get(part, (0, None, 0))
+        stamp = message.timestamp()[1]
+        if offset < after and stamp <= at and (epoch is None or written is None or epoch <= written):
             return True
-        self._after[part] = offset + 1, epoch
+        self._after[part] = offset + 1, epoch, stamp
         return False
 
     def _note(self, message: Any) -> None:

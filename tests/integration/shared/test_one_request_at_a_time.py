@@ -4,7 +4,6 @@ import contextlib
 import select
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable
 
@@ -31,7 +30,7 @@ class Way:
         self._topic, self._unknown = topic.encode(), topic[::-1].encode()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
-        self.refused = self.followed = False
+        self.refused, self.followed = threading.Event(), False
         self._sockets, self._threads = [self._listening], list[threading.Thread]()
         self._begin(self._accept)
 
@@ -45,7 +44,7 @@ class Way:
             assert not thread.is_alive()
 
     def _begin(self, work: Callable[..., None], *args: object) -> None:
-        self._threads.append(thread := threading.Thread(target=work, args=args))
+        self._threads.append(thread := threading.Thread(target=work, args=args, daemon=True))
         thread.start()
 
     def _accept(self) -> None:
@@ -60,8 +59,8 @@ class Way:
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while frame := _frame(client):
-                if not self.refused and _writes(frame):
-                    self.refused = True
+                if not self.refused.is_set() and _writes(frame) and self._topic in frame:
+                    self.refused.set()
                     later = self._later(client)
                     self.followed = any(map(_writes, later))
                     server.sendall(b"".join([frame.replace(self._topic, self._unknown), *later]))
@@ -105,16 +104,14 @@ def _bytes(source: socket.socket, count: int) -> bytes:
 def test_no_message_counts_as_delivered_because_a_later_one_was(kafka: str) -> None:
     direct, topic = KafkaBus(kafka), uuid.uuid4().hex
     direct.create_topics([Topic(topic, "", (), partitions=1)])
-    way = Way(kafka, topic)
-    producer = KafkaBus(f"127.0.0.1:{way.port}").producer("test")
-    first = producer.send(Message(topic, b"", b"first"))
-    while not way.refused:
-        assert not first.done()
-        time.sleep(0.01)
-    second = producer.send(Message(topic, b"", b"second"))
-    for delivered in (first, second):
-        delivered.result(60)
-    producer.close()
-    way.close()
+    with (
+        contextlib.closing(Way(kafka, topic)) as way,
+        contextlib.closing(KafkaBus(f"127.0.0.1:{way.port}").producer("test")) as producer,
+    ):
+        first = producer.send(Message(topic, b"", b"first"))
+        assert way.refused.wait(60)
+        second = producer.send(Message(topic, b"", b"second"))
+        for delivered in (first, second):
+            delivered.result(60)
     assert [record.value for record in direct.read(topic) if record] == [b"first", b"second"]
     assert not way.followed

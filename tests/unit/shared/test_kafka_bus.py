@@ -20,8 +20,10 @@ ONE = Partition("topic", 0)
 class Delivered:
     """A message of the client."""
 
-    def __init__(self, offset: int, headers: Any = None, error: KafkaError | None = None, epoch: int = 0) -> None:
-        self._offset, self._headers, self._error, self._epoch = offset, headers, error, epoch
+    def __init__(
+        self, offset: int, headers: Any = None, error: KafkaError | None = None, epoch: int = 0, at: int = 1_500
+    ) -> None:
+        self._offset, self._headers, self._error, self._epoch, self._at = offset, headers, error, epoch, at
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -39,7 +41,7 @@ class Delivered:
         return self._epoch
 
     def timestamp(self) -> tuple[int, int]:
-        return confluent_kafka.TIMESTAMP_LOG_APPEND_TIME, 1_500
+        return confluent_kafka.TIMESTAMP_LOG_APPEND_TIME, self._at
 
     def key(self) -> bytes | None:
         return None
@@ -144,6 +146,8 @@ def test_what_the_client_delivers_again_is_dropped_and_what_a_newer_leader_wrote
     assert [record.offset for record in feed.poll(0)] == [0, 1, 2, 3]
     feed.consumer.queue = [Delivered(2), Delivered(4, epoch=1), Delivered(3, epoch=2), Delivered(4, epoch=2)]
     assert [record.offset for record in feed.poll(0)] == [4, 3, 4]
+    feed.consumer.queue = [Delivered(0, at=1_501), Delivered(1, at=1_501), Delivered(0, at=1_501)]
+    assert [record.offset for record in feed.poll(0)] == [0, 1], "the topic was deleted and made anew"
     feed.start({ONE: 1})
     feed.consumer.queue = [Delivered(1), Delivered(2)]
     assert [record.offset for record in feed.poll(0)] == [1, 2]
