@@ -61,7 +61,8 @@ class Feed:
         # Of the last record that was delivered: the offset behind it, the epoch of the leader that wrote it, its time.
         self._after: dict[tuple[str, int], tuple[int, int | None, int]] = {}
         self._moved = False
-        self._counted = True
+        # Those of which librdkafka's own position may be of the time before, until their end was signalled.
+        self._uncounted: set[Partition] = set()
 
     @property
     def assigned(self) -> Collection[Partition]:
@@ -73,7 +74,7 @@ class Feed:
         self._starts, self._known = dict(starts), {part: offset or 0 for part, offset in starts.items()}
         self._names = {part.topic: part.topic for part in starts}
         self._after = {}
-        self._moved = self._counted = True
+        self._moved, self._uncounted = True, set()
         beginning = confluent_kafka.OFFSET_BEGINNING
         places = [TopicPartition(*part, beginning if offset is None else offset) for part, offset in starts.items()]
         self.consumer.assign(places)
@@ -99,7 +100,7 @@ class Feed:
                     self._note(message)
             if self._starts:
                 self.start(self._starts)
-                self._counted = False
+                self._uncounted = set(self._known)
             return []
         return self._records(messages)
 
@@ -109,10 +110,9 @@ class Feed:
         librdkafka's position moves over markers as well; where a partition ends in something else it is the end that
         was signalled, which comes up to half a second later.
         """
-        if not self._counted:
-            return dict(self._known)
-        found = self.consumer.position([TopicPartition(*part) for part in self._known])
-        return {(part := Partition(at.topic, at.partition)): max(at.offset, self._known[part]) for at in found}
+        counted = [TopicPartition(*part) for part in self._known if part not in self._uncounted]
+        found = {Partition(at.topic, at.partition): at.offset for at in self.consumer.position(counted)}
+        return {part: max(found.get(part, known), known) for part, known in self._known.items()}
 
     def close(self) -> None:
         """Disconnect, in a bounded time also when the broker is away."""
@@ -161,6 +161,7 @@ class Feed:
             part = Partition(message.topic(), message.partition())
             if part in self._known:
                 self._known[part] = max(self._known[part], message.offset())
+                self._uncounted.discard(part)
         elif error.code() == KafkaError._FATAL:
             # Its cause stands in the text only. A group knows one such end: another member has taken this one's name.
             kind = FencedError if "fenced" in error.str() else BusError

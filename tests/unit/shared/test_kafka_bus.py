@@ -138,6 +138,11 @@ def test_what_was_read_across_a_change_of_partitions_is_read_again(feed: Feed) -
     assert feed.poll(0) == []
     assert [[part.offset for part in parts] for parts in feed.consumer.assigned] == [[5], [3], [3]]
     assert feed.positions() == {ONE: 3}
+    feed.consumer.queue = [Delivered(3), end(12)]
+    assert [record.offset for record in feed.poll(0)] == [3]
+    assert feed.positions() == {ONE: 12}
+    feed.consumer.position_is = 13
+    assert feed.positions() == {ONE: 13}, "once the end was signalled, the client's own position counts again"
 
 
 def test_what_the_client_delivers_again_is_dropped_and_what_a_newer_leader_wrote_is_not(feed: Feed) -> None:
