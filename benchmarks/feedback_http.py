@@ -30,6 +30,7 @@ from benchmarks.support.http_load import HOST, Connection, request
 from fastapi import FastAPI, Request
 
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
+from pawl_cli.running.ports import any_free
 from pawl_shared.access.tokens import Grant, KeyRing, sign
 from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.buses.port import Message
@@ -143,16 +144,9 @@ def _listens(port: int) -> bool:
     return False
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
-
-
 def run() -> int:
     """Start everything, measure, end everything."""
-    key, ours, theirs = secrets.token_bytes(32), free_port(), free_port()
+    key, ours, theirs = secrets.token_bytes(32), any_free(), any_free()
     posts = Posts(key)
     singles = [posts.single() for _ in range(SINGLES)]
     batches = [posts.batch() for _ in range(BATCHES)]

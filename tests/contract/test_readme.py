@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from support.http_service import free_port, serving
+from support.http_service import serving
 from support.inference import World
 from support.project import ROOT
 
+from pawl_cli.running.ports import any_free
 from pawl_shared.topics import FEEDBACK
 
 README = (ROOT / "README.md").read_text()
@@ -28,7 +29,7 @@ def test_the_example_asks_and_gives_feedback(tmp_path: Path, capsys: pytest.Capt
     (example,) = blocks("python")
     world = World(tmp_path)
     world.deploy(1)
-    port = free_port()
+    port = any_free()
     with serving(world.build(http_port=port), port) as url:
         address = re.compile(r'^PAWL = "[^"]*"', re.MULTILINE)
         assert address.search(example)

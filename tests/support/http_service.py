@@ -1,6 +1,5 @@
-"""A service's HTTP server in a thread, on a free port."""
+"""A service's HTTP server in a thread."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +8,6 @@ import httpx
 from support.inference import eventually
 
 from pawl_inference.server import InferenceService
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from pathlib import Path
 import openai
 from benchmarks.support.tiny_model import write_random_tiny
 from support.api_keys import a_key
-from support.http_service import free_port, serving
+from support.http_service import serving
 from support.inference import World
 from support.tiny_engine import BASE, write_random_adapter
 
+from pawl_cli.running.ports import any_free
 from pawl_inference import app
 from pawl_inference.settings import InferenceSettings
 from pawl_shared.access.api_keys import Scope
@@ -48,7 +49,7 @@ def live_inference(folder: Path, *scopes: Scope) -> Iterator[Live]:
     adapter = DeployedVersion(version=version, base=BASE, graph=graph, slot_file=slot_file)
     broken = DeployedVersion(version="e" * 64, base=BASE, graph=graph, slot_file=world.store.put_bytes(b"broken"))
     world.deploy(1, champion=base)
-    port = free_port()
+    port = any_free()
     settings = InferenceSettings(data_dir=folder / "data", http_port=port)
     key = a_key(folder / "data" / "keys" / "api.keys", *scopes) if scopes else "unused"
     with serving(app.build(settings, bus=world.bus, artifacts=world.store), port) as url:

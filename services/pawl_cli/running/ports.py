@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import socket
 import sys
 from collections.abc import Mapping
@@ -12,9 +13,13 @@ from pawl_shared.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 
+# Where any free port is taken from: below what systems give to connections and to port 0 (Linux from 32768 on, macOS
+# and Windows from 49152). One from there could be some connection's before its server listens, or at the next start.
+FREE = range(20_000, 30_000)
+
 # Nobody listens on a port yet when it is chosen. Until this process ends, it is claimed by a name that others see, so
-# that two stacks which start together do not choose the same.
-_claims: dict[int, socket.socket] = {}
+# that two stacks which start together do not choose the same. Only Linux has such names; elsewhere there is None.
+_claims: dict[int, socket.socket | None] = {}
 
 
 def url(host: str, port: int) -> str:
@@ -43,10 +48,30 @@ def choose(memory: Path, wanted: Mapping[str, int], host: str = HOST) -> dict[st
         candidates = (remembered.get(name, 0), wish)
         taken = set(chosen.values())
         kept = next((port for port in candidates if port and port not in taken and _is_ours(host, port)), None)
-        chosen[name] = kept or _any_but(host, taken)
+        chosen[name] = kept or any_free(host)
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(json.dumps(remembered | chosen))
     return chosen
+
+
+def any_free(host: str = HOST) -> int:
+    """A port of FREE which nobody listens on and nobody has claimed, not even this process; claimed.
+
+    Raises:
+        ConfigurationError: the address is not one of this machine, or all of FREE are taken.
+    """
+    with _socket(host) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host} ({error.strerror}): PAWL_HTTP_HOST has to be an address of this machine"
+            ) from error
+    # Not from a seed: two stacks that start together should not try the same ones in turn.
+    for port in random.sample(FREE, len(FREE)):
+        if port not in _claims and _is_ours(host, port):
+            return port
+    raise ConfigurationError(f"no port of {host} from {FREE[0]} to {FREE[-1]} is free: end what listens there")
 
 
 def _is_ours(host: str, port: int) -> bool:
@@ -60,12 +85,15 @@ def _is_ours(host: str, port: int) -> bool:
 
 
 def _claimed(port: int) -> bool:
-    """False: by another process. Where the system has no such names, all that is seen is who listens."""
-    if port in _claims or sys.platform != "linux":
+    """False: by another process."""
+    if port in _claims:
+        return True
+    if sys.platform != "linux":
+        _claims[port] = None
         return True
     claim = socket.socket(socket.AF_UNIX)
     try:
-        claim.bind(claim_of(port))
+        claim.bind(b"\0pawl-port-%d" % port)  # a name in no file system, which goes with the process that has it
     except OSError:
         claim.close()
         return False
@@ -73,24 +101,5 @@ def _claimed(port: int) -> bool:
     return True
 
 
-def claim_of(port: int) -> bytes:
-    """A name in no file system, which goes with the process that has it."""
-    return b"\0pawl-port-%d" % port
-
-
 def _socket(host: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
-def _any_but(host: str, taken: set[int]) -> int:
-    while True:
-        with _socket(host) as probe:
-            try:
-                probe.bind((host, 0))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot listen on {host} ({error.strerror}): PAWL_HTTP_HOST has to be an address of this machine"
-                ) from error
-            port = int(probe.getsockname()[1])
-        if port not in taken and _claimed(port):
-            return port

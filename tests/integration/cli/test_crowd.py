@@ -10,10 +10,11 @@ from typing import Any
 
 from support.api_keys import a_key
 from support.fake_openai import LONG, SHORT, FakeOpenAI, fake_openai
-from support.http_service import free_port, serving
+from support.http_service import serving
 from support.inference import World, eventually
 
 from pawl_cli.demo.crowd_process import SCRIPT, CrowdProcess, visit_of
+from pawl_cli.running.ports import any_free
 from pawl_shared.topics import FEEDBACK
 
 
@@ -57,7 +58,7 @@ def test_every_request_says_that_it_is_synthetic_and_feedback_carries_the_token(
 
 
 def test_where_api_keys_are_asked_for_it_shows_the_one_that_it_was_given(tmp_path: Path) -> None:
-    world, port = World(tmp_path), free_port()
+    world, port = World(tmp_path), any_free()
     world.deploy(1)
     key = a_key(tmp_path / "data" / "keys" / "api.keys", "infer", "feedback")
     with serving(world.build(http_port=port), port) as url:

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from openai.types.chat import ChatCompletion
-from support.http_service import free_port, serving
+from support.http_service import serving
 from support.inference import World, eventually
 from support.project import ROOT
 
+from pawl_cli.running.ports import any_free
 from pawl_shared.topics import FEEDBACK, INFERENCES
 
 ASKED = [{"role": "user", "content": "What is a pawl?"}]
@@ -78,7 +79,7 @@ def completion() -> ChatCompletion:
 
 
 def test_an_answer_and_what_people_think_of_it_arrive(tmp_path: Path) -> None:
-    world, port = World(tmp_path), free_port()
+    world, port = World(tmp_path), any_free()
     world.deploy(1)
     with serving(world.build(http_port=port), port) as url:
         pawl = pawl_client.Pawl(url, model="support")

@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import pytest
 from support.api_keys import a_key
-from support.http_service import free_port, serving
+from support.http_service import serving
 from support.inference import World, eventually
 from support.project import ROOT
 
+from pawl_cli.running.ports import any_free
 from pawl_cli.running.stack import KNOWN_PORTS
 from pawl_shared.topics import FEEDBACK
 
@@ -41,7 +42,7 @@ def example_server() -> Any:
 
 @pytest.fixture
 def page_of_chat(tmp_path: Path) -> Iterator[tuple[str, str, World]]:
-    world, port, page = World(tmp_path), free_port(), free_port()
+    world, port, page = World(tmp_path), any_free(), any_free()
     world.deploy(1)
     origins = (f"http://127.0.0.1:{page}",)
     with serving(world.build(http_port=port, feedback_origins=origins), port) as url:
@@ -69,7 +70,7 @@ def test_its_page_does_not_want_the_consoles_port_and_a_taken_one_is_told() -> N
 
 
 def test_the_program_asks_and_rates_with_a_key_that_no_page_sees(tmp_path: Path) -> None:
-    world, port, page = World(tmp_path), free_port(), free_port()
+    world, port, page = World(tmp_path), any_free(), any_free()
     world.deploy(1)
     key = a_key(tmp_path / "data" / "keys" / "api.keys", "infer", "feedback")
     program = [sys.executable, str(ROOT / "examples" / "thumbs" / "serve.py"), "--port", str(page)]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.http_service import free_port
 from support.inference import World, eventually
 from support.inference_process import deploy, inference_process, logged
 from support.sealing import ring_of
 
+from pawl_cli.running.ports import any_free
 from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.sealed.events import opened
 from pawl_shared.topics import TOPICS
@@ -19,7 +19,7 @@ FAKE = "support.fake_inference"
 
 
 def test_no_answer_is_lost_and_each_can_be_read(broker: str, tmp_path: Path) -> None:
-    world, bus, port = World(tmp_path), KafkaBus(broker), free_port()
+    world, bus, port = World(tmp_path), KafkaBus(broker), any_free()
     bus.create_topics(TOPICS)
     deploy(world, bus)
     answered: list[str] = []

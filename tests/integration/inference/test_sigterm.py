@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 from benchmarks.support.tiny_model import write_random_tiny
-from support.http_service import free_port
 from support.inference import World, eventually
 from support.inference_process import deploy, inference_process, logged
 from support.tiny_engine import BASE
 
+from pawl_cli.running.ports import any_free
 from pawl_inference.record.journal import Journal
 from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.codec import decode
@@ -74,7 +74,7 @@ def tiny(folder: Path, world: World) -> DeployedVersion:
 
 
 def test_open_streams_end_new_requests_are_refused_and_all_is_logged(broker: str, tmp_path: Path) -> None:
-    world, bus, port = World(tmp_path), KafkaBus(broker), free_port()
+    world, bus, port = World(tmp_path), KafkaBus(broker), any_free()
     bus.create_topics(TOPICS)
     deploy(world, bus, tiny(tmp_path, world))
     asked = Asked(f"http://127.0.0.1:{port}")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-from support.http_service import free_port
 
+from pawl_cli.running.ports import any_free
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
 from pawl_monitor.standby import StandbyMonitor
@@ -35,7 +35,7 @@ def probe(url: str) -> tuple[int, str]:
 
 
 def test_it_waits_for_the_database_and_then_serves(tmp_path: Path) -> None:
-    settings = MonitorSettings(data_dir=tmp_path, http_port=free_port())
+    settings = MonitorSettings(data_dir=tmp_path, http_port=any_free())
     settings.database.parent.mkdir(parents=True)
     command = [sys.executable, "-c", HOLD, str(settings.database)]
     first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -63,7 +63,7 @@ def test_it_waits_for_the_database_and_then_serves(tmp_path: Path) -> None:
 
 
 def test_a_standby_can_be_stopped(tmp_path: Path) -> None:
-    settings = MonitorSettings(data_dir=tmp_path, http_port=free_port())
+    settings = MonitorSettings(data_dir=tmp_path, http_port=any_free())
     settings.database.parent.mkdir(parents=True)
     command = [sys.executable, "-c", HOLD, str(settings.database)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:

@@ -18,6 +18,7 @@ import pytest
 from support.project import ROOT
 from support.samples import MODEL, SAMPLES
 
+from pawl_cli.running.ports import any_free
 from pawl_monitor.app import build
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
@@ -154,9 +155,7 @@ def documented(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     (code,) = re.findall(r"```python\n(# receiver\.py.*?)```", (ROOT / "docs/alerts.md").read_text(), re.DOTALL)
     path = tmp_path / "receiver.py"
     path.write_text(code)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = any_free()
     child = subprocess.Popen(
         [sys.executable, str(path), str(port)], env={**os.environ, "PAWL_ALERT_SECRET": SECRET}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

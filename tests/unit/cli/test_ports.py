@@ -66,23 +66,42 @@ def test_a_wish_is_met_when_it_is_free(tmp_path: Path) -> None:
     with occupied() as held:
         taken = held.getsockname()[1]
         assert ports.choose(tmp_path / "one.json", {"a": taken})["a"] != taken
-    assert ports.choose(tmp_path / "two.json", {"a": taken})["a"] == taken
+    free = ports.any_free()
+    assert ports.choose(tmp_path / "two.json", {"a": free})["a"] == free
 
 
 def test_two_names_with_one_wish_get_two_ports_and_a_damaged_memory_is_no_obstacle(tmp_path: Path) -> None:
     memory = tmp_path / "ports.json"
     memory.write_text(json.dumps(["not", "a", "mapping"]))
-    with occupied() as held:
-        wish = held.getsockname()[1]
+    wish = ports.any_free()
     chosen = ports.choose(memory, {"a": wish, "b": wish})
     assert chosen["a"] == wish != chosen["b"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that go with their process")
-def test_what_another_stack_has_chosen_is_not_chosen_before_it_listens(tmp_path: Path) -> None:
-    with occupied() as held:
-        wish = held.getsockname()[1]
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind(ports.claim_of(wish))
+def test_what_another_stack_has_chosen_is_not_chosen_before_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = ports.any_free()
+    with monkeypatch.context() as another_process:
+        another_process.setattr(ports, "_claims", {})
         assert ports.choose(tmp_path / "ports.json", {"a": wish})["a"] != wish
     assert ports.choose(tmp_path / "other.json", {"a": wish})["a"] == wish
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+def test_a_free_port_is_chosen_once(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    monkeypatch.setattr(ports.sys, "platform", system)
+    monkeypatch.setattr(ports, "_claims", {})
+    monkeypatch.setattr(ports, "FREE", range(ports.FREE.start, ports.FREE.start + 200))
+    chosen = [ports.any_free() for _ in range(20)]
+    assert len(set(chosen)) == 20
+    assert set(chosen) <= set(ports.FREE)
+
+
+def test_when_no_port_is_free_it_says_which_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with occupied() as held:
+        taken = held.getsockname()[1]
+        monkeypatch.setattr(ports, "FREE", range(taken, taken + 1))
+        with pytest.raises(ConfigurationError, match=f"no port of 127.0.0.1 from {taken} to {taken} is free"):
+            ports.any_free()

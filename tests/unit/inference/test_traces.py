@@ -21,9 +21,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support.http_service import free_port, serving
+from support.http_service import serving
 from support.inference import World, eventually, running
 
+from pawl_cli.running.ports import any_free
 from pawl_inference.domain.external import span_id, version_of
 from pawl_inference.domain.genai import Span, SpanError, answers_of
 from pawl_shared.ids import uuid7
@@ -156,7 +157,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
-    port = free_port()
+    port = any_free()
     with serving(world.build(http_port=port, max_trace_bytes=65_536), port) as url:
         yield f"{url}/v1/traces"
 

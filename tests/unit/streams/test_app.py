@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
-from support.http_service import free_port
 
+from pawl_cli.running.ports import any_free
 from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.errors import BusError
 from pawl_shared.metrics import Lags
@@ -37,7 +37,7 @@ class Unreached:
 
 
 def test_a_broker_that_faust_cannot_reach_is_an_error_in_words(tmp_path: Path) -> None:
-    settings = StreamsSettings(data_dir=tmp_path, http_port=free_port())
+    settings = StreamsSettings(data_dir=tmp_path, http_port=any_free())
     nothing: Any = Follower()
     service = StreamsService(Unreached, MemoryBus(), nothing, nothing, Health(SERVICE), Lags(SERVICE), settings)
     with pytest.raises(BusError, match=r"Faust cannot begin: .*broker"):
