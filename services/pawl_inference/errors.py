@@ -39,6 +39,11 @@ def unknown_model(model: str, detail: str = "") -> ApiError:
     return ApiError(404, text.strip(), "model_not_found", "model")
 
 
+def loading_model(model: str) -> ApiError:
+    """503: its first deployment has arrived, and is not in memory yet."""
+    return unavailable(f"The model `{model}` is being loaded; ask again.", "model_loading")
+
+
 def forbidden(message: str) -> ApiError:
     """403: a feedback token that gives no right to rate this answer."""
     return ApiError(403, message, "invalid_feedback_token", "token", "permission_error")

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from pawl_inference import errors
 from pawl_inference.bodies.schemas import Model, ModelDeployment, ModelList, Status
-from pawl_inference.domain.assignment import UnknownModelError, route_name
+from pawl_inference.domain.assignment import ModelLoadingError, UnknownModelError, route_name
 from pawl_inference.versions.routing import Route, RouteTable
 from pawl_shared.events import DeployedVersion, DeploymentChanged
 
@@ -33,6 +33,8 @@ def add(app: FastAPI, routes: RouteTable, responses: dict[int | str, dict[str, A
             route, assigned = routes.resolve(name, "")
         except UnknownModelError as error:
             raise errors.unknown_model(name, str(error)) from error
+        except ModelLoadingError as error:
+            raise errors.loading_model(name) from error
         if "@" not in name:
             return next(_models(route))
         return _model(route, assigned.served, name)

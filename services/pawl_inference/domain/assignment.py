@@ -39,6 +39,10 @@ class UnknownModelError(LookupError):
     """No route or version of this name is served here."""
 
 
+class ModelLoadingError(LookupError):
+    """The model's first deployment was heard, and its artifacts are on their way."""
+
+
 def resolve_caller(
     *,
     key: bytes,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pawl_inference import errors
 from pawl_inference.bodies.generation_body import GenerationBody
 from pawl_inference.domain import arm as experiment_arm
-from pawl_inference.domain.assignment import Assignment, Caller, UnknownModelError
+from pawl_inference.domain.assignment import Assignment, Caller, ModelLoadingError, UnknownModelError
 from pawl_inference.domain.choices import seed_of
 from pawl_inference.engine.constraint import Constraint
 from pawl_inference.engine.port import (
@@ -79,6 +79,8 @@ async def submit(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
             return await _once(routes, asked, caller)
     except UnknownModelError as error:
         raise errors.unknown_model(asked.body.model, str(error)) from error
+    except ModelLoadingError as error:
+        raise errors.loading_model(asked.body.model) from error
     except UnknownVersionError as error:  # it is deployed: its engine was closed at the end of this process
         raise errors.ending() from error
     except PromptTooLongError as error:
@@ -103,7 +105,7 @@ async def prepare(routes: RouteTable, body: GenerationBody) -> None:
         return
     try:
         route, _ = routes.resolve(body.model, "")
-    except UnknownModelError:
+    except (UnknownModelError, ModelLoadingError):
         return  # `submit` tells
     for host in route.hosts.values():
         if host.engine.info.calls or not constraint.functions:  # else its chat template tells why

@@ -35,6 +35,7 @@ class Deployments:
         if known is None or deployment.revision > known.revision:
             self._wanted[deployment.model] = deployment
             self._loaded[deployment.model] = set()
+            self._tell_coming()
 
     @property
     def pending(self) -> list[DeploymentChanged]:
@@ -46,8 +47,7 @@ class Deployments:
         """Whether models are answered, and every other one that has a deployment was refused for good: one model that
         never can be served takes no other one away."""
         answered = self._routes.all().keys()
-        coming = {deployment.model for deployment in self.pending}
-        return bool(answered) and not coming - answered
+        return bool(answered) and not self._routes.coming - answered
 
     def slots(self) -> dict[str, str]:
         """The versions that can be asked for, numbered; bases come first."""
@@ -73,11 +73,15 @@ class Deployments:
                 self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
                 metrics.DEPLOYMENTS.labels("failed").inc()
                 log.warning("deployment failed; it is tried again", model=deployment.model, reason=str(error))
+        self._tell_coming()
         return well
 
     def close(self) -> None:
         """End all engines."""
         self._hosts.close()
+
+    def _tell_coming(self) -> None:
+        self._routes.coming = frozenset(deployment.model for deployment in self.pending)
 
     def _apply(self, deployment: DeploymentChanged) -> None:
         """Load all versions, then switch. A challenger or an arm that is refused does not keep the champion from

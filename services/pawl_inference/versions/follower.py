@@ -29,7 +29,8 @@ HEARTBEAT_SECONDS = 20.0
 
 
 class DeploymentFollower:
-    """Ready when it has stood at the topic's end with every model served: never on an older revision."""
+    """Ready when it has stood at the topic's end with every model served: never on an older revision. A model that is
+    deployed for the first time later takes the others away from nobody: it is asked for again until it is loaded."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class DeploymentFollower:
         self._behind = behind
         self.cut_off_since: float | None = None  # monotonic seconds
         self._stop = threading.Event()
+        self._ready = False
         self._told: object = None
         self._told_at = 0.0
         self._retry_at = 0.0
@@ -123,18 +125,18 @@ class DeploymentFollower:
 
     def _report(self) -> None:
         """Readiness, and a ReplicaReported when something has changed."""
-        state = self._deployments
-        if state.served:
+        self._ready = self._ready or self._deployments.served
+        if self._ready:
             self._health.clear(OBSTACLE)
         else:
-            self._health.wait_for(OBSTACLE, "; ".join(state.problems.values()) or WAITING)
+            self._health.wait_for(OBSTACLE, "; ".join(self._deployments.problems.values()) or WAITING)
         now, at = self._state(), time.monotonic()
         if (now != self._told or at - self._told_at > HEARTBEAT_SECONDS) and self._reports.replica(*now):
             self._told, self._told_at = now, at
 
     def _state(self) -> tuple[dict[str, int], dict[str, str], tuple[str, ...], bool]:
         state = self._deployments
-        return dict(state.applied), state.slots(), tuple(state.problems.values()), state.served
+        return dict(state.applied), state.slots(), tuple(state.problems.values()), self._ready
 
     # ------------------------------------------------------------ without a broker
 

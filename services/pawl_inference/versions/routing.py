@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pawl_inference.domain import assignment
-from pawl_inference.domain.assignment import Assignment, UnknownModelError
+from pawl_inference.domain.assignment import Assignment, ModelLoadingError, UnknownModelError
 from pawl_inference.versions.hosts import Host
 from pawl_shared.events import DeployedVersion, DeploymentChanged
 
@@ -38,10 +38,14 @@ def deployed(deployment: DeploymentChanged) -> tuple[DeployedVersion, ...]:
 
 
 class RouteTable:
-    """Read from any thread without a lock; written by the deployment follower alone."""
+    """Read from any thread without a lock; written by the deployment follower alone.
+
+    `coming`: the models whose newest deployment is still to be applied; those that have no route yet are served soon.
+    """
 
     def __init__(self) -> None:
         self._routes: Mapping[str, Route] = MappingProxyType({})
+        self.coming: frozenset[str] = frozenset()
 
     def all(self) -> Mapping[str, Route]:
         """Every route, by model; never changes after it was handed out."""
@@ -52,11 +56,17 @@ class RouteTable:
         self._routes = MappingProxyType({**self._routes, route.deployment.model: route})
 
     def resolve(self, requested: str, session: str) -> tuple[Route, Assignment]:
-        """The route and version for a request. Raises UnknownModelError when nothing of this name is served."""
+        """The route and version for a request.
+
+        Raises:
+            ModelLoadingError: its first deployment is being loaded.
+            UnknownModelError: nothing of this name is served.
+        """
         name, prefix = assignment.split_pin(requested)
-        route = self._routes.get(assignment.model_id(name))
+        model = assignment.model_id(name)
+        route = self._routes.get(model)
         if route is None:
-            raise UnknownModelError("")
+            raise ModelLoadingError(model) if model in self.coming else UnknownModelError("")
         if prefix is None:
             return route, assignment.assign(route.deployment, session)
         return route, assignment.pin(route.deployment, prefix, route.versions)

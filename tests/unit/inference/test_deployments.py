@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from support.inference import BASE, CANARY, MODEL, World, digest, eventually, running
 
+from pawl_inference.domain.assignment import ModelLoadingError
 from pawl_inference.server import InferenceService
 from pawl_inference.versions import follower
 from pawl_inference.versions.routing import Route
@@ -195,9 +196,22 @@ def test_a_model_that_never_can_be_served_takes_no_other_one_away(world: World) 
         report = eventually(lambda: [r for r in world.read(REPLICAS) if r.applied and r.problems])[-1]
         assert report.applied == {MODEL: 1}
         assert "not_finite" in report.problems[0]
-        late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
-        world.deploy(1, model="default/coder", champion=late)  # this one may be served yet: others have it, perhaps
-        eventually(lambda: not service.health.ready)
+
+
+def test_a_model_that_comes_later_is_asked_for_again_and_takes_no_other_one_away(
+    service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawl_inference.versions.follower.RETRY_SECONDS", 0.05)
+    late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
+    world.deploy(1, model="default/coder", champion=late)
+    eventually(lambda: any("no artifact" in problem for r in world.read(REPLICAS) for problem in r.problems))
+    assert service.health.ready
+    assert world.read(REPLICAS)[-1].healthy
+    with pytest.raises(ModelLoadingError):
+        service.routes.resolve("coder", "")
+    world.store.put_bytes(b"content that comes late")
+    eventually(lambda: "default/coder" in service.routes.all())
+    assert service.routes.resolve("coder", "")[1].served == late
 
 
 def test_an_artifact_that_comes_late_is_tried_again(

@@ -612,6 +612,24 @@ def test_not_ready_before_the_first_deployment(world: World) -> None:
         assert client.post(CHAT, json=ask()).status_code == 200
 
 
+def test_a_model_whose_first_deployment_is_being_loaded_is_to_be_asked_for_again(world: World) -> None:
+    world.deploy(1)
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
+        world.deploy(1, model="default/coder", champion=late)
+        eventually(lambda: "default/coder" in service.routes.coming)
+        client = TestClient(service.asgi)
+        body = ask() | {"model": "coder"}
+        json_body = body | {"response_format": {"type": "json_object"}}
+        answers = [client.get("/v1/models/coder"), client.post(CHAT, json=body), client.post(CHAT, json=json_body)]
+        assert [answer.status_code for answer in answers] == [503] * 3
+        assert {answer.json()["error"]["code"] for answer in answers} == {"model_loading"}
+        assert {answer.headers["retry-after"] for answer in answers} == {"5"}
+        assert client.get("/readyz").status_code == 200
+        assert client.post(CHAT, json=ask()).status_code == 200
+
+
 def test_metrics(client: TestClient) -> None:
     client.post(CHAT, json=ask())
     text = client.get("/metrics").text
