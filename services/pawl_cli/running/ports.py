@@ -1,6 +1,6 @@
 """Ports of this machine: free ones, and the ones of last time when they are still free."""
 
-import contextlib
+import errno
 import json
 import random
 import socket
@@ -78,14 +78,15 @@ def _is_ours(host: str, port: int) -> bool:
     """Claimed, and a server could listen there now."""
     with _socket(host) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the last run does not count
-        with contextlib.suppress(OSError):
+        try:
             probe.bind((host, port))
-            return _claimed(port)
-    return False
+        except OSError:
+            return False
+        return _claimed(port)
 
 
 def _claimed(port: int) -> bool:
-    """False: by another process."""
+    """False: by another process. Raises OSError: too many open files, or no such names allowed here."""
     if port in _claims:
         return True
     if sys.platform != "linux":
@@ -94,8 +95,10 @@ def _claimed(port: int) -> bool:
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(b"\0pawl-port-%d" % port)  # a name in no file system, which goes with the process that has it
-    except OSError:
+    except OSError as error:
         claim.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
         return False
     _claims[port] = claim
     return True

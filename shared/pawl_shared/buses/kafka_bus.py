@@ -113,7 +113,7 @@ class KafkaBus(Bus):
                         return
                     yield None
                     goals = ends(feed.consumer, parts, ANSWER_SECONDS)
-                    behind(sum(goals[part] - at[part] for part in parts))
+                    behind(sum(max(0, goals[part] - at[part]) for part in parts))
                 elif time.monotonic() - heard > SILENCE_SECONDS:
                     ends(feed.consumer, parts, ANSWER_SECONDS)
                     heard = time.monotonic()

@@ -58,10 +58,12 @@ class Feed:
         # One string for all records of a topic, instead of one each. Not by sys.intern: a string that nobody keeps is
         # interned anew with every record, and the interpreter's table of 40,000 doubled by that in 12 minutes (1 MB).
         self._names: dict[str, str] = {}
-        # Of the last record that was delivered: the offset behind it, the epoch of the leader that wrote it, its time.
+        # Of the last record that was delivered: the offset behind it and the epoch of the leader that wrote it; and the
+        # latest time of any before it, as a broker's clock may be set back.
         self._after: dict[tuple[str, int], tuple[int, int | None, int]] = {}
         self._moved = False
-        # Those of which librdkafka's own position may be of the time before, until their end was signalled.
+        # Those of which librdkafka's own position may be of the time before, until one of their records is delivered
+        # or their end is signalled. The end alone is not enough: where records come all the time, it never is.
         self._uncounted: set[Partition] = set()
 
     @property
@@ -140,19 +142,22 @@ class Feed:
                     _headers(message),
                 )
             )
+        if self._uncounted:
+            self._uncounted -= {Partition(record.topic, record.partition) for record in records}
         return records
 
     def _repeats(self, message: Any) -> bool:
         """Whether it was delivered before: when a partition's leader changes just after a start, librdkafka may begin
         there again (2.16.0; 4 of 1,750 reads on a broker that was starved of CPU). What a newer leader has written
-        over the end of its log is no repeat, nor is what stands in a topic that was deleted and made anew.
+        over the end of its log is no repeat, nor is what stands in a topic that was deleted and made anew. (Positions
+        do not go back for that one: its readers have to be started again.)
         """
         part, offset, epoch = (message.topic(), message.partition()), message.offset(), message.leader_epoch()
         after, written, at = self._after.get(part, (0, None, 0))
         stamp = message.timestamp()[1]
         if offset < after and stamp <= at and (epoch is None or written is None or epoch <= written):
             return True
-        self._after[part] = offset + 1, epoch, stamp
+        self._after[part] = offset + 1, epoch, max(stamp, at)
         return False
 
     def _note(self, message: Any) -> None:

@@ -98,6 +98,22 @@ def test_an_aborted_transaction_is_passed_over_and_counts_as_reached(bus: KafkaB
     consumer.close()
 
 
+def test_who_catches_up_is_behind_by_what_is_left_and_no_more(bus: KafkaBus, topic: str) -> None:
+    producer = bus.producer("test")
+    for future in [producer.send(Message(topic, b"%d" % n, b"v" * 100)) for n in range(20_000)]:
+        future.result(60)
+    producer.close()
+    consumer = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
+    read, behind = 0, list[tuple[int, int]]()
+    while read < 20_000:
+        if records := consumer.poll(10):
+            read += len(records)
+            behind.append((consumer.lag(), read))
+    consumer.close()
+    assert len(behind) > 3, "more than one batch, and nothing was seen of the catching up"
+    assert all(lag <= 20_000 - read for lag, read in behind), behind
+
+
 def test_what_was_held_before_partitions_change_hands_is_not_held_after_it(bus: KafkaBus, topic: str) -> None:
     first = bus.consumer("g" + topic, "0", [topic], dict.fromkeys, lambda _: None)
     until(lambda: first.poll(0.1) == [] and len(first.ends()) == 4)

@@ -1,5 +1,6 @@
 """Ports: the ones of last time, else the wanted ones, else any free one; never one twice."""
 
+import errno
 import json
 import socket
 import sys
@@ -89,7 +90,7 @@ def test_what_another_stack_has_chosen_is_not_chosen_before_it_listens(
     assert ports.choose(tmp_path / "other.json", {"a": wish})["a"] == wish
 
 
-@pytest.mark.parametrize("system", ["linux", "darwin"])
+@pytest.mark.parametrize("system", [sys.platform, "darwin"])
 def test_a_free_port_is_chosen_once(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
     monkeypatch.setattr(ports.sys, "platform", system)
     monkeypatch.setattr(ports, "_claims", {})
@@ -97,6 +98,16 @@ def test_a_free_port_is_chosen_once(monkeypatch: pytest.MonkeyPatch, system: str
     chosen = [ports.any_free() for _ in range(20)]
     assert len(set(chosen)) == 20
     assert set(chosen) <= set(ports.FREE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that go with their process")
+def test_what_keeps_a_port_from_being_claimed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(ports, "_claimed", refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        ports.any_free()
 
 
 def test_when_no_port_is_free_it_says_which_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,8 @@ def test_who_follows_a_topic_does_not_wait_long_to_hear_where_it_ends(monkeypatc
     assert [settings["fetch.wait.max.ms"] for settings in made] == [100]
 
 
-def test_what_was_read_across_a_change_of_partitions_is_read_again(feed: Feed) -> None:
+@pytest.mark.parametrize("first", [Delivered(3), end(12)], ids=["a record", "the end"])
+def test_what_was_read_across_a_change_of_partitions_is_read_again(feed: Feed, first: Delivered) -> None:
     def changed() -> bool:
         feed.start({ONE: 3})
         return True
@@ -138,11 +139,10 @@ def test_what_was_read_across_a_change_of_partitions_is_read_again(feed: Feed) -
     assert feed.poll(0) == []
     assert [[part.offset for part in parts] for parts in feed.consumer.assigned] == [[5], [3], [3]]
     assert feed.positions() == {ONE: 3}
-    feed.consumer.queue = [Delivered(3), end(12)]
-    assert [record.offset for record in feed.poll(0)] == [3]
-    assert feed.positions() == {ONE: 12}
+    feed.consumer.queue = [first]
+    feed.poll(0)
     feed.consumer.position_is = 13
-    assert feed.positions() == {ONE: 13}, "once the end was signalled, the client's own position counts again"
+    assert feed.positions() == {ONE: 13}, "the client's own position counts again"
 
 
 def test_what_the_client_delivers_again_is_dropped_and_what_a_newer_leader_wrote_is_not(feed: Feed) -> None:
@@ -156,6 +156,13 @@ def test_what_the_client_delivers_again_is_dropped_and_what_a_newer_leader_wrote
     feed.start({ONE: 1})
     feed.consumer.queue = [Delivered(1), Delivered(2)]
     assert [record.offset for record in feed.poll(0)] == [1, 2]
+
+
+def test_a_repeat_is_one_also_where_the_brokers_clock_was_set_back(feed: Feed) -> None:
+    feed.start({ONE: None})
+    once = [Delivered(0, at=1_000), Delivered(1, at=1_005), Delivered(2, at=1_003)]
+    feed.consumer.queue = [*once, *once, Delivered(3, at=1_004)]
+    assert [record.offset for record in feed.poll(0)] == [0, 1, 2, 3]
 
 
 def test_a_passing_error_among_the_records_stops_nothing(feed: Feed) -> None:
