@@ -48,13 +48,13 @@ class _Load:
 
 @dataclass
 class Residency:
-    """One load at a time; requests for one version share its load."""
+    """One load at a time into each graph's engine; requests for one version share its load."""
 
     artifacts: Artifacts
-    _loading: dict[str, _Load] = field(default_factory=dict)
+    _loading: dict[tuple[str, str], _Load] = field(default_factory=dict)  # by graph and version
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: threading.Event = field(default_factory=threading.Event)
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "pawl-load-version"))
+    _threads: dict[str, ThreadPoolExecutor] = field(default_factory=dict)  # by graph
 
     @asynccontextmanager
     async def loaded(self, missing: NotLoadedError, seconds: float = math.inf) -> AsyncIterator[None]:
@@ -76,22 +76,26 @@ class Residency:
     def close(self) -> None:
         """Start no further load, and give up the one that waits for a slot."""
         self._closed.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for thread in self._threads.values():
+                thread.shutdown(wait=False, cancel_futures=True)
 
     def _join(self, missing: NotLoadedError) -> _Load:
-        version = missing.served.version
+        key = graph, _ = missing.served.graph, missing.served.version
         with self._lock:
-            if version not in self._loading:
+            if key not in self._loading:
                 if len(self._loading) >= MOST_WAITING:
                     raise _busy("Too many versions wait to be loaded.")
-                self._loading[version] = _Load()
-                self._pool.submit(self._work, missing, self._loading[version])
-            load = self._loading[version]
+                if graph not in self._threads:
+                    self._threads[graph] = ThreadPoolExecutor(1, "pawl-load-version")
+                self._threads[graph].submit(self._work, missing, key, load := _Load())
+                self._loading[key] = load
+            load = self._loading[key]
             load.waiting += 1
             load.left.clear()
             return load
 
-    def _work(self, missing: NotLoadedError, load: _Load) -> None:
+    def _work(self, missing: NotLoadedError, key: tuple[str, str], load: _Load) -> None:
         error: BaseException | None = None
         try:
             self._publish(missing)
@@ -99,7 +103,7 @@ class Residency:
         except BaseException as caught:
             error = caught
         with self._lock:
-            self._loading.pop(missing.served.version, None)
+            self._loading.pop(key, None)
         if error is None:
             load.over.set_result(None)
             load.left.wait(PATIENCE_SECONDS)  # else the next one might take the slot before a request holds it

@@ -60,8 +60,8 @@ class Busy(FakeEngine):
             raise NoFreeSlotError("all are held")
 
 
-def missing(engine: FakeEngine, version: str = "a") -> NotLoadedError:
-    served = DeployedVersion(version=version * 64, base=BASE, graph=GRAPH, slot_file="d" * 64)
+def missing(engine: FakeEngine, version: str = "a", graph: str = GRAPH) -> NotLoadedError:
+    served = DeployedVersion(version=version * 64, base=BASE, graph=graph, slot_file="d" * 64)
     return NotLoadedError(Host(engine), served)
 
 
@@ -76,7 +76,7 @@ def test_a_load_that_fails_after_all_have_left_is_no_noise(monkeypatch: pytest.M
             with pytest.raises(ApiError, match="still being loaded"):
                 async with loads.loaded(missing(Busy())):
                     pass
-        ending = asyncio.wrap_future(loads._loading["a" * 64].over)
+        ending = asyncio.wrap_future(loads._loading[GRAPH, "a" * 64].over)
         artifacts.answer.set()
         with pytest.raises(ArtifactError):
             await ending
@@ -124,6 +124,27 @@ def test_a_version_whose_turn_it_is_insists(monkeypatch: pytest.MonkeyPatch) -> 
     loads.close()
     assert engine.tries[0] == ("a", False)
     assert engine.tries[-2:] == [("a", True), ("a", True)]
+
+
+def test_who_waits_for_a_slot_of_one_base_keeps_no_other_base_waiting() -> None:
+    loads = Residency(Files())
+
+    async def request(engine: FakeEngine, graph: str) -> None:
+        async with loads.loaded(missing(engine, graph=graph)):
+            pass
+
+    async def scenario() -> None:
+        held = Busy(times=1_000_000)
+        waits = asyncio.create_task(request(held, GRAPH))
+        while not held.tries:
+            await asyncio.sleep(0)
+        await request(Busy(), "f" * 64)
+        assert not waits.done()
+        loads.close()
+        with pytest.raises(ApiError, match="all are held"):
+            await waits
+
+    asyncio.run(scenario())
 
 
 def test_who_waits_for_a_slot_gives_up_when_the_service_ends(monkeypatch: pytest.MonkeyPatch) -> None:
