@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers
@@ -17,6 +18,8 @@ from pawl_shared.access.api_keys import Scope as KeyScope
 from pawl_shared.access.service import Access, AccessRefusedError, Place
 from pawl_shared.web_server import place_of
 
+# A body of half a megabyte (PAWL_MAX_REQUEST_BYTES) at 10 kB a second. One that stalls would hold its place for good.
+BODY_SECONDS = 60.0
 FEEDBACK, TRACES, INFERENCES = "/v1/feedback", "/v1/traces", "/v1/inferences"
 # Probes, and what docs/openapi.json says as well.
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -98,20 +101,29 @@ class Edge:
         if declared.isdecimal() and int(declared) > most:
             raise _too_large(most, setting)
         parts, size, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > most:
-                raise _too_large(most, setting)
-            more = message.get("more_body", False)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise _too_large(most, setting)
+                    more = message.get("more_body", False)
+        except TimeoutError as error:
+            raise _too_slow() from error
         return b"".join(parts)
 
 
 def _too_large(most: int, setting: str) -> ApiError:
     return ApiError(413, f"The request is larger than {most} bytes ({setting}).", "request_too_large")
+
+
+def _too_slow() -> ApiError:
+    text = f"The request's body was not complete after {BODY_SECONDS:.0f} seconds; send it again."
+    return ApiError(408, text, "request_timeout", headers={"connection": "close"})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -56,6 +56,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         401: "No API key, or a wrong one.",
         403: "The API key lacks the scope, or the feedback token gives no right to rate this answer.",
         404: "No such model or URL.",
+        408: "The body did not arrive in time.",
         413: "The body is too large.",
         415: "The body is not JSON.",
         429: "The queue is full; see Retry-After.",
@@ -102,8 +103,8 @@ def create(
 
 
 def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What needs a key may also lack its scope."""
-    asked = {*statuses, 403} if 401 in statuses else set(statuses)
+    """What needs a key may also lack its scope, and what has a body may stall."""
+    asked = {*statuses, *({403} if 401 in statuses else ()), *({408} if 413 in statuses else ())}
     return {status: _ERRORS[status] for status in sorted(asked)}
 
 

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from httpx import ASGITransport, AsyncClient
 from support.inference import BASE, CANARY, World, digest, eventually, running
 
+from pawl_inference.api import edge
 from pawl_inference.engine.port import FinishReason, GenerationRequest, UnknownVersionError
 from pawl_inference.server import InferenceService
 from pawl_shared.topics import FEEDBACK, INFERENCES
@@ -289,6 +290,26 @@ def test_bodies_that_are_too_large(calm: tuple[TestClient, World]) -> None:
         response = client.post(CHAT, content=content, headers={"content-type": "application/json"})
         assert response.status_code == 413
         assert response.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_body_that_stalls_is_not_waited_for(calm: tuple[TestClient, World], monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = calm
+    monkeypatch.setattr(edge, "BODY_SECONDS", 0.1)
+    sent: list[Any] = []
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "query_string": b"", "headers": headers}
+    arrived = [{"type": "http.request", "body": b'{"model":', "more_body": True}]
+
+    async def receive() -> Any:
+        return arrived.pop() if arrived else await asyncio.Future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    start, body = sent
+    assert (start["status"], (b"connection", b"close") in start["headers"]) == (408, True)
+    assert json.loads(body["body"])["error"]["code"] == "request_timeout"
 
 
 def test_a_request_that_finds_its_engine_closed_may_be_sent_again(client: TestClient, world: World) -> None:
