@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 from support.kafka import running_kafka
 
 settings.register_profile("pawl", deadline=None)  # tests do not time anything: a busy machine would fail them
 settings.load_profile("pawl")
+
+# Seconds for each step of a request that names no time: 5 are not much where all cores are busy.
+for step in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, step, 60.0)
 
 # What imports make stays to the end: looking through it for garbage again and again took a tenth of the time.
 gc.disable()

@@ -29,7 +29,7 @@ def topic(bus: Bus) -> str:
     return name
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, "did not happen"
@@ -38,7 +38,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def send(bus: Bus, *messages: Message) -> list[Partition]:
     producer = bus.producer("test")
-    placed = [future.result(10) for future in [producer.send(message) for message in messages]]
+    placed = [future.result(60) for future in [producer.send(message) for message in messages]]
     producer.close()
     return placed
 

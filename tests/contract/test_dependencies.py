@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -117,10 +118,12 @@ def resolve(*options: str) -> set[str]:
         sys.executable,
         *options,
     ]
-    online = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if online.returncode == 0:
-        return names_in(online.stdout)
-    assert "No solution found" not in online.stderr, online.stderr
+    for seconds in (0, 5, 15):  # a registry may be away for a moment
+        time.sleep(seconds)
+        online = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if online.returncode == 0:
+            return names_in(online.stdout)
+        assert "No solution found" not in online.stderr, online.stderr
     offline = subprocess.run([*command, "--offline"], cwd=ROOT, capture_output=True, text=True, check=False)
     if offline.returncode != 0:
         missing("no package registry answers, and the cache does not hold what is needed")

@@ -109,11 +109,11 @@ def test_a_restored_pawl_serves_counts_and_joins_as_before(tmp_path: Path) -> No
         counts, evidence, deployments = stored(stack), observed(stack), deployed(stack)
         assert len(deployments) == 2
         facts = [told(answer, api(stack, f"interactions/{answer.id}")) for answer in answers]
-        models = httpx.get(f"{stack.urls['inference']}/v1/models", timeout=10).json()
+        models = httpx.get(f"{stack.urls['inference']}/v1/models").json()
         pawl("backup", kept, "--data", old)
     pawl("restore", kept, "--data", new)
     with running(options(new, second), lambda *_: None) as stack:
-        assert httpx.get(f"{stack.urls['inference']}/v1/models", timeout=10).json() == models
+        assert httpx.get(f"{stack.urls['inference']}/v1/models").json() == models
         assert deployed(stack) == deployments
         assert observed(stack) == evidence
         assert stored(stack) == counts

@@ -155,7 +155,7 @@ def test_an_experiment_with_two_prompts_is_begun_watched_and_ended(stack: Stack,
     assert 0 < short["approval"]["n"] + kind["approval"]["n"] <= 16
     assert short["means"]["words"] > 0
     assert report["compared"][0]["low"] < 0 < report["compared"][0]["high"]
-    until(lambda: "16 sessions" in httpx.get(stack.urls["monitor"], timeout=10).text, "the console does not show it")
+    until(lambda: "16 sessions" in httpx.get(stack.urls["monitor"]).text, "the console does not show it")
 
     assert pawl("stop", "--why", "seen enough")["changed"]["change"] == "experiment-over"
     found = pawl("status", "tone")
@@ -243,7 +243,7 @@ def test_a_malformed_record_on_any_topic_ends_in_dead_letters_and_nothing_stops(
 
 def test_every_service_says_how_far_it_is_behind(stack: Stack) -> None:
     def behind() -> dict[str, float]:
-        texts = [httpx.get(f"{url}/metrics", timeout=10).text for url in stack.urls.values()]
+        texts = [httpx.get(f"{url}/metrics").text for url in stack.urls.values()]
         return {name: float(n) for text in texts for name, n in re.findall(LAG, text, re.MULTILINE)}
 
     told, ended = dict[str, float](), set[str]()

@@ -64,7 +64,7 @@ def test_two_replicas_follow_and_a_restarted_one_begins_where_the_log_ends(servi
 
     gone = serving.replicas["b"]
     gone.kill()
-    pawl(serving, "pin", version(1), "--wait", "1", status=3)  # it was alive a moment ago: waited for, then named
+    pawl(serving, "pin", version(1), "--wait", "8", status=3)  # it was alive a moment ago: waited for, then named
     gone.start()
     serving.until_ready("b")
     assert everywhere(serving, version(1)), "ready means that it stands at the end"

@@ -41,7 +41,7 @@ def message(value: str) -> Message:
 def test_who_asks_is_told_who_waits_goes_on_and_nobody_hangs(
     broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bus = KafkaBus(broker.bootstrap_servers, {"transaction.timeout.ms": 3_000})
+    bus = KafkaBus(broker.bootstrap_servers, {"transaction.timeout.ms": 15_000})
     bus.create_topics([Topic(TOPIC, "", ())])
     producer, transactions = bus.producer("test"), bus.transactions("test")
     producer.send(message("0")).result(60)

@@ -32,7 +32,7 @@ def inference_process(
     with (world.folder / "log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=log)
         try:
-            eventually(lambda: ready(f"http://127.0.0.1:{port}"), timeout=60)
+            eventually(lambda: ready(f"http://127.0.0.1:{port}"), timeout=120)
             yield process
         finally:
             process.kill()

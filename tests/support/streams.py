@@ -87,7 +87,10 @@ class Streams:
     def end(self, number: int) -> None:
         self.signal(number)
         assert self.process is not None
-        self.process.wait(30)
+        try:
+            self.process.wait(120)  # amid a rebalance it ends when that is over
+        finally:
+            self.process.kill()  # else it would stay in its group, for all tests that come
 
     def close(self) -> None:
         """In order; whatever still runs has to end well."""

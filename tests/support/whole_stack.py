@@ -34,7 +34,7 @@ def ask(stack: Stack, text: str, user: str = "ada") -> Any:
 
 def interaction(stack: Stack, inference_id: str) -> dict[str, Any] | None:
     """What the monitor has of an answer."""
-    response = httpx.get(f"{stack.urls['monitor']}/api/interactions/{inference_id}", timeout=10)
+    response = httpx.get(f"{stack.urls['monitor']}/api/interactions/{inference_id}")
     return dict(response.json()) if response.status_code == 200 else None
 
 

@@ -27,7 +27,8 @@ from pawl_shared.buses.kafka_settings import KafkaSettings
 from pawl_shared.errors import PawlError
 
 READY_TIMEOUT = 180.0  # seconds; 2.5 s on two idle cores, but 100 s with ten processes waiting for each
-STOP_TIMEOUT = 15.0  # seconds; a clean stop takes 1 s, and a log that was not closed is recovered at the next start
+# Seconds. A clean stop takes 1 s where nothing else runs, and a log that was not closed is recovered at the next start.
+STOP_TIMEOUT = 30.0
 TAIL_LINES = 15
 
 # One node, so every internal topic has one replica. The session timeout is how long a killed broker's own

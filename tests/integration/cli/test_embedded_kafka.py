@@ -31,12 +31,12 @@ def write(servers: str, topic: str, value: bytes) -> None:
     client.create_topics([NewTopic(topic, 1, 1)])
     client.close()
     producer = KafkaProducer(bootstrap_servers=servers, acks="all")
-    producer.send(topic, value).get(timeout=10)
+    producer.send(topic, value).get(timeout=60)
     producer.close()
 
 
 def read(servers: str, topic: str) -> bytes:
-    consumer = KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest", consumer_timeout_ms=10_000)
+    consumer = KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest", consumer_timeout_ms=60_000)
     try:
         return bytes(next(consumer).value)
     finally:

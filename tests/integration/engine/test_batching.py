@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from support.answers import GREEDY, answer, one_by_one, request, together
@@ -190,20 +190,27 @@ async def test_a_client_that_leaves_frees_its_row(engine: OnnxEngine) -> None:
     assert engine.stats().waiting == 0
 
 
-async def test_time_that_is_up_ends_a_request_and_what_it_has_said_stands(engine: OnnxEngine) -> None:
+async def test_time_that_is_up_ends_a_request_and_what_it_has_said_stands(
+    engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = request(engine, BASE, "Hi", Sampling(seed=3), max_tokens=10_000)
     late = replace(wanted, timeout_seconds=0.0)
     assert (await answer(engine, late)).finish_reason == "expired"
-    handle, text = engine.submit(wanted), ""
-    async for chunk in handle:
-        text += chunk.text
-        sequence = cast(Any, handle).sequence  # None: it has ended, with chunks that are yet to be read
-        if chunk.token_ids and sequence is not None:
+    accept, accepted = engine._loop._accept, 0
+
+    def up_after_three(sequence: Any, logits: Any) -> None:
+        nonlocal accepted
+        accept(sequence, logits)
+        accepted += 1
+        if accepted == 3:
             sequence.deadline = 0.0
-    assert chunk.finish_reason == "length"
-    assert chunk.usage is not None
-    assert 0 < chunk.usage.completion_tokens < engine.info.context_length // 2
-    assert (await answer(engine, wanted)).text.startswith(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._loop, "_accept", up_after_three)
+        cut = await answer(engine, wanted)
+    assert cut.finish_reason == "length"
+    assert len(cut.tokens) == 3
+    assert (await answer(engine, wanted)).text.startswith(cut.text)
 
 
 async def test_a_long_prompt_holds_up_a_running_answer_by_one_chunk_a_token(

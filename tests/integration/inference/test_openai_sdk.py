@@ -125,16 +125,20 @@ def test_feedback_comes_with_the_answers_session(live: Live) -> None:
 
 
 def test_a_client_that_hangs_up_ends_its_answer(live: Live) -> None:
-    stream = live.client.chat.completions.create(
-        model="assistant", messages=QUESTION, stream=True, max_tokens=400, metadata={"session_id": "hangs-up"}
-    )
-    next(iter(stream))
-    stream.close()
-    logged = eventually(
-        lambda: next((event for event in live.world.read(INFERENCES) if event.session == "hangs-up"), None)
-    )
-    # Random weights seldom end an answer: 400 tokens would take longer than it takes to notice.
-    assert logged.finish_reason == "cancelled" or logged.answer_tokens < 400
+    def ended(session: str) -> str:
+        stream = live.client.chat.completions.create(
+            model="assistant", messages=QUESTION, stream=True, max_tokens=400, metadata={"session_id": session}
+        )
+        next(iter(stream))
+        stream.close()
+        logged = eventually(
+            lambda: next((event for event in live.world.read(INFERENCES) if event.session == session), None)
+        )
+        return str(logged.finish_reason)
+
+    # The tiny model makes 400 tokens in 0.1 s, if its random weights do not end the answer before; a busy machine may
+    # notice later than that that nobody listens.
+    assert any(ended(f"hangs-up-{number}") == "cancelled" for number in range(8))
 
 
 def test_versions_are_swapped_without_a_restart(live: Live) -> None:

@@ -53,7 +53,7 @@ def run(live: Live, *command: str | Path, **more: str) -> str:
         "NO_PROXY": "127.0.0.1",
         **more,
     }
-    done = subprocess.run(command, cwd=SDKS, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=SDKS, env=environment, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

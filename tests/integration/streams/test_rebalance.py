@@ -209,6 +209,7 @@ def world(kafka: str, tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
+@pytest.mark.timeout(600)
 def test_two_workers_say_what_one_fold_says(world: World) -> None:
     first, second = world.first, world.second
     first.start()

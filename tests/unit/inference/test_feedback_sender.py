@@ -150,13 +150,15 @@ def test_what_waits_is_bounded(
     assert run(lambda: post(sender, *[message(10)] * 9)) == [""]  # alone it may be larger than the limit
 
 
-def test_what_was_given_up_before_it_was_made_is_never_sent(broker: Broker, sender: FeedbackSender) -> None:
+def test_what_was_given_up_before_it_was_made_is_never_sent(broker: Broker) -> None:
     broker.gate.clear()
+    sender = FeedbackSender(Publisher(broker, "test", 5.0), 3.0)  # in this time each thread has taken a post
     found = run(*[lambda: post(sender, message())] * (feedback_sender.THREADS + 3))
     assert all("acknowledged nothing" in text for text in found)
     broker.gate.set()
     eventually(lambda: sender.waiting == 0)
     assert len(broker.sent) == feedback_sender.THREADS
+    sender.close()
 
 
 def test_messages_that_cannot_be_made_fail_their_post_alone(sender: FeedbackSender) -> None:
