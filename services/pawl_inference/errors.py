@@ -39,6 +39,11 @@ def unknown_model(model: str, detail: str = "") -> ApiError:
     return ApiError(404, text.strip(), "model_not_found", "model")
 
 
+def not_ready() -> ApiError:
+    """503: no deployment has arrived yet."""
+    return unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
+
+
 def loading_model(model: str) -> ApiError:
     """503: its first deployment has arrived, and is not in memory yet."""
     return unavailable(f"The model `{model}` is being loaded; ask again.", "model_loading")

@@ -18,8 +18,8 @@ from pawl_shared.access.api_keys import Scope as KeyScope
 from pawl_shared.access.service import Access, AccessRefusedError, Place
 from pawl_shared.web_server import place_of
 
-# A body of half a megabyte (PAWL_MAX_REQUEST_BYTES) at 10 kB a second. One that stalls would hold its place for good.
-BODY_SECONDS = 60.0
+# A body that never ends would hold its place for good. So long any may take, and larger ones at 100 kB a second.
+BODY_SECONDS, BODY_BYTES_A_SECOND = 60.0, 100_000
 FEEDBACK, TRACES, INFERENCES = "/v1/feedback", "/v1/traces", "/v1/inferences"
 # Probes, and what docs/openapi.json says as well.
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -101,8 +101,9 @@ class Edge:
         if declared.isdecimal() and int(declared) > most:
             raise _too_large(most, setting)
         parts, size, more = [], 0, True
+        seconds = max(BODY_SECONDS, most / BODY_BYTES_A_SECOND)
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(seconds):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -113,7 +114,7 @@ class Edge:
                         raise _too_large(most, setting)
                     more = message.get("more_body", False)
         except TimeoutError as error:
-            raise _too_slow() from error
+            raise _too_slow(seconds) from error
         return b"".join(parts)
 
 
@@ -121,8 +122,8 @@ def _too_large(most: int, setting: str) -> ApiError:
     return ApiError(413, f"The request is larger than {most} bytes ({setting}).", "request_too_large")
 
 
-def _too_slow() -> ApiError:
-    text = f"The request's body was not complete after {BODY_SECONDS:.0f} seconds; send it again."
+def _too_slow(seconds: float) -> ApiError:
+    text = f"The request's body was not complete after {seconds:.0f} seconds; send it again."
     return ApiError(408, text, "request_timeout", headers={"connection": "close"})
 
 

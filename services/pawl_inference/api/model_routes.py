@@ -29,6 +29,8 @@ def add(app: FastAPI, routes: RouteTable, responses: dict[int | str, dict[str, A
 
     @app.get("/v1/models/{name:path}", responses=responses, summary="One route or version")
     async def get_model(name: str) -> Model:
+        if not routes.all():
+            raise errors.not_ready()
         try:
             route, assigned = routes.resolve(name, "")
         except UnknownModelError as error:

@@ -114,7 +114,7 @@ async def prepare(routes: RouteTable, body: GenerationBody) -> None:
 
 async def _once(routes: RouteTable, asked: Asked, caller: Caller) -> Submitted:
     if not routes.all():
-        raise errors.unavailable("No model is deployed yet; GET /readyz tells why.", "not_ready")
+        raise errors.not_ready()
     route, assignment = routes.resolve(asked.body.model, caller.session)
     arm, host = assignment.experiment_arm, route.host(assignment.served)
     prompts = await all_encoded(asked.prompts, host.engine, arm)

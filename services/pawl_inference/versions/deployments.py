@@ -44,10 +44,15 @@ class Deployments:
 
     @property
     def served(self) -> bool:
-        """Whether models are answered, and every other one that has a deployment was refused for good: one model that
-        never can be served takes no other one away."""
+        """Whether models are answered, and every other one that has a deployment was tried: one model that cannot be
+        served, or not yet, takes no other one away."""
         answered = self._routes.all().keys()
-        return bool(answered) and not self._routes.coming - answered
+        return bool(answered) and not self._routes.coming - answered - self.problems.keys()
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        """What is applied of each model; 0 of one that was tried in vain, so that its readers hear of it."""
+        return dict.fromkeys(self.problems, 0) | self.applied
 
     def slots(self) -> dict[str, str]:
         """The versions that can be asked for, numbered; bases come first."""

@@ -29,8 +29,8 @@ HEARTBEAT_SECONDS = 20.0
 
 
 class DeploymentFollower:
-    """Ready when it has stood at the topic's end with every model served: never on an older revision. A model that is
-    deployed for the first time later takes the others away from nobody: it is asked for again until it is loaded."""
+    """Ready when it has stood at the topic's end with every model served, or tried in vain: never on an older revision.
+    From then on it stays ready while a model's first deployment is loaded, or cannot be."""
 
     def __init__(
         self,
@@ -129,14 +129,17 @@ class DeploymentFollower:
         if self._ready:
             self._health.clear(OBSTACLE)
         else:
-            self._health.wait_for(OBSTACLE, "; ".join(self._deployments.problems.values()) or WAITING)
+            self._health.wait_for(OBSTACLE, "; ".join(self._problems()) or WAITING)
         now, at = self._state(), time.monotonic()
         if (now != self._told or at - self._told_at > HEARTBEAT_SECONDS) and self._reports.replica(*now):
             self._told, self._told_at = now, at
 
     def _state(self) -> tuple[dict[str, int], dict[str, str], tuple[str, ...], bool]:
         state = self._deployments
-        return dict(state.applied), state.slots(), tuple(state.problems.values()), self._ready
+        return state.revisions, state.slots(), self._problems(), self._ready
+
+    def _problems(self) -> tuple[str, ...]:
+        return tuple(f"{model}, {problem}" for model, problem in self._deployments.problems.items())
 
     # ------------------------------------------------------------ without a broker
 

@@ -84,7 +84,7 @@ class Residency:
         key = graph, _ = missing.served.graph, missing.served.version
         with self._lock:
             if key not in self._loading:
-                if len(self._loading) >= MOST_WAITING:
+                if sum(each == graph for each, _ in self._loading) >= MOST_WAITING:
                     raise _busy("Too many versions wait to be loaded.")
                 if graph not in self._threads:
                     self._threads[graph] = ThreadPoolExecutor(1, "pawl-load-version")
@@ -109,6 +109,10 @@ class Residency:
             load.left.wait(PATIENCE_SECONDS)  # else the next one might take the slot before a request holds it
         else:
             load.over.set_exception(error)
+        with self._lock:
+            graph, _ = key
+            if not any(each == graph for each, _ in self._loading) and graph in self._threads:
+                self._threads.pop(graph).shutdown(wait=False)  # this one, which ends: graphs come and go
 
     def _publish(self, missing: NotLoadedError) -> None:
         slot_file = self.artifacts.fetch_file(missing.served.slot_file or "")

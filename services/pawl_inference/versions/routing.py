@@ -63,10 +63,10 @@ class RouteTable:
             UnknownModelError: nothing of this name is served.
         """
         name, prefix = assignment.split_pin(requested)
-        model = assignment.model_id(name)
+        model, coming = assignment.model_id(name), self.coming  # before the routes: what has left it by then is there
         route = self._routes.get(model)
         if route is None:
-            raise ModelLoadingError(model) if model in self.coming else UnknownModelError("")
+            raise ModelLoadingError(model) if model in coming else UnknownModelError("")
         if prefix is None:
             return route, assignment.assign(route.deployment, session)
         return route, assignment.pin(route.deployment, prefix, route.versions)

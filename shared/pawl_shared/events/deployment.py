@@ -177,7 +177,7 @@ class ReplicaReported(Event):
     KEY = "replica"
 
     replica: str
-    applied: dict[str, int] = Field(default_factory=dict, description="deployment revision by model")
+    applied: dict[str, int] = Field(default_factory=dict, description="deployment revision by model; 0: tried in vain")
     slots: dict[str, str] = Field(default_factory=dict, description="version by slot")
     healthy: bool
     problems: tuple[str, ...] = ()

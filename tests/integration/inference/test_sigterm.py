@@ -4,7 +4,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,11 +80,11 @@ def test_open_streams_end_new_requests_are_refused_and_all_is_logged(broker: str
     asked = Asked(f"http://127.0.0.1:{port}")
     settings = {"PAWL_SHUTDOWN_GRACE_SECONDS": "60", "PAWL_ENGINE_MAX_BATCH": str(STREAMS), "PAWL_INSTANCE": "mine"}
     with inference_process(world, broker, port, **settings) as process, ThreadPoolExecutor(STREAMS) as threads:
-        streams: list[Future[tuple[str, str, str]]]
+        streams = [threads.submit(asked.stream, number) for number in range(STREAMS)]
+        for _ in streams:
+            asked.begun.get(timeout=60)
         with asked.slow():
-            streams = [threads.submit(asked.stream, number) for number in range(STREAMS)]
-            for _ in streams:
-                asked.begun.get(timeout=60)
+            assert asked.post().status_code == 400  # behind it: once this one is answered, that one has been taken
             process.send_signal(signal.SIGTERM)
             refused = eventually(lambda: found if (found := asked.post()).status_code == 503 else None)
             assert process.poll() is None

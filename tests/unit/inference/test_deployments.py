@@ -193,8 +193,8 @@ def test_a_model_that_never_can_be_served_takes_no_other_one_away(world: World) 
     world.deploy(1, model="default/writer", champion=world.adapter("bad"))
     with running(world) as service:
         eventually(lambda: service.health.ready)
-        report = eventually(lambda: [r for r in world.read(REPLICAS) if r.applied and r.problems])[-1]
-        assert report.applied == {MODEL: 1}
+        report = eventually(lambda: [r for r in world.read(REPLICAS) if r.applied.get(MODEL) and r.problems])[-1]
+        assert report.applied == {MODEL: 1, "default/writer": 0}
         assert "not_finite" in report.problems[0]
 
 
@@ -207,11 +207,25 @@ def test_a_model_that_comes_later_is_asked_for_again_and_takes_no_other_one_away
     eventually(lambda: any("no artifact" in problem for r in world.read(REPLICAS) for problem in r.problems))
     assert service.health.ready
     assert world.read(REPLICAS)[-1].healthy
+    assert world.read(REPLICAS)[-1].applied == {MODEL: 1, "default/coder": 0}, "its readers are to hear of it"
     with pytest.raises(ModelLoadingError):
         service.routes.resolve("coder", "")
     world.store.put_bytes(b"content that comes late")
     eventually(lambda: "default/coder" in service.routes.all())
     assert service.routes.resolve("coder", "")[1].served == late
+
+
+def test_a_replica_that_starts_where_a_model_cannot_be_fetched_serves_the_others(world: World) -> None:
+    world.deploy(1)
+    late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
+    world.deploy(1, model="default/coder", champion=late)
+    with running(world) as service:
+        eventually(lambda: service.health.ready)
+        assert set(service.routes.all()) == {MODEL}
+        report = eventually(lambda: [r for r in world.read(REPLICAS) if r.healthy])[-1]
+        assert report.problems[0].startswith("default/coder, revision 1: ")
+        with pytest.raises(ModelLoadingError):
+            service.routes.resolve("coder", "")
 
 
 def test_an_artifact_that_comes_late_is_tried_again(

@@ -628,6 +628,7 @@ def test_not_ready_before_the_first_deployment(world: World) -> None:
         response = client.post(CHAT, json=ask())
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "not_ready"
+        assert client.get("/v1/models/assistant").json()["error"]["code"] == "not_ready"
         world.deploy(1)
         eventually(lambda: client.get("/readyz").status_code == 200)
         assert client.post(CHAT, json=ask()).status_code == 200

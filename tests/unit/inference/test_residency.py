@@ -61,7 +61,7 @@ class Busy(FakeEngine):
 
 
 def missing(engine: FakeEngine, version: str = "a", graph: str = GRAPH) -> NotLoadedError:
-    served = DeployedVersion(version=version * 64, base=BASE, graph=graph, slot_file="d" * 64)
+    served = DeployedVersion(version=(version * 64)[:64], base=BASE, graph=graph, slot_file="d" * 64)
     return NotLoadedError(Host(engine), served)
 
 
@@ -129,20 +129,23 @@ def test_a_version_whose_turn_it_is_insists(monkeypatch: pytest.MonkeyPatch) -> 
 def test_who_waits_for_a_slot_of_one_base_keeps_no_other_base_waiting() -> None:
     loads = Residency(Files())
 
-    async def request(engine: FakeEngine, graph: str) -> None:
-        async with loads.loaded(missing(engine, graph=graph)):
+    async def request(engine: FakeEngine, graph: str, version: str = "a") -> None:
+        async with loads.loaded(missing(engine, version, graph)):
             pass
 
     async def scenario() -> None:
         held = Busy(times=1_000_000)
-        waits = asyncio.create_task(request(held, GRAPH))
+        waits = [asyncio.create_task(request(held, GRAPH, version)) for version in "0123456789abcdef"]
         while not held.tries:
             await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="Too many"):
+            await request(held, GRAPH, "01")
         await request(Busy(), "f" * 64)
-        assert not waits.done()
+        assert not any(each.done() for each in waits)
+        await asyncio.to_thread(eventually, lambda: list(loads._threads) == [GRAPH])
         loads.close()
-        with pytest.raises(ApiError, match="all are held"):
-            await waits
+        found = await asyncio.gather(*waits, return_exceptions=True)
+        assert all(isinstance(each, ApiError) for each in found)
 
     asyncio.run(scenario())
 

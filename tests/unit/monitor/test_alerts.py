@@ -112,6 +112,10 @@ def test_a_replica_has_a_minute_to_follow() -> None:
     assert alerts[0].severity == "critical"
     sick = event(e.ReplicaReported, replica="a", applied={MODEL: 3}, healthy=False, problems=("out of memory",))
     assert said(told([(0, deployed), (1, sick), (61, tick())])) == [("replica", "firing")]
+    vain = event(e.ReplicaReported, replica="a", applied={"default/other": 7, MODEL: 0}, problems=("no artifact",))
+    alerts = told([(0, deployed), (1, vain), (61, tick()), (62, here), (63, tick())])
+    assert said(alerts) == [("replica", "firing"), ("replica", "resolved")]
+    assert alerts[0].sentence == "It is at revision 0, and 3 is deployed: no artifact."
 
 
 @pytest.mark.parametrize(("end", "why"), [("stops", "It was stopped."), ("is silent", "it is gone")])
