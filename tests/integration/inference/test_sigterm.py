@@ -84,7 +84,7 @@ def test_open_streams_end_new_requests_are_refused_and_all_is_logged(broker: str
         for _ in streams:
             asked.begun.get(timeout=60)
         with asked.slow():
-            assert asked.post().status_code == 400  # behind it: once this one is answered, that one has been taken
+            assert asked.post().status_code == 415  # behind it: once this one is answered, that one has been taken
             process.send_signal(signal.SIGTERM)
             refused = eventually(lambda: found if (found := asked.post()).status_code == 503 else None)
             assert process.poll() is None

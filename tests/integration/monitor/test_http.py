@@ -301,7 +301,7 @@ def test_a_browser_sees_values_change_live(running: Running) -> None:
         def shows_long_ago() -> bool:
             page.evaluate(LONG_AGO)  # the feed may bring newer data before the page draws these
             page.wait_for_timeout(500)
-            return re.search("2001.* ..:..:..", page.locator("#chart-table td").first.inner_text()) is not None
+            return bool(re.search("2001.* ..:..:..", page.locator("#chart-table td").first.text_content() or ""))
 
         wait_for(shows_long_ago)
         page.locator("#theme").click()
