@@ -158,6 +158,10 @@ class FakeEngine:
         self.generations.append(FakeGeneration(self, request))
         return self.generations[-1]
 
+    def close_if_idle(self) -> bool:
+        self.close()
+        return True
+
     def close(self) -> None:
         self.closed = True
         for generation in self.generations:

@@ -77,6 +77,16 @@ class DecodeLoop:
             self._wake.notify()
         self._thread.join()
 
+    def close_if_idle(self) -> bool:
+        """End the thread unless something waits or runs; whether it has. Nothing can come in between."""
+        with self._wake:
+            if self._waiting or self._rows.members:
+                return False
+            self.closing = True
+            self._wake.notify()
+        self._thread.join()
+        return True
+
     def _run(self) -> None:
         while self._admit():
             try:

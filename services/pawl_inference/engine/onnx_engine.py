@@ -152,6 +152,10 @@ class OnnxEngine:
         """See `port.Engine.close`."""
         self._loop.close()
 
+    def close_if_idle(self) -> bool:
+        """See `port.Engine.close_if_idle`."""
+        return self._loop.close_if_idle()
+
     def _check_biases(self, sampling: Sampling) -> None:
         size = self._graph.spec.vocab_size
         for token, _ in sampling.logit_bias:

@@ -243,3 +243,8 @@ class Engine(Protocol):
     def close(self) -> None:
         """End the decode thread; requests in flight end as "cancelled"."""
         ...
+
+    def close_if_idle(self) -> bool:
+        """End the decode thread unless requests are in flight or wait; whether it did. Who comes later is told
+        (UnknownVersionError), so that nobody's answer is cut."""
+        ...

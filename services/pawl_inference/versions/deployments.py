@@ -11,6 +11,7 @@ from pawl_shared.errors import AdapterRejectedError, PawlError
 from pawl_shared.events import DeployedVersion, DeploymentChanged
 
 log = logging.get(__name__)
+RETRY_SECONDS = 5.0
 
 
 class Deployments:
@@ -25,6 +26,8 @@ class Deployments:
         # By model: what was in a slot once since its newest revision came. That one may make room for the next one of
         # the same revision, as it is loaded again when it is asked for.
         self._loaded: dict[str, set[DeployedVersion]] = {}
+        # By model: when one that failed may be tried again; in monotonic seconds.
+        self._retry_at: dict[str, float] = {}
         self.applied: dict[str, int] = {}
         self.problems: dict[str, str] = {}
         self.short_of_slots = False  # all that a pending deployment lacked at the last try
@@ -35,6 +38,7 @@ class Deployments:
         if known is None or deployment.revision > known.revision:
             self._wanted[deployment.model] = deployment
             self._loaded[deployment.model] = set()
+            self._retry_at.pop(deployment.model, None)
             self._tell_coming()
 
     @property
@@ -59,11 +63,13 @@ class Deployments:
         loaded = sorted({(v.slot_file is not None, v.version) for r in self._routes.all().values() for v in r.versions})
         return {str(number): version for number, (_, version) in enumerate(loaded)}
 
-    def apply_pending(self) -> bool:
-        """Try every pending deployment, and answer whether all went well so far. What fails leaves the model with what
-        it had, and a problem that says why."""
-        well, self.short_of_slots = True, False
+    def apply_pending(self, now: float) -> None:
+        """Try every pending deployment, but one that failed not before RETRY_SECONDS have passed. What fails leaves the
+        model with what it had, and a problem that says why; no other one waits for it. `now`: monotonic seconds."""
+        self.short_of_slots = False
         for deployment in self.pending:
+            if now < self._retry_at.get(deployment.model, now):
+                continue
             try:
                 self._apply(deployment)
             except StillLoadingError:
@@ -74,12 +80,11 @@ class Deployments:
                 self.short_of_slots = True
                 self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
             except (PawlError, OSError) as error:
-                well = False
+                self._retry_at[deployment.model] = now + RETRY_SECONDS
                 self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
                 metrics.DEPLOYMENTS.labels("failed").inc()
                 log.warning("deployment failed; it is tried again", model=deployment.model, reason=str(error))
         self._tell_coming()
-        return well
 
     def close(self) -> None:
         """End all engines."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from pawl_inference.settings import SERVICE
-from pawl_inference.versions.deployments import Deployments
+from pawl_inference.versions.deployments import RETRY_SECONDS, Deployments
 from pawl_inference.versions.reports import Reports
 from pawl_shared import codec, logging, metrics
 from pawl_shared.buses.port import Bus, Record
@@ -18,7 +18,6 @@ from pawl_shared.service import Health
 from pawl_shared.topics import DEPLOYMENTS
 
 log = logging.get(__name__)
-RETRY_SECONDS = 5.0
 # For a slot, which any answer that ends may free, it looks so often, and so long until newer deployments are heard.
 LOOK_SECONDS, LOOKING_SECONDS = 0.02, 0.25
 OBSTACLE = "deployment"
@@ -50,7 +49,6 @@ class DeploymentFollower:
         self._ready = False
         self._told: object = None
         self._told_at = 0.0
-        self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="deployment-follower", daemon=True)
         health.wait_for(OBSTACLE, WAITING)
 
@@ -83,18 +81,16 @@ class DeploymentFollower:
                 self._note(record)
                 continue
             self._reached()
-            if self._deployments.pending and time.monotonic() >= self._retry_at:
-                well = self._apply()
-                self._retry_at = 0.0 if well else time.monotonic() + RETRY_SECONDS
+            self._apply()
             self._deployments.let_go()
             self._report()
 
-    def _apply(self) -> bool:
+    def _apply(self) -> None:
         give_up = time.monotonic() + LOOKING_SECONDS
         while True:
-            well = self._deployments.apply_pending()
-            if not (well and self._deployments.short_of_slots) or time.monotonic() > give_up:
-                return well
+            self._deployments.apply_pending(time.monotonic())
+            if not self._deployments.short_of_slots or time.monotonic() > give_up:
+                return
             self._stop.wait(LOOK_SECONDS)
 
     def _run(self) -> None:
@@ -121,7 +117,6 @@ class DeploymentFollower:
         metrics.RECORDS.labels(SERVICE, record.topic, "handled").inc()
         if isinstance(event, DeploymentChanged):
             self._deployments.note(event)
-            self._retry_at = 0.0
 
     def _report(self) -> None:
         """Readiness, and a ReplicaReported when something has changed."""

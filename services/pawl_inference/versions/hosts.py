@@ -56,7 +56,7 @@ class Hosts:
         self._make_engine = make_engine
         self._open: dict[str, Host] = {}
         self._opening: dict[str, Future[Host]] = {}
-        self._leaving: list[Host] = []
+        self._leaving: dict[str, Host] = {}
         self._collect_at = math.inf
 
     def of(self, graph: str) -> Host:
@@ -67,6 +67,8 @@ class Hosts:
             AdapterRejectedError: what was fetched is no serving graph, or gives no finite numbers.
             PawlError, OSError: it cannot be fetched; asked again, it is tried again.
         """
+        if graph in self._leaving:  # a rollback: it still has answers to finish
+            self._open[graph] = self._leaving.pop(graph)
         if graph not in self._open:
             self._open[graph] = self._opened(graph)
         return self._open[graph]
@@ -77,11 +79,11 @@ class Hosts:
     def keep(self, graphs: Set[str]) -> None:
         """Let all others go: an engine ends when the requests that it answers have ended, and gives its memory back."""
         for graph in self._open.keys() - graphs:
-            self._leaving.append(self._open.pop(graph))
+            self._leaving[graph] = self._open.pop(graph)
         for graph in [each for each, opening in self._opening.items() if each not in graphs and opening.done()]:
             opening = self._opening.pop(graph)
             if opening.exception() is None:
-                self._leaving.append(opening.result())
+                self._leaving[graph] = opening.result()
         if self._end_drained():
             self._collect_at = time.monotonic() + COLLECT_SECONDS
         elif time.monotonic() >= self._collect_at:
@@ -90,16 +92,14 @@ class Hosts:
 
     def _end_drained(self) -> bool:
         """Whether any was."""
-        drained = [host for host in self._leaving if _idle(host.engine)]
-        for host in drained:
-            self._leaving.remove(host)
-            host.engine.close()
-            log.info("engine ended", base=host.engine.info.name)
+        drained = [graph for graph, host in self._leaving.items() if host.engine.close_if_idle()]
+        for graph in drained:
+            log.info("engine ended", base=self._leaving.pop(graph).engine.info.name)
         return bool(drained)
 
     def close(self) -> None:
         """End all engines; what they still answer is cut. To be called once more does nothing."""
-        for host in (*self._open.values(), *self._leaving):
+        for host in (*self._open.values(), *self._leaving.values()):
             host.engine.close()
 
     def _opened(self, graph: str) -> Host:
@@ -139,8 +139,3 @@ def _give_memory_back() -> None:
     itself; and glibc keeps some 200 MB of what the runtime had, in the arena of a thread."""
     gc.collect()
     heap.give_back()
-
-
-def _idle(engine: Engine) -> bool:
-    stats = engine.stats()
-    return stats.active + stats.waiting == 0

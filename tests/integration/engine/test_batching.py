@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.answers import GREEDY, answer, one_by_one, request, together
+from support.answers import GREEDY, answer, one_by_one, put_together, request, together
 from support.tiny_engine import BASE, GRAPH, TinyServing
 
 from pawl_inference.engine.onnx_engine import OnnxEngine
@@ -237,6 +237,22 @@ async def test_a_long_prompt_holds_up_a_running_answer_by_one_chunk_a_token(
     before = [step for step in own if step <= steps[len(long)][0]]
     assert len(before) > len(long) // 16 - 2  # the prompt's chunks, 16 tokens each, and a token between any two
     assert max(after - step for step, after in itertools.pairwise(own)) <= 2
+
+
+async def test_an_engine_that_is_to_end_when_it_is_idle_cuts_no_answer(tiny: TinyServing) -> None:
+    engine = OnnxEngine(tiny.graph_folder, GRAPH, EngineSettings(max_batch=1))
+    try:
+        wanted = request(engine, BASE, "Hi", Sampling(seed=1), max_tokens=30)
+        whole = await answer(engine, wanted)
+        handles = [engine.submit(wanted) for _ in range(2)]  # one runs, or is about to; one waits
+        assert not engine.close_if_idle()
+        assert [put_together([chunk async for chunk in handle]).tokens for handle in handles] == [whole.tokens] * 2
+        while not engine.close_if_idle():
+            await asyncio.sleep(0.01)
+        with pytest.raises(UnknownVersionError):
+            engine.submit(wanted)
+    finally:
+        engine.close()
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back(tiny: TinyServing) -> None:

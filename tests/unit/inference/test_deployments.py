@@ -201,7 +201,7 @@ def test_a_model_that_never_can_be_served_takes_no_other_one_away(world: World) 
 def test_a_model_that_comes_later_is_asked_for_again_and_takes_no_other_one_away(
     service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pawl_inference.versions.follower.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("pawl_inference.versions.deployments.RETRY_SECONDS", 0.05)
     late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
     world.deploy(1, model="default/coder", champion=late)
     eventually(lambda: any("no artifact" in problem for r in world.read(REPLICAS) for problem in r.problems))
@@ -231,7 +231,7 @@ def test_a_replica_that_starts_where_a_model_cannot_be_fetched_serves_the_others
 def test_an_artifact_that_comes_late_is_tried_again(
     service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pawl_inference.versions.follower.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("pawl_inference.versions.deployments.RETRY_SECONDS", 0.05)
     late = world.adapter("late").model_copy(update={"slot_file": digest("content that comes late")})
     world.deploy(2, champion=late)
     eventually(lambda: any("no artifact" in problem for r in world.read(REPLICAS) for problem in r.problems))
@@ -272,6 +272,23 @@ def test_a_new_base_graph_gets_an_engine_of_its_own_and_the_old_one_ends(
     applied(world, 2)
     eventually(lambda: world.engines[0].closed)
     assert [engine.closed for engine in world.engines] == [True, False]
+
+
+def test_a_rollback_finds_the_engine_that_still_has_answers_to_finish(
+    service: InferenceService, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.engine, "close_if_idle", lambda: False)
+    other = tmp_path / "other-graph"
+    other.mkdir()
+    (other / "model.onnx").write_text("another")
+    world.deploy(2, champion=world.base().model_copy(update={"graph": world.store.put_folder(other)}))
+    applied(world, 2)
+    world.deploy(3)
+    applied(world, 3)
+    eventually(lambda: world.engines[1].closed)
+    assert len(world.engines) == 2
+    assert not world.engines[0].closed
+    assert route(service).host(world.base()).engine is world.engines[0]
 
 
 def test_what_cannot_be_read_goes_to_the_dead_letters(service: InferenceService, world: World) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.inference import CANARY, MODEL, World, eventually
+from support.inference import CANARY, MODEL, World, digest, eventually
 
 from pawl_inference.engine.port import NoFreeSlotError
 from pawl_inference.record.publisher import Publisher
@@ -63,6 +63,35 @@ def test_a_version_has_its_slot_when_an_answer_ends_and_not_when_the_topic_is_lo
     assert [route.deployment.champion for route in followed.routes.all().values()] == [new]
     assert not followed.deployments.problems
     assert insisted == [False, True, True]  # a promotion is not kept out by versions that are asked for all the time
+    followed.follower.stop()
+
+
+def test_a_model_that_cannot_be_fetched_keeps_no_other_one_from_its_slot(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = Followed(world)
+    lost = world.adapter("lost").model_copy(update={"slot_file": digest("what is nowhere")})
+    world.deploy(1, model="default/coder", champion=lost)
+    followed.follow(world)
+    assert "no artifact" in followed.deployments.problems["default/coder"]
+    publish, fetch, held, fetched = world.engine.publish, world.store.fetch_file, [True, True], list[str]()
+
+    def busy(version: str, slot_file: Path, *, insist: bool) -> None:
+        if held:
+            held.pop()
+            raise NoFreeSlotError("each of the slots has answers to finish")
+        publish(version, slot_file)
+
+    def noted(artifact: str) -> Path:
+        fetched.append(artifact)
+        return fetch(artifact)
+
+    monkeypatch.setattr(world.engine, "publish", busy)
+    monkeypatch.setattr(world.store, "fetch_file", noted)
+    world.deploy(2, champion=(new := world.adapter("new")), change="promoted")
+    followed.follow(world)
+    assert followed.deployments.applied == {MODEL: 2}
+    assert set(fetched) == {new.slot_file}, "what failed a moment ago is not tried at every look for a slot"
     followed.follower.stop()
 
 
