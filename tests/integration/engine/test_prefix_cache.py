@@ -114,6 +114,23 @@ async def test_the_base_and_an_adapter_go_on_anywhere(tiny: TinyServing) -> None
         bare.close()
 
 
+async def test_no_bit_depends_on_where_a_prompt_was_cut(tiny: TinyServing) -> None:
+    """Of the logits: a token that is alone in a block of attention would have others (of a head of 16: every 33rd)."""
+    engine, bare = engine_of(tiny, 1 << 20, chunk=64), engine_of(tiny, 0, chunk=64)
+    try:
+        for length in (33, 49, 65, 97, 113, 129):
+            tokens = prompt(length, first=length)
+            wanted = replace(asked(tokens), top_logprobs=5)
+            for known in range(CHUNK, length - 1, CHUNK):
+                await answer(engine, asked((*tokens[:known], 90, 91), tiny.versions[0]))  # nothing of it is the base's
+                await answer(engine, asked((*tokens[:known], 90, 91)))
+                found = [chunk.logprobs async for chunk in engine.submit(wanted)]
+                assert found == [chunk.logprobs async for chunk in bare.submit(wanted)], (length, known)
+    finally:
+        engine.close()
+        bare.close()
+
+
 async def test_a_prefix_belongs_to_its_version(engine: OnnxEngine, without: OnnxEngine, tiny: TinyServing) -> None:
     """Also when a swap puts another version into the same slot."""
     first, second, third = tiny.versions

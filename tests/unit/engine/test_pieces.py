@@ -20,6 +20,7 @@ def test_a_prompt_is_read_to_its_end_in_pieces_that_may_be_summed_alike(cuts: Cu
             for start, stop in cuts_of(cuts, length, known):
                 assert start <= past < stop <= start + cuts.longest
                 assert stop - start >= min(length, cuts.shortest)
+                assert stop - start == 1 or not cuts.block or (stop - start) % cuts.block != 1
                 past = stop
             assert past == length
 
