@@ -81,15 +81,29 @@ class Answer:
         )
 
     async def chunks(self) -> AsyncGenerator[Item, None]:
-        """The chunks of all choices, as they come. Raises like `Choice.chunks`; the others are then cancelled."""
-        if len(self.choices) == 1:
+        """The chunks of all choices, as they come. Raises ApiError as `Choice.chunks`, and when the time was up before
+        any of them had begun; the others are then cancelled."""
+        try:
+            async with aclosing(self._items()) as items:
+                async for item in items:
+                    yield item
+            late = [choice for choice in self.choices if choice.expired]
+            if len(late) == len(self.choices):
+                raise errors.expired(late[0].wait_seconds())
+            for choice in late:
+                yield choice, choice.cut()
+        finally:
+            self.close()
+
+    async def _items(self) -> AsyncGenerator[Item, None]:
+        if len(self.choices) > 1:
+            async with aclosing(_merged(self.choices)) as items:
+                async for item in items:
+                    yield item
+        else:
             async with aclosing(self.choices[0].chunks()) as chunks:
                 async for chunk in chunks:
                     yield self.choices[0], chunk
-            return
-        async with aclosing(_merged(self.choices)) as items:
-            async for item in items:
-                yield item
 
     def close(self) -> None:
         """Cancel, and log as cancelled, what has not ended."""
@@ -243,8 +257,6 @@ async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[Item, None]:
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        for choice in choices:  # also those whose pump had not begun
-            choice.close()
 
 
 async def _pump(choice: Choice, came: asyncio.Queue[Item | Exception | None]) -> None:

@@ -64,6 +64,7 @@ class Choice:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     first_token_seconds: float | None = None
     failed: bool = False
+    expired: bool = False  # its time was up before its first token
     finish_reason: Ending | None = None
 
     def __post_init__(self) -> None:
@@ -72,8 +73,9 @@ class Choice:
     async def chunks(self) -> AsyncGenerator[Piece, None]:
         """The answer as it comes. Left early (the client went away), the answer is cancelled and logged as such.
 
-        Raises ApiError when the engine failed, when the time was up before the first token, or when the answer cannot
-        be logged: then it is not given either.
+        One whose time was up before its first token ends without a last chunk: what becomes of it, `Answer` knows.
+
+        Raises ApiError when the engine failed, or when the answer cannot be logged: then it is not given either.
         """
         try:
             async for chunk in self.queued.generation:
@@ -85,7 +87,8 @@ class Choice:
                     log.error("answer failed", inference_id=str(self.inference_id), error=chunk.error)
                     raise errors.internal()
                 if chunk.finish_reason == "expired":
-                    raise errors.expired(self.wait_seconds())
+                    self.expired = True
+                    return
                 if chunk.finish_reason == "cancelled" and not self.usage.completion_tokens:
                     raise errors.ending()  # the client still reads: it was the service that cancelled
                 if chunk.finish_reason is not None:
@@ -93,7 +96,13 @@ class Choice:
                     piece = replace(piece, finish_reason=chunk.finish_reason)
                 yield piece
         finally:
-            self.close()
+            if not self.expired:
+                self.close()
+
+    def cut(self) -> Piece:
+        """End one that has expired as what it is beside others: cut by a limit, after nothing. Raises ApiError."""
+        self._finish("length")
+        return Piece(finish_reason="length")
 
     def close(self) -> None:
         """Nobody reads the answer any more: if it has not ended it is cancelled, and logged where there is room."""

@@ -1,7 +1,7 @@
 """Several choices of one request: order, endings, tokens, log entries, seeds."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from unit.inference.test_http import CHAT, ask, frames, logged
 
 from pawl_inference.bodies.chat_body import ChatRequest
 from pawl_inference.domain.choices import seed_of
-from pawl_inference.engine.port import GenerationRequest, QueueFullError
+from pawl_inference.engine.port import GenerationChunk, GenerationRequest, QueueFullError, Usage
 from pawl_inference.handlers.prompts import ChatPrompt
 from pawl_inference.server import InferenceService
 from pawl_shared.topics import FEEDBACK, INFERENCES
@@ -155,6 +155,47 @@ def test_an_answer_that_nobody_began_to_read_is_logged_too(service: InferenceSer
 
     asyncio.run(scenario())
     assert [event.finish_reason for event in logged(world, 2)] == ["cancelled"] * 2
+
+
+@pytest.mark.parametrize("late", [[0], [2], [0, 1], [0, 1, 2]])
+def test_a_choice_whose_time_was_up_before_it_began_is_empty_beside_others(
+    client: TestClient, world: World, late: list[int]
+) -> None:
+    submit = world.engine.submit
+
+    def timed(request: GenerationRequest) -> Any:
+        number, generation = len(world.engine.requests) % 3, submit(request)
+        return Expired() if number in late else generation
+
+    world.engine.submit = timed  # type: ignore[method-assign]
+    plain, stream = client.post(CHAT, json=ask(n=3)), client.post(CHAT, json=ask(n=3, stream=True))
+    events = sorted(logged(world, 6), key=lambda event: (event.inference_id, event.choice))
+    assert [event.choice for event in events] == [0, 1, 2] * 2
+    if len(late) == 3:
+        assert [plain.json()["error"]["code"], stream.json()["error"]["code"]] == ["request_expired"] * 2
+        assert {event.finish_reason for event in events} == {"cancelled"}
+        return
+    assert (plain.status_code, stream.status_code) == (200, 200)
+    given = [(choice["message"]["content"], choice["finish_reason"]) for choice in plain.json()["choices"]]
+    assert [(event.answer, event.finish_reason) for event in events[:3]] == given
+    assert [given[number] for number in late] == [("", "length")] * len(late)
+    assert all(text for number, (text, _) in enumerate(given) if number not in late)
+    *chunks, last = frames(stream.text)
+    pieces = [choice for chunk in [*chunks, last] for choice in chunk["choices"]]
+    for event in events[3:]:
+        own = [piece for piece in pieces if piece["index"] == event.choice]
+        assert "".join(piece["delta"].get("content", "") for piece in own) == event.answer
+        assert [piece["finish_reason"] for piece in own if piece["finish_reason"]] == [event.finish_reason]
+
+
+class Expired:
+    """A generation that is given up before its first token."""
+
+    async def __aiter__(self) -> AsyncIterator[GenerationChunk]:
+        yield GenerationChunk("", finish_reason="expired", usage=Usage(2, 0))
+
+    def cancel(self) -> None:
+        """It has ended."""
 
 
 def test_one_choice_that_fails_ends_the_answer(client: TestClient, world: World) -> None:
