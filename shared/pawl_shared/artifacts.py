@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,16 +44,20 @@ class ArtifactStore:
         cache.mkdir(parents=True, exist_ok=True)
 
     def put_file(self, path: Path) -> str:
-        """Store a file; answers its digest. Storing the same content again does nothing."""
+        """Store a file; answers its digest. Storing the same content again does nothing.
+
+        Raises ArtifactError, OSError: the store cannot be reached or written.
+        """
         digest = digest_of_file(path)
         target = self._path(digest)
-        if self._fs.exists(target):
-            return digest
-        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        # Written under another name and then moved: a reader never sees half a file.
-        part = f"{target}.{os.getpid()}.part"
-        self._fs.put_file(str(path), part)
-        self._fs.mv(part, target)
+        with self._asked(digest):
+            if self._fs.exists(target):
+                return digest
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            # Written under another name and then moved: a reader never sees half a file.
+            part = f"{target}.{os.getpid()}.part"
+            self._fs.put_file(str(path), part)
+            self._fs.mv(part, target)
         return digest
 
     def put_bytes(self, content: bytes) -> str:
@@ -76,7 +81,7 @@ class ArtifactStore:
         Raises:
             ArtifactNotFoundError: there is none.
             ArtifactCorruptError: the store's content is not what its name says.
-            ArtifactError: the name is no digest.
+            ArtifactError: the name is no digest, or (OSError, too) the store cannot be reached.
         """
         path = self._cache / "files" / _checked(digest)
         if path.exists():
@@ -120,8 +125,9 @@ class ArtifactStore:
         return self.fetch_file(digest).read_bytes()
 
     def exists(self, digest: str) -> bool:
-        """Whether the store has it."""
-        return bool(self._fs.exists(self._path(digest)))
+        """Whether the store has it. Raises ArtifactError, OSError: it cannot be reached."""
+        with self._asked(digest):
+            return bool(self._fs.exists(self._path(digest)))
 
     def _manifest(self, digest: str) -> dict[str, str]:
         try:
@@ -137,12 +143,24 @@ class ArtifactStore:
 
     def _copy(self, digest: str, part: Path) -> None:
         source = self._path(digest)
-        if not self._fs.exists(source):
-            raise ArtifactNotFoundError(f"no artifact {digest[:12]} in {self._root}")
-        if self._local:
-            _link_or_copy(Path(source), part)
-        else:
-            self._fs.get_file(source, str(part))
+        with self._asked(digest):
+            if not self._fs.exists(source):
+                raise ArtifactNotFoundError(f"no artifact {digest[:12]} in {self._root}")
+            if self._local:
+                _link_or_copy(Path(source), part)
+            else:
+                self._fs.get_file(source, str(part))
+
+    @contextmanager
+    def _asked(self, digest: str) -> Iterator[None]:
+        """Clients of stores have errors of their own: botocore's, which s3fs lets through, are no OSError."""
+        try:
+            yield
+        except (ArtifactError, OSError):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ArtifactError(f"the store {self._root} fails for artifact {digest[:12]}: {reason}") from error
 
 
 def _checked(digest: str) -> str:

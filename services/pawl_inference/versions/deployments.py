@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pawl_inference import metrics
 from pawl_inference.engine.port import NoFreeSlotError
 from pawl_inference.versions.hosts import Artifacts, EngineFactory, Host, Hosts, StillLoadingError
@@ -63,12 +65,12 @@ class Deployments:
         loaded = sorted({(v.slot_file is not None, v.version) for r in self._routes.all().values() for v in r.versions})
         return {str(number): version for number, (_, version) in enumerate(loaded)}
 
-    def apply_pending(self, now: float) -> None:
+    def apply_pending(self) -> None:
         """Try every pending deployment, but one that failed not before RETRY_SECONDS have passed. What fails leaves the
-        model with what it had, and a problem that says why; no other one waits for it. `now`: monotonic seconds."""
+        model with what it had, and a problem that says why; no other one waits for it."""
         self.short_of_slots = False
         for deployment in self.pending:
-            if now < self._retry_at.get(deployment.model, now):
+            if time.monotonic() < self._retry_at.get(deployment.model, 0.0):
                 continue
             try:
                 self._apply(deployment)
@@ -80,10 +82,10 @@ class Deployments:
                 self.short_of_slots = True
                 self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
             except (PawlError, OSError) as error:
-                self._retry_at[deployment.model] = now + RETRY_SECONDS
-                self.problems[deployment.model] = f"revision {deployment.revision}: {error}"
-                metrics.DEPLOYMENTS.labels("failed").inc()
-                log.warning("deployment failed; it is tried again", model=deployment.model, reason=str(error))
+                self._failed(deployment, str(error))
+            except Exception as error:  # of the runtime's many kinds: no other model may wait for this one
+                log.exception("a deployment met what nobody expected")
+                self._failed(deployment, f"{type(error).__name__}: {error}")
         self._tell_coming()
 
     def close(self) -> None:
@@ -111,6 +113,13 @@ class Deployments:
         self.problems.pop(deployment.model, None)
         metrics.DEPLOYMENTS.labels("applied").inc()
         log.info("deployment applied", model=deployment.model, revision=deployment.revision, change=deployment.change)
+
+    def _failed(self, deployment: DeploymentChanged, reason: str) -> None:
+        """It may pass. The pause begins now: to find out that a store is away may take longer than that."""
+        self._retry_at[deployment.model] = time.monotonic() + RETRY_SECONDS
+        self.problems[deployment.model] = f"revision {deployment.revision}: {reason}"
+        metrics.DEPLOYMENTS.labels("failed").inc()
+        log.warning("deployment failed; it is tried again", model=deployment.model, reason=reason)
 
     def _refused(self, deployment: DeploymentChanged, error: PawlError) -> None:
         """Trying again would not help."""

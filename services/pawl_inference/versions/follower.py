@@ -88,10 +88,9 @@ class DeploymentFollower:
     def _apply(self) -> None:
         give_up = time.monotonic() + LOOKING_SECONDS
         while True:
-            self._deployments.apply_pending(time.monotonic())
-            if not self._deployments.short_of_slots or time.monotonic() > give_up:
+            self._deployments.apply_pending()
+            if not self._deployments.short_of_slots or time.monotonic() > give_up or self._stop.wait(LOOK_SECONDS):
                 return
-            self._stop.wait(LOOK_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -228,6 +228,27 @@ def test_a_replica_that_starts_where_a_model_cannot_be_fetched_serves_the_others
             service.routes.resolve("coder", "")
 
 
+def test_what_nobody_expected_of_one_model_keeps_no_other_one_waiting(
+    service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawl_inference.versions.deployments.RETRY_SECONDS", 0.05)
+    publish, broken = world.engine.publish, [True]
+
+    def fails(version: str, *arguments: Any, **named: Any) -> None:
+        if version == digest("first") and broken:
+            raise RuntimeError("of the runtime's own")
+        publish(version, *arguments, **named)
+
+    monkeypatch.setattr(world.engine, "publish", fails)
+    world.deploy(2, champion=world.adapter("first"))
+    world.deploy(1, model="default/writer", champion=world.adapter("second"))
+    eventually(lambda: "default/writer" in service.routes.all())
+    problem = eventually(lambda: next((r.problems[0] for r in world.read(REPLICAS) if r.problems), None))
+    assert problem == f"{MODEL}, revision 2: RuntimeError: of the runtime's own"
+    broken.clear()
+    applied(world, 2)
+
+
 def test_an_artifact_that_comes_late_is_tried_again(
     service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

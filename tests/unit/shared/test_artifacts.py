@@ -91,3 +91,19 @@ def test_a_folder_that_names_something_outside_itself_is_refused(
 def test_a_file_is_no_folder(store: ArtifactStore) -> None:
     with pytest.raises(ArtifactError, match="not a folder"):
         store.fetch_folder(store.put_bytes(b"\x00 weights"))
+
+
+def test_errors_of_a_stores_own_client_are_errors_of_the_artifact(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndpointConnectionError(Exception):
+        """As botocore's, which s3fs lets through: no OSError."""
+
+    def away(*_: object, **__: object) -> bool:
+        raise EndpointConnectionError("Could not connect to the endpoint URL")
+
+    monkeypatch.setattr(store, "_fs", store._fs.__class__(skip_instance_cache=True))
+    monkeypatch.setattr(store._fs, "exists", away)
+    for ask in (lambda: store.put_bytes(b"x"), lambda: store.fetch_file(sha256(b"x")), lambda: store.exists("a" * 64)):
+        with pytest.raises(ArtifactError, match=r"fails for artifact .* EndpointConnectionError: Could not connect"):
+            ask()
