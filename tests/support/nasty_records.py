@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
 from support.monitor import MODEL, START, interaction
@@ -19,19 +19,19 @@ CONSUMERS = (MONITOR, VALIDATOR, TRAINER, STREAMS, FOLLOWER)
 DEAD, HANDLED = "dead letter", "handled"
 
 
-def sample(consumer: str, number: int = 1) -> e.Event:
+def sample(consumer: str, number: int = 1, time: datetime = START) -> e.Event:
     """An event that a consumer handles."""
     identity = uuid5(NAMESPACE_OID, f"{consumer} {number}")
-    common = {"id": identity, "time": START, "source": "test", "model": MODEL}
+    common = {"id": identity, "time": time, "source": "test", "model": MODEL}
     match consumer:
         case "monitor":
-            return interaction(number, START)[0]
+            return interaction(number, time)[0]
         case "validator":
             return e.RegisterModelCommand(**common, who="op", base="b" * 64)
         case "trainer":
             return e.TrainingFailed(**common, run=identity, reason="r")
         case "streams":
-            return interaction(number, START)[0].inference or common  # type: ignore[return-value]
+            return interaction(number, time)[0].inference or common  # type: ignore[return-value]
         case _:
             served = e.DeployedVersion(version="b" * 64, base="b" * 64, graph="d" * 64)
             return e.DeploymentChanged(**common, revision=number, champion=served, change="registered")
@@ -250,7 +250,7 @@ CASES: tuple[Case, ...] = (
         HANDLED,
         "",
         "every id is known",
-        lambda x: [encode(x), *(encode(sample(MONITOR, n)) for n in (2, 3)), encode(x)],
+        lambda x: [encode(x), *(encode(sample(MONITOR, n, x.time)) for n in (2, 3)), encode(x)],
         (MONITOR,),
     ),
     Case(
@@ -258,7 +258,7 @@ CASES: tuple[Case, ...] = (
         HANDLED,
         "",
         "the greatest revision counts",
-        lambda x: [encode(sample(FOLLOWER, n)) for n in (3, 1, 2)],
+        lambda x: [encode(sample(FOLLOWER, n, x.time)) for n in (3, 1, 2)],
         (FOLLOWER,),
     ),
 )
