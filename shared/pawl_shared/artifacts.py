@@ -11,17 +11,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 
-from pawl_shared.errors import ArtifactCorruptError, ArtifactError, ArtifactNotFoundError
+from pawl_shared.errors import ArtifactCorruptError, ArtifactError, ArtifactNotFoundError, ConfigurationError
 
-CHUNK = 1 << 20
-Progress = Callable[[int, int], None]
+# What is put there is there whole or not at all, and folders are a part of its name.
+OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs"})
 
 
 def digest_of_file(path: Path) -> str:
@@ -31,15 +32,22 @@ def digest_of_file(path: Path) -> str:
 
 
 class ArtifactStore:
-    """Put and fetch by digest. `url` is any fsspec URL (file://, s3://, gs://); `cache` is a local folder."""
+    """Put and fetch by digest.
+
+    Args:
+        url: any fsspec URL (file://, s3://, gs://).
+        cache: a local folder for the copies.
+
+    Raises:
+        ConfigurationError: the URL names no store, or one whose package is not installed.
+    """
 
     def __init__(self, url: str, cache: Path) -> None:
-        filesystem, root = fsspec.core.url_to_fs(url)
-        self._fs: Any = filesystem
-        self._root = str(root).rstrip("/")
-        self._local = "file" in (
-            filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)
-        )
+        self._fs, self._root = _opened(url)
+        protocol = self._fs.protocol
+        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
+        self._local = "file" in protocols
+        self._objects = bool(protocols & OBJECT_STORES)
         self._cache = cache
         cache.mkdir(parents=True, exist_ok=True)
 
@@ -53,12 +61,23 @@ class ArtifactStore:
         with self._asked(digest):
             if self._fs.exists(target):
                 return digest
-            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            # Written under another name and then moved: a reader never sees half a file.
-            part = f"{target}.{os.getpid()}.part"
+            if self._objects:
+                self._fs.put_file(str(path), target)
+            else:
+                self._put_and_move(path, target)
+        return digest
+
+    def _put_and_move(self, path: Path, target: str) -> None:
+        """Written under another name first: a reader never sees half a file."""
+        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        part = f"{target}.{uuid4().hex}.part"
+        try:
             self._fs.put_file(str(path), part)
             self._fs.mv(part, target)
-        return digest
+        except BaseException:
+            with suppress(Exception):  # a disk that is full has its space back
+                self._fs.rm_file(part)
+            raise
 
     def put_bytes(self, content: bytes) -> str:
         """Store some bytes; answers their digest."""
@@ -161,6 +180,18 @@ class ArtifactStore:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ArtifactError(f"the store {self._root} fails for artifact {digest[:12]}: {reason}") from error
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """The file system, and the store's place in it."""
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:  # "Install s3fs to access S3"; "Protocol not known"
+        raise ConfigurationError(f"the artifact store {url!r} cannot be opened (PAWL_ARTIFACT_URL): {error}") from error
+    place = str(root).rstrip("/")
+    if not place:
+        raise ConfigurationError(f"the artifact store {url!r} has no bucket or folder: set PAWL_ARTIFACT_URL")
+    return filesystem, place
 
 
 def _checked(digest: str) -> str:

@@ -12,13 +12,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("inference", "streams", "monitor", "trainer", "validator", "cli", "smollm2")
 IN_CI = os.environ.get("CI") == "true"
 
 
 @cache
 def pyproject() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+EXTRAS = tuple(pyproject()["project"]["optional-dependencies"])
 
 
 def declared() -> dict[str, list[Requirement]]:

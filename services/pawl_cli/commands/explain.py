@@ -23,7 +23,8 @@ def explain(
     with told():
         note = running(data)
         folder = folder_of(data)
-        artifacts = ArtifactStore(f"file://{folder / 'artifacts'}", folder / "artifact-cache")
+        url = note.environment.get("PAWL_ARTIFACT_URL", f"file://{folder / 'artifacts'}")
+        artifacts = ArtifactStore(url, folder / "artifact-cache")
         found = lineage.explain(inference_id, monitor_of(note, data), bus_of(note), artifacts)
         if json:
             print_json(found)

@@ -16,7 +16,7 @@ from pawl_cli.log.follow import Follower
 from pawl_cli.log.story import canary_words, tell
 from pawl_cli.monitor_client import MonitorClient
 from pawl_cli.running.memory import MemoryPeak
-from pawl_cli.running.stack import Stack
+from pawl_cli.running.stack import Stack, settings_of
 from pawl_cli.terminal import Terminal
 from pawl_shared import events as e
 from pawl_shared.artifacts import ArtifactStore
@@ -178,7 +178,7 @@ def conclude(demo: Demo, options: DemoOptions, stack: Stack, memory: MemoryPeak)
         memory_peak_bytes=memory.stop(),
         base=demo.base,
         urls=stack.urls,
-        folders={"data": str(stack.options.data), "artifacts": str(stack.options.data / "artifacts")},
+        folders={"data": str(stack.options.data), "artifacts": settings_of(stack.options.data).artifacts},
         explained=explained(demo, stack),
     )
 
@@ -187,8 +187,8 @@ def explained(demo: Demo, stack: Stack) -> list[str]:
     """The lineage of the last answer of the promoted version, in sentences."""
     if demo.last_answer is None:
         return []
-    data = stack.options.data
-    artifacts = ArtifactStore(f"file://{data / 'artifacts'}", data / "artifact-cache")
+    settings = settings_of(stack.options.data)
+    artifacts = ArtifactStore(settings.artifacts, settings.artifact_cache)
     monitor = MonitorClient(stack.urls["monitor"], stack.key)
     deadline = time.monotonic() + 15  # the answer is seconds old; the monitor may not have it yet
     while True:

@@ -18,7 +18,7 @@ class RunningNote:
     pid: int
     kafka: str = ""
     urls: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services were given
+    environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services have
     api_keys: str = ""  # the file of API keys that they were given
 
 

@@ -109,7 +109,7 @@ class Stack:
         for wanted in self.options.models:
             self._register(wanted)
         self._start_services(servers, self.options.environment.get("PAWL_HTTP_HOST", settings.http_host))
-        environment = dict(self.options.environment)
+        environment = {"PAWL_ARTIFACT_URL": settings.artifacts, **self.options.environment}
         self._folder.write_note(RunningNote(os.getpid(), servers, self.urls, environment, str(settings.api_keys)))
         self._wait_until_ready(progress)
 

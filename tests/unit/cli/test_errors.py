@@ -75,7 +75,7 @@ def test_a_folder_where_nothing_can_be_kept_is_an_error_with_advice(tmp_path: Pa
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     said = pawl("model", "init", str(tmp_path / "nowhere" / "model.yaml"))
     assert "No such file or directory" in said
-    assert "model.yaml" in said
+    assert "model.yaml" in "".join(said.split())  # a long path goes on in the next line
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "retrain", "models list"])
