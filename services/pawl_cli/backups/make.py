@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,21 @@ Progress = Callable[[str, float | None], None]
 CATCH_UP_SECONDS = 120.0
 
 
-def make(bus: Bus, monitor: MonitorClient, data: Path, target: Path, progress: Progress, keys: bool = True) -> Manifest:
+@dataclass(frozen=True)
+class Running:
+    """The Pawl that runs. `artifacts`: the URL of its artifact store."""
+
+    bus: Bus
+    monitor: MonitorClient
+    data: Path
+    artifacts: str
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        return self.artifacts == f"file://{self.data / 'artifacts'}"
+
+
+def make(pawl: Running, target: Path, progress: Progress, keys: bool = True) -> Manifest:
     """Write the backup into a folder that is new or empty.
 
     Raises:
@@ -28,7 +43,7 @@ def make(bus: Bus, monitor: MonitorClient, data: Path, target: Path, progress: P
     if target.exists() and any(target.iterdir()):
         raise BackupError(f"{target} is not empty: name a folder that is, or that does not exist yet")
     target.mkdir(parents=True, exist_ok=True)
-    records = {}
+    bus, monitor, data, records = pawl.bus, pawl.monitor, pawl.data, {}
     for topic in backup.STATES:
         progress(topic.name, None)
         records[topic.name] = backup.write_topic(_file(target, topic), _records(bus, topic), None)
@@ -41,7 +56,7 @@ def make(bus: Bus, monitor: MonitorClient, data: Path, target: Path, progress: P
         records[topic.name] = backup.write_topic(_file(target, topic), _records(bus, topic), end)
     for topic in backup.AHEAD:
         records[topic.name] = backup.write_topic(_file(target, topic), _records(bus, topic), None)
-    artifacts = _copy_artifacts(data / "artifacts", target / "artifacts", progress)
+    artifacts = _copy_artifacts(data / "artifacts", target / "artifacts", progress) if pawl.keeps_artifacts else 0
     if keys and (data / "keys").is_dir():
         shutil.copytree(data / "keys", target / "keys")
     files = {
@@ -49,10 +64,17 @@ def make(bus: Bus, monitor: MonitorClient, data: Path, target: Path, progress: P
         for path in sorted(target.rglob("*"))
         if path.is_file() and path.parts[len(target.parts)] != "artifacts"
     }
-    notes = [] if keys else ["without keys: give the restored Pawl the same PAWL_MASTER_KEYS and token keys"]
+    notes = list(_left_out(pawl, keys))
     manifest = Manifest(datetime.now(UTC).isoformat(), offsets, records, files, artifacts, notes=notes)
     manifest.write(target)
     return manifest
+
+
+def _left_out(pawl: Running, keys: bool) -> Iterator[str]:
+    if not keys:
+        yield "without keys: give the restored Pawl the same PAWL_MASTER_KEYS and token keys"
+    if not pawl.keeps_artifacts:
+        yield f"without artifacts: they stay in {pawl.artifacts}; give the restored Pawl the same PAWL_ARTIFACT_URL"
 
 
 def _file(folder: Path, topic: Topic) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pawl_cli.backups.files import Manifest
-from pawl_cli.backups.make import make
+from pawl_cli.backups.make import Running, make
 from pawl_cli.backups.restore import restore as restore_into
 from pawl_cli.commands.cluster import bus_of
 from pawl_cli.commands.common import DEFAULT_DATA, AsJson, Data, print_json, running, told
@@ -34,9 +34,8 @@ def backup(target: Target, data: Data = DEFAULT_DATA, no_keys: NoKeys = False, j
         note = running(data)
         folder = data.expanduser().absolute()
         step = (lambda *_: None) if json else terminal.step
-        found = make(
-            bus_of(note), monitor_of(note, data), folder, target.expanduser().absolute(), step, keys=not no_keys
-        )
+        pawl = Running(bus_of(note), monitor_of(note, data), folder, note.artifacts(folder))
+        found = make(pawl, target.expanduser().absolute(), step, keys=not no_keys)
         terminal.done()
         _show(found, json, f"written to {target}")
 

@@ -23,8 +23,7 @@ def explain(
     with told():
         note = running(data)
         folder = folder_of(data)
-        url = note.environment.get("PAWL_ARTIFACT_URL", f"file://{folder / 'artifacts'}")
-        artifacts = ArtifactStore(url, folder / "artifact-cache")
+        artifacts = ArtifactStore(note.artifacts(folder), folder / "artifact-cache")
         found = lineage.explain(inference_id, monitor_of(note, data), bus_of(note), artifacts)
         if json:
             print_json(found)

@@ -21,6 +21,10 @@ class RunningNote:
     environment: dict[str, str] = field(default_factory=dict)  # PAWL_* settings that its services have
     api_keys: str = ""  # the file of API keys that they were given
 
+    def artifacts(self, folder: Path) -> str:
+        """The URL of its artifact store. `folder`: its data folder; notes of earlier versions name no store."""
+        return self.environment.get("PAWL_ARTIFACT_URL", f"file://{folder / 'artifacts'}")
+
 
 def read_note(folder: Path) -> RunningNote | None:
     """The note of the Pawl that runs in this folder, or None when there is none or it is damaged.

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ import pytest
 from support.monitor import BASE, MODEL, interaction
 
 from pawl_cli.backups.files import BackupError, Manifest, digest_of, read_manifest
-from pawl_cli.backups.make import make
+from pawl_cli.backups.make import Running, make
 from pawl_cli.backups.restore import restore
 from pawl_cli.monitor_client import MonitorClient
 from pawl_cli.running.embedded_kafka import EmbeddedKafka
@@ -107,13 +108,17 @@ def test_what_was_restored_is_whole_and_goes_on(tmp_path: Path) -> None:
         send(bus, encode(deployment()), *STATE, *JOINS, *(encode(event) for event in events))
         until(lambda: counts(service) == (20, 20, 20), "not everything was read")
         before = facts(service)
-        manifest = make(bus, MonitorClient(service.url or ""), old, kept, lambda *_: None)
-        assert manifest.records["pawl.deployments"] == 1
+        pawl = Running(bus, MonitorClient(service.url or ""), old, f"file://{old / 'artifacts'}")
+        manifest = make(pawl, kept, lambda *_: None)
+        assert (manifest.records["pawl.deployments"], manifest.artifacts, manifest.notes) == (1, 1, [])
         assert (kept / "keys" / "master.keys").read_bytes() == (old / "keys" / "master.keys").read_bytes()
         refused = httpx.post(f"{service.url}/api/backup")
         assert refused.status_code == 403
         with pytest.raises(BackupError, match="not empty"):
-            make(bus, MonitorClient(service.url or ""), old, kept, lambda *_: None)
+            make(pawl, kept, lambda *_: None)
+        elsewhere = make(replace(pawl, artifacts="s3://bucket/pawl"), tmp_path / "without", lambda *_: None, keys=False)
+        assert (elsewhere.artifacts, len(elsewhere.notes)) == (0, 2)
+        assert "s3://bucket/pawl" in elsewhere.notes[1]
     restore(kept, new, lambda *_: None)
     with pytest.raises(BackupError, match="not empty"):
         restore(kept, new, lambda *_: None)
