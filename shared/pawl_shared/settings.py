@@ -22,7 +22,10 @@ class PawlSettings(KafkaSettings):
     """Settings that all services share."""
 
     data_dir: Path = Field(default_factory=default_data_dir, description="folder for everything kept on this machine")
-    artifact_url: str = Field(default="", description="fsspec URL of the artifact store; empty: DATA_DIR/artifacts")
+    artifact_url: str = Field(
+        default="",
+        description="URL of the artifact store, file:///folder or s3://bucket/prefix; empty: DATA_DIR/artifacts",
+    )
     master_keys: Path | None = Field(
         default=None,
         description="file with the keys that wrap the keys of sealed text, 64 hex digits a line, the newest first; the "
