@@ -8,6 +8,7 @@ from pawl_inference import metrics
 from pawl_inference.engine.port import NoFreeSlotError
 from pawl_inference.versions.hosts import Artifacts, EngineFactory, Host, Hosts, StillLoadingError
 from pawl_inference.versions.routing import Route, RouteTable, deployed
+from pawl_inference.versions.slot_files import SlotFiles
 from pawl_shared import logging
 from pawl_shared.errors import AdapterRejectedError, PawlError
 from pawl_shared.events import DeployedVersion, DeploymentChanged
@@ -20,7 +21,7 @@ class Deployments:
     """What should be served, what is, and why they differ. One thread calls it; routes are read by all."""
 
     def __init__(self, artifacts: Artifacts, make_engine: EngineFactory, routes: RouteTable) -> None:
-        self._artifacts = artifacts
+        self._slot_files = SlotFiles(artifacts)
         self._hosts = Hosts(artifacts, make_engine)
         self._routes = routes
         self._wanted: dict[str, DeploymentChanged] = {}
@@ -139,7 +140,7 @@ class Deployments:
             )
         if version.slot_file is not None and version not in self._loaded[model]:
             if version.version not in engine.versions():
-                slot_file = self._artifacts.fetch_file(version.slot_file)
+                slot_file = self._slot_files.of(version.slot_file)
                 self._make_room(host)
                 # Tried before, so many versions may be asked for all the time that none ever makes room.
                 engine.publish(version.version, slot_file, insist=model in self.problems)
@@ -161,8 +162,9 @@ class Deployments:
     def let_go(self) -> None:
         """Retire versions and graphs that no deployment names any more; requests in flight finish first."""
         used = {graph for route in self._routes.all().values() for graph in route.hosts}
-        used |= {each.graph for deployment in self.pending for each in deployed(deployment)}
-        self._hosts.keep(used)
+        coming = [each for deployment in self.pending for each in deployed(deployment)]
+        self._hosts.keep(used | {each.graph for each in coming})
+        self._slot_files.keep({each.slot_file for each in coming})
         for host in self._hosts:
             self._make_room(host)
 

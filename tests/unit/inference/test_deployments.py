@@ -249,6 +249,30 @@ def test_what_nobody_expected_of_one_model_keeps_no_other_one_waiting(
     applied(world, 2)
 
 
+def test_a_store_that_does_not_answer_keeps_no_rollback_waiting(
+    service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, fetch, answers = world.adapter("first"), world.store.fetch_file, threading.Event()
+
+    def silent(digest: str) -> Path:
+        if digest == first.slot_file:
+            answers.wait()
+        return fetch(digest)
+
+    monkeypatch.setattr(world.store, "fetch_file", silent)
+    try:
+        world.deploy(2, champion=first)
+        world.deploy(1, model="default/writer", champion=world.adapter("second"))
+        eventually(lambda: "default/writer" in service.routes.all())
+        assert route(service).deployment.revision == 1
+        world.deploy(3, champion=world.adapter("third"))
+        applied(world, 3)
+    finally:
+        answers.set()
+    world.deploy(4, champion=first)
+    applied(world, 4)
+
+
 def test_an_artifact_that_comes_late_is_tried_again(
     service: InferenceService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
