@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -71,6 +72,34 @@ def test_what_one_machine_puts_another_one_gets(store: ArtifactStore, url: str, 
     assert other.read_bytes(store.put_bytes(b"late")) == b"late"
     large = os.urandom(11 << 20)
     assert other.read_bytes(store.put_bytes(large)) == large
+
+
+@needs_s3
+def test_a_large_file_goes_in_parts_and_few_of_them_are_in_memory(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, part = f"s3://{s3.bucket()}/pawl", 5 << 20  # the least that S3 takes; s3fs has parts of 50 MB
+    monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda size, **_: part)
+    store, other = ArtifactStore(url, tmp_path / "cache"), ArtifactStore(url, tmp_path / "other")
+    monkeypatch.setattr(store._fs, "default_block_size", part)
+    call, running, most, calls = store._fs._call_s3, 0, 0, []
+
+    async def counted(method: str, *arguments: Any, **named: Any) -> Any:
+        nonlocal running, most
+        calls.append(method)
+        running += 1
+        most = max(most, running)
+        try:
+            return await call(method, *arguments, **named)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(store._fs, "_call_s3", counted)
+    large = os.urandom(4 * part + 7)
+    assert other.read_bytes(store.put_bytes(large)) == large
+    assert (calls.count("upload_part"), calls.count("get_object")) == (5, 1 + 5)
+    assert most == 2
+    assert len(names(url)) == 1
 
 
 def test_what_could_not_be_put_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
