@@ -28,12 +28,12 @@ def explain(inference_id: str, monitor: MonitorClient, bus: Bus, artifacts: Arti
 
 
 def _learnt_from(version: str, bus: Bus, artifacts: ArtifactStore) -> Facts | None:
-    """None for a base model, and when the artifact is gone: the rest of the lineage stands without it."""
+    """None for a base model, and when the artifact cannot be read: the rest of the lineage stands without it."""
     trained = (event for event in everything(bus, CANDIDATES) if isinstance(event, AdapterTrained))
     digest = next((event.trained_on for event in trained if event.adapter == version), None)
     if digest is None:
         return None
-    with contextlib.suppress(PawlError, ValueError):
+    with contextlib.suppress(PawlError, OSError, ValueError):
         found: Facts = json.loads(artifacts.read_bytes(digest))
         return found
     return None

@@ -1,13 +1,20 @@
 """The story told from events, and an answer explained from the monitor's account."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from support.samples import SAMPLES
+
 from pawl_cli.log import lineage
 from pawl_cli.log.story import tell
+from pawl_shared import codec
 from pawl_shared import events as e
+from pawl_shared.artifacts import ArtifactStore
+from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.policies.model_policy import ModelPolicy
+from pawl_shared.topics import TOPICS
 
 BASE, ADAPTER, OTHER = "a" * 64, "b" * 64, "c" * 64
 COMMON: dict[str, Any] = {"id": UUID(int=1), "time": datetime(2026, 1, 1, tzinfo=UTC), "source": "t", "model": "m"}
@@ -101,3 +108,23 @@ def test_an_answer_made_elsewhere_names_who_gave_it() -> None:
 def test_an_answer_of_an_experiments_arm_says_so() -> None:
     told = lineage.lines(answer("adapter") | {"experiment_arm": "kind", "prompt_version": "ab" * 32})
     assert "as the arm kind of an experiment, with the arm's own system prompt" in "\n".join(told)
+
+
+def test_a_store_that_refuses_costs_an_explanation_only_what_lies_there(tmp_path: Path) -> None:
+    trained = next(each for each in SAMPLES if isinstance(each, e.AdapterTrained)).model_copy(
+        update={"trained_on": OTHER}
+    )
+    bus = MemoryBus()
+    bus.create_topics(TOPICS)
+    bus.producer("test").send(codec.encode(trained)).result(5)
+    there = f"sha256/{OTHER[:2]}/{OTHER}"
+    (tmp_path / "store" / there).mkdir(parents=True)  # cannot be read, as what S3 gives no right to: an OSError
+    known = {"version": trained.adapter}
+
+    class Monitor:
+        def interaction(self, inference_id: str) -> dict[str, Any]:
+            return known
+
+    artifacts = ArtifactStore(f"file://{tmp_path / 'store'}", tmp_path / "cache")
+    found = lineage.explain("an id", Monitor(), bus, artifacts)  # type: ignore[arg-type]
+    assert found == known | {"learnt_from": None}
