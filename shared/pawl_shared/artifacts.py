@@ -175,12 +175,15 @@ class ArtifactStore:
 
     @contextmanager
     def _asked(self, digest: str) -> Iterator[None]:
-        """Clients of stores have errors of their own: botocore's, which s3fs lets through, are no OSError."""
+        """Clients of stores have errors of their own: botocore's, which s3fs lets through, are no OSError, and what it
+        makes an OSError says "Forbidden", not of what. A folder's errors name the file."""
         try:
             yield
-        except (ArtifactError, OSError):
+        except ArtifactError:
             raise
         except Exception as error:
+            if self._local and isinstance(error, OSError):
+                raise
             reason = f"{type(error).__name__}: {error}"
             raise ArtifactError(f"the store {self._root} fails for artifact {digest[:12]}: {reason}") from error
 

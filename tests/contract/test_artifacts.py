@@ -196,7 +196,7 @@ def test_a_store_that_is_away_or_refuses_is_an_error_of_the_artifact(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = ArtifactStore("s3://no-such-bucket/pawl", tmp_path / "cache")
-    with pytest.raises(OSError, match="bucket does not exist"):
+    with pytest.raises(ArtifactError, match=r"no-such-bucket/pawl fails for artifact .* bucket does not exist"):
         missing.put_bytes(b"x")
     with pytest.raises(ArtifactNotFoundError, match="no-such-bucket"):
         missing.fetch_file(sha256(b"x"))
