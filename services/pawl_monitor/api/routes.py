@@ -102,12 +102,13 @@ async def _secure(request: Request, following: Callable[[Request], Awaitable[Res
 
 
 def _add_probes(app: FastAPI, health: Health, gather: Gather, logins: Logins) -> None:
+    # Both in the web server's own thread: the others' 40 may all wait for a store or the database.
     @app.get("/healthz", include_in_schema=False)
-    def alive() -> PlainTextResponse:
+    async def alive() -> PlainTextResponse:
         return PlainTextResponse("alive\n")
 
     @app.get("/readyz", include_in_schema=False)
-    def ready(authorization: Annotated[str | None, Header()] = None) -> PlainTextResponse:
+    async def ready(authorization: Annotated[str | None, Header()] = None) -> PlainTextResponse:
         told = health.told(logins.access.tells(authorization))
         return PlainTextResponse(f"{told}\n", 200 if health.ready else 503)
 

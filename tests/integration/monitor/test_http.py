@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -19,15 +20,17 @@ from pawl_monitor.server import MonitorService
 from pawl_monitor.settings import MonitorSettings
 from pawl_shared import events as e
 from pawl_shared.access.tokens import is_marked, key_ring
+from pawl_shared.artifacts import ArtifactStore
 from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.buses.port import Record
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import decode, encode
-from pawl_shared.errors import ConfigurationError
+from pawl_shared.errors import ArtifactError, ConfigurationError
 from pawl_shared.sealed.text import is_sealed
 from pawl_shared.topics import FEEDBACK, TOPICS
 
 PROXY = ("https://pawl.example.com:443",)
+THREADS = 40  # in which the web server answers
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -97,6 +100,27 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.deploy()
     yield running
     running.close()
+
+
+def test_probes_are_answered_while_all_others_wait_for_a_store_that_does_not_answer(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, answers = threading.Semaphore(0), threading.Event()
+
+    def silent(_: ArtifactStore, digest: str) -> Path:
+        waiting.release()
+        answers.wait()
+        raise ArtifactError("it never answered")
+
+    monkeypatch.setattr(ArtifactStore, "fetch_folder", silent)
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for _ in range(THREADS):
+                pool.submit(running.get, f"/api/datasets/{BASE}")
+            assert all(waiting.acquire(timeout=30) for _ in range(THREADS))
+            assert [running.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+        finally:
+            answers.set()
 
 
 def test_probes_and_metrics(running: Running) -> None:
