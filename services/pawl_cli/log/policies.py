@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from pawl_cli.log.follow import history
+from pawl_cli.log.follow import everything, history
 from pawl_shared.buses.port import Bus
 from pawl_shared.clock import SystemClock
 from pawl_shared.codec import encode
 from pawl_shared.errors import BusError, PawlError
-from pawl_shared.events import ConfigureModelCommand, Event, RegisterModelCommand
+from pawl_shared.events import ConfigureModelCommand, Event, ModelRegistered, RegisterModelCommand
 from pawl_shared.policies.model_policy import ModelPolicy
-from pawl_shared.topics import COMMANDS
+from pawl_shared.topics import COMMANDS, MODELS
 
 SOURCE = "pawl-cli"
 WAIT_SECONDS = 30
@@ -25,10 +25,12 @@ class UnknownModelError(PawlError):
 
 @dataclass(frozen=True)
 class Known:
-    """What was asked for a model: its policies in their order, each with when it became valid, and the last base."""
+    """What was asked for a model: its policies in their order, each with when it became valid, and the last base, with
+    the id of the command that asked for it."""
 
     policies: tuple[tuple[datetime, ConfigureModelCommand], ...] = ()
     base: str | None = None
+    asked: UUID | None = None
 
     @property
     def valid(self) -> ConfigureModelCommand | None:
@@ -47,9 +49,9 @@ class Applied:
 def known(bus: Bus, model: str) -> Known:
     """What the log says of a model. Raises BusError."""
     commands = [(seen.at, seen.event) for seen in history(bus, [COMMANDS]) if getattr(seen.event, "model", "") == model]
-    bases = [event.base for _, event in commands if isinstance(event, RegisterModelCommand)]
+    bases = [event for _, event in commands if isinstance(event, RegisterModelCommand)]
     policies = tuple((at, event) for at, event in commands if isinstance(event, ConfigureModelCommand))
-    return Known(policies, bases[-1] if bases else None)
+    return Known(policies, bases[-1].base, bases[-1].id) if bases else Known(policies)
 
 
 def registered(bus: Bus, model: str) -> None:
@@ -61,10 +63,12 @@ def registered(bus: Bus, model: str) -> None:
 
 
 def apply(bus: Bus, policy: ModelPolicy, who: str, why: str) -> Applied:
-    """Make a policy valid, unless it is; and ask for its base, where it names another one than was asked for last."""
+    """Make a policy valid, unless it is; and ask for its base, unless that was asked for last and was brought in."""
     before = known(bus, policy.model)
     configured = apply_policy(bus, policy, before, who, why)
-    base = policy.base if policy.base not in (None, before.base) else None
+    base = policy.base
+    if base == before.base and _brought_in(bus, before.asked):
+        base = None
     if base is not None:
         now = SystemClock().now()
         publish(
@@ -72,6 +76,12 @@ def apply(bus: Bus, policy: ModelPolicy, who: str, why: str) -> Applied:
             RegisterModelCommand(id=uuid4(), time=now, source=SOURCE, model=policy.model, base=base, who=who, why=why),
         )
     return Applied(configured, base)
+
+
+def _brought_in(bus: Bus, asked: UUID | None) -> bool:
+    """Whether the base that a command asked for was registered. One that failed has nothing on the log, nor has one
+    that is still exported: asked for twice, it is registered once."""
+    return any(isinstance(event, ModelRegistered) and event.cause == asked for event in everything(bus, MODELS))
 
 
 def apply_policy(bus: Bus, policy: ModelPolicy, before: Known, who: str, why: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from support.samples import envelope
 from typer.testing import CliRunner, Result
 
 from pawl_cli.__main__ import app
@@ -11,7 +12,9 @@ from pawl_cli.commands import model as model_commands
 from pawl_cli.log import policies
 from pawl_cli.log.follow import everything
 from pawl_cli.model_file import render
+from pawl_shared import events as e
 from pawl_shared.buses.memory_bus import MemoryBus
+from pawl_shared.codec import encode
 from pawl_shared.events import PauseCommand, RegisterModelCommand, RetrainCommand
 from pawl_shared.policies.model_policy import Canary, ModelPolicy
 from pawl_shared.topics import COMMANDS, TOPICS
@@ -36,6 +39,7 @@ def cli(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 def test_a_policy_is_applied_once_and_its_base_asked_for_when_it_is_another(bus: MemoryBus) -> None:
     policy = ModelPolicy(base="smollm2", canary=Canary(share=0.3))
     assert policies.apply(bus, policy, "ada", "first") == policies.Applied(True, "smollm2")
+    brought_in(bus)
     assert policies.apply(bus, policy, "ada", "again") == policies.Applied(False, None)
     assert policies.apply(bus, ModelPolicy(), "bob", "") == policies.Applied(True, None), "no base: as it is"
     policies.apply(bus, ModelPolicy(model="shop/bot"), "ada", "")
@@ -44,6 +48,22 @@ def test_a_policy_is_applied_once_and_its_base_asked_for_when_it_is_another(bus:
     assert [command.who for _, command in known.policies] == ["ada", "bob"]
     assert known.valid is not None
     assert known.valid.policy == ModelPolicy()
+
+
+def test_a_base_that_was_not_brought_in_is_asked_for_again(bus: MemoryBus) -> None:
+    policy = ModelPolicy(base="smollm2")
+    policies.apply(bus, policy, "ada", "the hub was away")
+    assert policies.apply(bus, policy, "ada", "it is back") == policies.Applied(False, "smollm2")
+    assert sum(isinstance(event, RegisterModelCommand) for event in everything(bus, COMMANDS)) == 2
+
+
+def brought_in(bus: MemoryBus) -> None:
+    """The base that was asked for last is registered."""
+    asked, digest = policies.known(bus, MODEL).asked, "ab" * 32
+    registered = e.ModelRegistered(
+        **envelope(7) | {"cause": asked}, model=MODEL, version=digest, kind="base", base=digest, graph=digest
+    )
+    bus.producer("test").send(encode(registered))
 
 
 def test_apply_show_and_history_from_the_command_line(
