@@ -87,7 +87,10 @@ class MonitorClient:
         try:
             response = httpx.get(f"{self.url}{path}", params=parameters, headers=self._headers, timeout=10)
         except httpx.HTTPError as error:
-            raise MonitorError(f"the monitor does not answer at {self.url} ({error}): is `pawl up` running?") from error
+            raise MonitorError(
+                f"the monitor does not answer at {self.url} ({error}): is it running? Apart from `pawl up`, "
+                "PAWL_MONITOR_URL says where"
+            ) from error
         if response.status_code == 404:
             raise MonitorError(f"the monitor knows nothing at {path}: check the id; a new answer takes a few seconds")
         if response.status_code != 200:

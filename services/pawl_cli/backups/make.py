@@ -64,15 +64,16 @@ def make(pawl: Running, target: Path, progress: Progress, keys: bool = True) -> 
         for path in sorted(target.rglob("*"))
         if path.is_file() and path.parts[len(target.parts)] != "artifacts"
     }
-    notes = list(_left_out(pawl, keys))
+    notes = list(_left_out(pawl, (target / "keys" / "master.keys").exists()))
     manifest = Manifest(datetime.now(UTC).isoformat(), offsets, records, files, artifacts, notes=notes)
     manifest.write(target)
     return manifest
 
 
 def _left_out(pawl: Running, keys: bool) -> Iterator[str]:
-    if not keys:
-        yield "without keys: give the restored Pawl the same PAWL_MASTER_KEYS and token keys"
+    if not keys:  # left out, or elsewhere
+        apart = "PAWL_MASTER_KEYS, PAWL_TOKEN_KEY and PAWL_SUBJECT_KEY"
+        yield f"without the master keys: give the restored Pawl the same {apart}"
     if not pawl.keeps_artifacts:
         yield f"without artifacts: they stay in {pawl.artifacts}; give the restored Pawl the same PAWL_ARTIFACT_URL"
 

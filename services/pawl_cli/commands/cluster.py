@@ -22,9 +22,8 @@ class NoBrokerError(PawlError):
 
 def bus_of(note: RunningNote) -> Bus:
     """Raises ConfigurationError, NoBrokerError."""
-    return _cluster(
-        note.kafka, "where the Pawl of this folder was started: `pawl up` starts it again, if it does not run any more"
-    )
+    started = "where the Pawl of this folder was started: `pawl up` starts it again, if it does not run any more"
+    return _cluster(note.kafka, started if note.pid else "check PAWL_KAFKA_BOOTSTRAP_SERVERS (host:port)")
 
 
 def bus_at(data: Path, kafka: str) -> Bus:

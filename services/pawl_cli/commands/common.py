@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,11 @@ Data = Annotated[Path, typer.Option("--data", help="Folder for everything that i
 Model = Annotated[str, typer.Option("--model", help="The route name that apps ask for, with its tenant.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Servers = Annotated[
-    str, typer.Option("--kafka-bootstrap-servers", help="The cluster; by default the one of the running `pawl up`.")
+    str,
+    typer.Option(
+        "--kafka-bootstrap-servers",
+        help="The cluster; by default the one of the running `pawl up`, without one PAWL_KAFKA_BOOTSTRAP_SERVERS.",
+    ),
 ]
 Who = Annotated[str, typer.Option("--who", help="Who wants it; by default the user of this machine.")]
 Why = Annotated[str, typer.Option("--why", help="Why, for those who look later.")]
@@ -37,11 +42,20 @@ class NotRunningError(PawlError):
 
 
 def running(data: Path) -> RunningNote:
-    """Where the Pawl in this folder listens. Raises NotRunningError, NoRightError."""
+    """Where the Pawl in this folder listens; without one, the cluster that the environment names.
+
+    Raises NotRunningError, NoRightError.
+    """
     note = read_note(folder_of(data))
-    if note is None or not note.kafka:
-        raise NotRunningError(f"no Pawl runs on {data}: start it with `pawl up`, or name its folder with --data")
-    return note
+    if note and note.kafka:
+        return note
+    if not (kafka := os.environ.get("PAWL_KAFKA_BOOTSTRAP_SERVERS", "")):
+        raise NotRunningError(
+            f"no Pawl runs on {data}: start it with `pawl up`, or name its folder with --data; or name a cluster in "
+            "PAWL_KAFKA_BOOTSTRAP_SERVERS"
+        )
+    artifacts = os.environ.get("PAWL_ARTIFACT_URL", "")
+    return RunningNote(0, kafka, environment={"PAWL_ARTIFACT_URL": artifacts} if artifacts else {})
 
 
 def user() -> str:

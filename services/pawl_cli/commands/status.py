@@ -50,7 +50,11 @@ def status(data: Data = DEFAULT_DATA, model: Which = "", json: AsJson = False) -
 
 def state(model: str, seen: Sequence[Seen], note: RunningNote, monitor: MonitorClient) -> dict[str, Any]:
     """Where one model stands, as plain values."""
-    found: dict[str, Any] = {"model": model, "urls": note.urls, **summary([each.event for each in seen])}
+    found: dict[str, Any] = {
+        "model": model,
+        "urls": note.urls | {"monitor": monitor.url},
+        **summary([each.event for each in seen]),
+    }
     found["reviews"] = reviews(monitor, model, found["deployment"])
     try:
         return found | {"trigger": monitor.trigger(model)}

@@ -50,6 +50,8 @@ def run(
         child.kill()
     if not report or "error" in report:
         said = errors.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+        if said[0].startswith("ModuleNotFoundError"):
+            said = [f"{said[0]}: install Pawl's extra `{service}` here, too"]
         raise ReplayError(f"{failed.format(service)}: {report.get('error', said[0])}")
     return report
 

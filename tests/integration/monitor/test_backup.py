@@ -1,5 +1,6 @@
 """A backup of a running monitor on a real Kafka, restored on an empty machine: all is there, and it goes on."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +120,9 @@ def test_what_was_restored_is_whole_and_goes_on(tmp_path: Path) -> None:
         elsewhere = make(replace(pawl, artifacts="s3://bucket/pawl"), tmp_path / "without", lambda *_: None, keys=False)
         assert (elsewhere.artifacts, len(elsewhere.notes)) == (0, 2)
         assert "s3://bucket/pawl" in elsewhere.notes[1]
+        shutil.rmtree(old / "keys")  # as where PAWL_MASTER_KEYS names a file elsewhere
+        without = make(pawl, tmp_path / "apart", lambda *_: None)
+        assert "PAWL_MASTER_KEYS" in without.notes[0]
     restore(kept, new, lambda *_: None)
     with pytest.raises(BackupError, match="not empty"):
         restore(kept, new, lambda *_: None)

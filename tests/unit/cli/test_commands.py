@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 
 from pawl_cli.__main__ import COMMANDS as SECTIONS
 from pawl_cli.__main__ import app
+from pawl_cli.commands import cluster
+from pawl_cli.commands.common import running
+from pawl_cli.commands.monitor import monitor_of
 from pawl_cli.commands.on_demand import loaded
 from pawl_cli.running.data_folder import DataFolder
 from pawl_cli.running.note import RunningNote, read_note
@@ -85,6 +88,34 @@ def test_without_a_running_pawl_the_error_says_how_to_start_one(command: list[st
     result = runner.invoke(app, [*command, "--data", str(tmp_path)])
     assert result.exit_code == 1
     assert "pawl up" in result.output
+
+
+@pytest.mark.parametrize(
+    "command", [["topics", "apply"], ["model", "show"], ["status"], ["rollback", "--force"]], ids=" ".join
+)
+def test_without_a_running_pawl_the_environment_names_the_cluster(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "LISTENS_SECONDS", 0.2)
+    monkeypatch.setenv("PAWL_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    said = " ".join(runner.invoke(app, [*command, "--data", str(tmp_path)]).output.split())
+    assert "no Kafka listens at 127.0.0.1:1" in said
+    assert "PAWL_KAFKA_BOOTSTRAP_SERVERS" in said
+
+
+def test_of_services_apart_the_environment_says_where_monitor_and_artifacts_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAWL_KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092")
+    assert monitor_of(running(tmp_path), tmp_path).url == "http://127.0.0.1:8080"
+    monkeypatch.setenv("PAWL_MONITOR_URL", "https://monitor.example/")
+    monkeypatch.setenv("PAWL_ARTIFACT_URL", "s3://bucket/pawl")
+    assert monitor_of(running(tmp_path), tmp_path).url == "https://monitor.example"
+    assert running(tmp_path).environment == {"PAWL_ARTIFACT_URL": "s3://bucket/pawl"}
+    with DataFolder(tmp_path) as folder:
+        folder.write_note(RunningNote(7, "127.0.0.1:1", {"monitor": "http://127.0.0.1:2"}))
+        assert running(tmp_path).kafka == "127.0.0.1:1", "what runs in the folder comes first"
+        assert monitor_of(running(tmp_path), tmp_path).url == "http://127.0.0.1:2"
 
 
 def test_a_policy_is_written_checked_and_refused_without_anything_running(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_a_difference_is_shown_and_the_status_is_3(child: Path) -> None:
     assert [service["same"] for service in json.loads(output)["services"]] == [True, False]
 
 
+def test_where_a_service_is_not_installed_its_extra_is_named(child: Path) -> None:
+    (child / "replay_monitor.py").write_text("import no_such_package\n")
+    result = CliRunner().invoke(app, ["replay", "--kafka-bootstrap-servers", "nowhere:1"], env={"COLUMNS": "200"})
+    assert "No module named 'no_such_package': install Pawl's extra `monitor` here, too" in result.output
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"), [([{"service": "monitor", "error": "no Kafka"}], "no Kafka"), ([], "it ended with status 1")]
 )
