@@ -59,26 +59,27 @@ class Train:
             metrics.FRACTION.set(0)
 
     def _train(self, request: RetrainRequested, context: EffectContext) -> Event:
-        spec = self._spec(request)
+        artifacts = self._artifacts.patient(context.cancelled)
+        spec = self._spec(request, artifacts)
         child = Child(MODULE, self._job_dir(request), spec, ENVIRONMENT, self._settings.training_nice)
         publish = _Throttle(request, self._source, self._settings.progress_seconds, self._clock, context)
         result = child.wait(publish, context.cancelled, self._settings.training_timeout_seconds)
         metrics.RUNS.labels(result["recipe"], "trained").inc()
         metrics.RUN_SECONDS.labels(result["recipe"]).observe(result["seconds"])
         self._log.info("trained", run=str(request.id), recipe=result["recipe"], seconds=result["seconds"])
-        return self._trained(request, child.job_dir, result)
+        return self._trained(request, child.job_dir, result, artifacts)
 
-    def _spec(self, request: RetrainRequested) -> RunSpec:
-        fetch, known = self._artifacts.fetch_file, get_args(RecipeChoice)
+    def _spec(self, request: RetrainRequested, artifacts: ArtifactStore) -> RunSpec:
+        fetch, known = artifacts.fetch_file, get_args(RecipeChoice)
         recipe: RecipeChoice | None = next((name for name in known if name == request.recipe), None)
         if recipe is None:
             raise ChildFailedError(f"there is no recipe {request.recipe!r}.", f"Ask for one of {', '.join(known)}.")
         return RunSpec(
             run=str(request.id),
             model=request.model,
-            base_dir=self._artifacts.fetch_folder(request.base),
+            base_dir=artifacts.fetch_folder(request.base),
             base=request.base,
-            dataset_dir=self._artifacts.fetch_folder(request.dataset),
+            dataset_dir=artifacts.fetch_folder(request.dataset),
             dataset=request.dataset,
             parent_file=None if request.parent is None else fetch(request.parent),
             recipe=recipe,
@@ -89,7 +90,9 @@ class Train:
     def _job_dir(self, request: RetrainRequested) -> Path:
         return self._settings.data_dir / "trainer" / "runs" / str(request.id)
 
-    def _trained(self, request: RetrainRequested, job_dir: Path, result: dict[str, Any]) -> Event:
+    def _trained(
+        self, request: RetrainRequested, job_dir: Path, result: dict[str, Any], artifacts: ArtifactStore
+    ) -> Event:
         return AdapterTrained(
             id=derived_id(request.id, AdapterTrained.TYPE),
             time=request.time,
@@ -98,11 +101,11 @@ class Train:
             model=request.model,
             run=request.id,
             alarm=request.alarm,
-            adapter=self._artifacts.put_file(job_dir / result["adapter"]),
+            adapter=artifacts.put_file(job_dir / result["adapter"]),
             base=request.base,
             parent=request.parent,
             dataset=request.dataset,
-            trained_on=self._artifacts.put_file(job_dir / result["trained_on"]),
+            trained_on=artifacts.put_file(job_dir / result["trained_on"]),
             recipe=result["recipe"],
             reasons=tuple(result["reasons"]),
             settings=result["settings"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -37,7 +38,7 @@ class RegistrationSpec(BaseModel):
 def work(job_dir: Path, report: Reporter) -> dict[str, Any]:
     """The whole registration; answers what goes into result.json."""
     spec = RegistrationSpec.model_validate_json((job_dir / "spec.json").read_text(encoding="utf-8"))
-    artifacts = ArtifactStore(spec.artifact_url, spec.artifact_cache)
+    artifacts = ArtifactStore(spec.artifact_url, spec.artifact_cache).patient(Event())  # who cancels ends the process
     try:
         resolved = base_models.resolve(spec.base, spec.cache_dir / "bases", _bar(report, "base model", 0.0, 0.4))
         base = artifacts.put_folder(resolved.folder)

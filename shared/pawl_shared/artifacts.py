@@ -6,19 +6,23 @@ digest. Nothing is ever overwritten, nothing is pickled, and a reader gets local
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import fsspec
 
+from pawl_shared import logging
 from pawl_shared.errors import ArtifactCorruptError, ArtifactError, ArtifactNotFoundError, ConfigurationError
 
 # What is put there is there whole or not at all, and folders are a part of its name.
@@ -26,6 +30,13 @@ OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs"})
 # How much of a file is in memory on its way: two parts, of 16 MB when it is fetched (50 MB when it is put). With ten of
 # 50 MB, as s3fs has it, a graph of 300 MB cost the serving process, that should need 1 GB, 430 MB more.
 S3_OPTIONS = {"max_concurrency": 2, "default_block_size": 16 << 20}
+
+# How long a patient store is asked again, and what asking again would not change: a right or a bucket that is missing.
+AWAY_SECONDS = 600.0
+LONGEST_PAUSE_SECONDS = 30.0
+FINAL = (PermissionError, FileNotFoundError)
+T = TypeVar("T")
+log = logging.get("pawl.artifacts")
 
 
 def digest_of_file(path: Path) -> str:
@@ -52,7 +63,15 @@ class ArtifactStore:
         self._local = "file" in protocols
         self._objects = bool(protocols & OBJECT_STORES)
         self._cache = cache
+        self._cancelled: threading.Event | None = None
         cache.mkdir(parents=True, exist_ok=True)
+
+    def patient(self, cancelled: threading.Event) -> ArtifactStore:
+        """This store for work that took long and must not be lost: while it is away it is asked again, for up to
+        AWAY_SECONDS or until the work is cancelled."""
+        found = copy.copy(self)
+        found._cancelled = cancelled
+        return found
 
     def put_file(self, path: Path) -> str:
         """Store a file; answers its digest. Storing the same content again does nothing.
@@ -60,15 +79,16 @@ class ArtifactStore:
         Raises ArtifactError, OSError: the store cannot be reached or written.
         """
         digest = digest_of_file(path)
-        target = self._path(digest)
-        with self._asked(digest):
-            if self._fs.exists(target):
-                return digest
-            if self._objects:
-                self._fs.put_file(str(path), target)
-            else:
-                self._put_and_move(path, target)
+        self._ask(digest, lambda: self._put(path, self._path(digest)))
         return digest
+
+    def _put(self, path: Path, target: str) -> None:
+        if self._fs.exists(target):
+            return
+        if self._objects:
+            self._fs.put_file(str(path), target)
+        else:
+            self._put_and_move(path, target)
 
     def _put_and_move(self, path: Path, target: str) -> None:
         """Written under another name first: a reader never sees half a file."""
@@ -111,7 +131,7 @@ class ArtifactStore:
         path.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
             part = Path(folder) / "content"
-            self._copy(digest, part)
+            self._ask(digest, lambda: self._copy(digest, part))
             if (found := digest_of_file(part)) != digest:
                 raise ArtifactCorruptError(
                     f"artifact {digest[:12]} has the content of {found[:12]}: delete it in the store"
@@ -148,8 +168,7 @@ class ArtifactStore:
 
     def exists(self, digest: str) -> bool:
         """Whether the store has it. Raises ArtifactError, OSError: it cannot be reached."""
-        with self._asked(digest):
-            return bool(self._fs.exists(self._path(digest)))
+        return self._ask(digest, lambda: bool(self._fs.exists(self._path(digest))))
 
     def _manifest(self, digest: str) -> dict[str, str]:
         try:
@@ -165,16 +184,31 @@ class ArtifactStore:
 
     def _copy(self, digest: str, part: Path) -> None:
         source = self._path(digest)
-        with self._asked(digest):
-            if not self._fs.exists(source):
-                raise ArtifactNotFoundError(f"no artifact {digest[:12]} in {self._root}")
-            if self._local:
-                _link_or_copy(Path(source), part)
-            else:
-                self._fs.get_file(source, str(part))
+        if not self._fs.exists(source):
+            raise ArtifactNotFoundError(f"no artifact {digest[:12]} in {self._root}")
+        if self._local:
+            _link_or_copy(Path(source), part)
+        else:
+            self._fs.get_file(source, str(part))
+
+    def _ask(self, digest: str, work: Callable[[], T]) -> T:
+        """Do it, and again where somebody is patient and the store away."""
+        give_up, pause = time.monotonic() + AWAY_SECONDS, 1.0
+        while True:
+            try:
+                with self._named(digest):
+                    return work()
+            except ArtifactError as error:
+                away = error.__cause__ is not None and not isinstance(error.__cause__, FINAL)
+                if not away or self._cancelled is None or time.monotonic() > give_up:
+                    raise
+                log.warning("the artifact store is away; it is asked again", reason=str(error), seconds=pause)
+                if self._cancelled.wait(pause):
+                    raise
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     @contextmanager
-    def _asked(self, digest: str) -> Iterator[None]:
+    def _named(self, digest: str) -> Iterator[None]:
         """Clients of stores have errors of their own: botocore's, which s3fs lets through, are no OSError, and what it
         makes an OSError says "Forbidden", not of what. A folder's errors name the file."""
         try:

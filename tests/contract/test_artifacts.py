@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+import s3fs
 from support.s3_server import S3Server, needs_s3, s3_server
 
 from pawl_cli.running.ports import any_free
@@ -25,12 +28,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """The server, as a deployment's environment names it."""
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    return server
+    yield server
+    s3fs.S3FileSystem.clear_instance_cache()  # a test may have named another address
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=needs_s3)])
@@ -202,9 +206,52 @@ def test_a_store_that_is_away_or_refuses_is_an_error_of_the_artifact(
         missing.fetch_file(sha256(b"x"))
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{any_free()}")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
     away = ArtifactStore("s3://bucket/pawl", tmp_path / "cache")
     for ask in (lambda: away.put_bytes(b"x"), lambda: away.fetch_file(sha256(b"x")), lambda: away.exists("a" * 64)):
         with pytest.raises(ArtifactError, match=r"bucket/pawl fails for artifact .* EndpointConnectionError: "):
             ask()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+class Waiting(threading.Event):
+    """Whoever waits for it has the store come back, the first time; nobody's time passes."""
+
+    def __init__(self, comes_back: Callable[[], object], *, cancelled: bool = False) -> None:
+        super().__init__()
+        self._comes_back, self._cancelled, self.waits = comes_back, cancelled, list[float]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0)
+        if len(self.waits) == 2:
+            self._comes_back()
+        return self._cancelled
+
+
+@needs_s3
+def test_work_that_took_long_waits_for_a_store_that_is_away(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = any_free()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = ArtifactStore("s3://models/pawl", tmp_path / "cache")
+    cancelled = Waiting(lambda: None, cancelled=True)
+    with pytest.raises(ArtifactError, match="EndpointConnectionError"):
+        store.patient(cancelled).put_bytes(b"adapter")
+    assert cancelled.waits == [1.0]
+    with ExitStack() as until_the_end:
+
+        def comes_back() -> None:
+            until_the_end.enter_context(s3_server(tmp_path, port))
+            s3fs.S3FileSystem(skip_instance_cache=True).mkdir("models")
+
+        waiting = Waiting(comes_back)
+        digest = store.patient(waiting).put_bytes(b"adapter")
+        assert (waiting.waits, store.exists(digest)) == ([1.0, 2.0], True)
+        for ask, asked in ((store.exists, ".."), (store.fetch_file, sha256(b"never put"))):
+            with pytest.raises(ArtifactError):
+                getattr(store.patient(waiting), ask.__name__)(asked)
+        missing = ArtifactStore("s3://no-such-bucket/pawl", tmp_path / "cache").patient(waiting)
+        with pytest.raises(ArtifactError, match="bucket does not exist"):
+            missing.put_bytes(b"adapter")
+        assert len(waiting.waits) == 2, "what waiting does not change is not waited for"

@@ -37,9 +37,9 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
-    """Yields it when it answers; its log lies in the folder."""
-    port = any_free()
+def s3_server(folder: Path, port: int | None = None) -> Iterator[S3Server]:
+    """Yields it when it answers; its log lies in the folder. None: at any free port."""
+    port = port or any_free()
     url = f"http://127.0.0.1:{port}"
     environment = {
         "AWS_ENDPOINT_URL": url,

@@ -134,12 +134,13 @@ class Evaluate:
     def __call__(self, effect: Effect, context: EffectContext) -> Sequence[e.Event]:
         order = EvaluationOrder.model_validate_json(effect.payload)
         began = self._clock.monotonic()
+        artifacts = self._artifacts.patient(context.cancelled)
         try:
-            spec = self._spec(order)
+            spec = self._spec(order, artifacts)
             tell = _Teller(order.trained, self._source, self._settings.progress_seconds, self._clock, context)
             folder, result = self._jobs.run("pawl_validator.evaluate", effect.id, spec, tell, context)
             report = Report.model_validate_json((folder / result["report"]).read_bytes())
-            events = self._verdict(order, report, folder, result["slot_file"])
+            events = self._verdict(order, report, folder, result["slot_file"], artifacts)
         except (ChildFailedError, ArtifactError) as error:
             if context.cancelled.is_set():
                 raise
@@ -156,33 +157,35 @@ class Evaluate:
         self._log.info("evaluated", adapter=report.adapter, passed=report.passed, seconds=report.seconds)
         return events
 
-    def _spec(self, order: EvaluationOrder) -> EvaluationSpec:
+    def _spec(self, order: EvaluationOrder, artifacts: ArtifactStore) -> EvaluationSpec:
         trained, champion = order.trained, order.champion
-        fetch = self._artifacts.fetch_file
+        fetch = artifacts.fetch_file
         return EvaluationSpec(
             model=trained.model,
             adapter=trained.adapter,
             adapter_file=fetch(trained.adapter),
             base=champion.base,
-            base_dir=self._artifacts.fetch_folder(champion.base),
+            base_dir=artifacts.fetch_folder(champion.base),
             graph=champion.graph,
-            graph_dir=self._artifacts.fetch_folder(champion.graph),
+            graph_dir=artifacts.fetch_folder(champion.graph),
             champion=champion.version,
             champion_file=fetch(champion.version) if champion.slot_file else None,
             parent_file=fetch(trained.parent) if trained.parent and trained.parent != champion.base else None,
             dataset=trained.dataset,
-            dataset_dir=self._artifacts.fetch_folder(trained.dataset),
+            dataset_dir=artifacts.fetch_folder(trained.dataset),
             gates=order.gates,
             probes=order.probes,
             threads=self._settings.threads,
         )
 
-    def _verdict(self, order: EvaluationOrder, report: Report, folder: Path, slot_file: str | None) -> list[e.Event]:
-        stored = self._artifacts.put_file(folder / "report.json")
-        slots = None if slot_file is None else self._artifacts.put_file(folder / slot_file)
-        manifest = json.loads((self._artifacts.fetch_folder(order.trained.dataset) / "manifest.json").read_bytes())
+    def _verdict(
+        self, order: EvaluationOrder, report: Report, folder: Path, slot_file: str | None, artifacts: ArtifactStore
+    ) -> list[e.Event]:
+        stored = artifacts.put_file(folder / "report.json")
+        slots = None if slot_file is None else artifacts.put_file(folder / slot_file)
+        manifest = json.loads((artifacts.fetch_folder(order.trained.dataset) / "manifest.json").read_bytes())
         write_card(folder / "card", order.trained, report, manifest, slots)
-        card = self._artifacts.put_folder(folder / "card")
+        card = artifacts.put_folder(folder / "card")
         for gate in report.failed:
             metrics.GATES_FAILED.labels(gate).inc()
         metrics.EVALUATIONS.labels("validated" if report.passed else "rejected").inc()
