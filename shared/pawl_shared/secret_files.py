@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from pawl_shared import logging
 from pawl_shared.errors import ConfigurationError
 
 KEY_BYTES = 32
@@ -41,8 +42,22 @@ def make_if_missing(path: Path) -> None:
 
 
 def given_or_made(given: SecretStr | None, path: Path, setting: str) -> bytes:
-    """The key that a setting names, else the one in the file. Raises ConfigurationError."""
-    return from_hex(given.get_secret_value(), setting) if given else load_or_create(path)
+    """The key that a setting names, else the one in the file. Raises ConfigurationError.
+
+    That one is made is told: a service apart from the others has to be given theirs.
+    """
+    if given:
+        return from_hex(given.get_secret_value(), setting)
+    tell_if_missing(path, setting)
+    return load_or_create(path)
+
+
+def tell_if_missing(path: Path, setting: str) -> None:
+    """Say in the log that a key is going to be made here."""
+    if not path.exists():
+        logging.get("pawl.secrets").info(
+            "a key is made; services with another data folder need the same", file=str(path), setting=setting
+        )
 
 
 def from_hex(text: str, where: str) -> bytes:

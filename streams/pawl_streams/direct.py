@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pawl_shared.access.tokens import Grant, KeyRing, TokenError, verify
+from pawl_shared.access.tokens import MARK_HEADER, Grant, KeyRing, TokenError, verify
 from pawl_shared.buses.port import Record
 from pawl_shared.codec import header
 from pawl_shared.errors import DecodeError
@@ -49,6 +49,11 @@ def admit(record: Record, ring: KeyRing) -> tuple[FeedbackReceived, ...]:
     if (version := header(record.headers, "ce_specversion")) != "1.0":
         raise DecodeError(f"ce_specversion is {version!r}; this reads 1.0")
     token = header(record.headers, TOKEN_HEADER)
+    if not token and header(record.headers, MARK_HEADER):
+        raise DecodeError(
+            "marked with another key than ours: inference, streams and monitor need the same PAWL_TOKEN_KEY; give them "
+            "the one that marked it, if only in PAWL_TOKEN_PREVIOUS_KEYS, and try this again"
+        )
     if not token:
         raise DecodeError(f"no {TOKEN_HEADER} header: send the token that came with the answer (docs/feedback.md)")
     grant = _granted(ring, token, record.appended)

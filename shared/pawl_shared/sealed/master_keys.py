@@ -54,6 +54,7 @@ def of_settings(settings: PawlSettings) -> MasterKeys:
     """
     if settings.master_keys is None:
         path = settings.data_dir / "keys" / "master.keys"
+        secret_files.tell_if_missing(path, "PAWL_MASTER_KEYS")
         secret_files.make_if_missing(path)
         return read(path)
     return read(settings.master_keys)

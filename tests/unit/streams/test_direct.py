@@ -72,6 +72,7 @@ def said(**fields: Any) -> dict[str, Any]:
     ("bad", "reason"),
     [
         (record(ce_feedbacktoken=None), "no ce_feedbacktoken header"),
+        (record(ce_feedbacktoken=None, **{"pawl-mark": "v1.0123abcd.x"}), "the same PAWL_TOKEN_KEY"),
         (record(ring=KeyRing.of(b"x" * 32)), "signature is wrong"),
         (record(grant=replace(MINE, expires=NOW)), "expired"),
         (record(said(kind="thumb", value=1) | {"inference_id": str(UUID(int=5))}), "belongs to another answer"),
