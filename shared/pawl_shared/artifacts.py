@@ -185,7 +185,9 @@ class ArtifactStore:
     def _copy(self, digest: str, part: Path) -> None:
         source = self._path(digest)
         if not self._fs.exists(source):
-            raise ArtifactNotFoundError(f"no artifact {digest[:12]} in {self._root}")
+            raise ArtifactNotFoundError(
+                f"no artifact {digest[:12]} in {self._root}; is PAWL_ARTIFACT_URL the same for all services?"
+            )
         if self._local:
             _link_or_copy(Path(source), part)
         else:

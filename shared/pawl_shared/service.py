@@ -101,7 +101,13 @@ def listen(settings: PawlSettings) -> socket.socket:
     # asyncio sets it only where the socket names its protocol. Without it each answer in two parts waits 40 ms for the
     # client's acknowledgement of the first; what is accepted here inherits it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _tell_place(host, listener.getsockname()[1])
     return listener
+
+
+def _tell_place(host: str, port: int) -> None:
+    """With the port that was given where any was wanted."""
+    logging.get("pawl.service").info("listening", host=host, port=port)
 
 
 def _taken(host: str, port: int, error: OSError) -> ConfigurationError:
@@ -145,6 +151,7 @@ def serve_health(health: Health, settings: PawlSettings) -> WSGIServer:
         server = make_server(host, port, app, _ThreadingServer, _Quiet)
     except OSError as error:
         raise _taken(host, port, error) from error
+    _tell_place(host, server.server_port)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
 

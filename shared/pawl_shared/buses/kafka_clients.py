@@ -103,7 +103,7 @@ def coordinated(ask: Callable[[], T]) -> T:
 def listed(client: Any, *topic: str) -> dict[str, Any]:
     """What the cluster says of its topics, or of one. Raises BusError: no broker answers; why stands in the log."""
     try:
-        with broker_asked("no Kafka broker answers; is it running?"):
+        with broker_asked("no Kafka broker answers; is one running at PAWL_KAFKA_BOOTSTRAP_SERVERS?"):
             topics: dict[str, Any] = client.list_topics(*topic, timeout=ANSWER_SECONDS).topics
             return topics
     except BusError:

@@ -31,7 +31,7 @@ TLS = (
 class KafkaSettings(BaseSettings):
     """Settings of everything that connects to Kafka, in the terms of Kafka's own clients."""
 
-    model_config = SettingsConfigDict(env_prefix="PAWL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PAWL_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port[,host:port]")
     kafka_security_protocol: Protocol = Field(

@@ -9,6 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from structlog.testing import capture_logs
 from support.api_keys import a_key
 
 from pawl_shared.access.api_key_file import save
@@ -34,6 +35,22 @@ def test_a_taken_port_is_a_clear_error_for_every_kind_of_service(taken: int) -> 
         listen(settings(taken))
     with pytest.raises(ConfigurationError, match="PAWL_HTTP_PORT"):
         serve_health(Health("test"), settings(taken))
+
+
+def test_a_service_says_where_it_listens() -> None:
+    with capture_logs() as lines, listen(settings(0)) as listener:
+        server = serve_health(Health("test"), settings(0))
+        server.shutdown()
+        server.server_close()
+        ports = [listener.getsockname()[1], server.server_port]
+    assert [(line["host"], line["port"]) for line in lines] == [("127.0.0.1", port) for port in ports]
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PAWL_MASTER_KEYS", "PAWL_API_KEYS_FILE", "PAWL_HTTP_PORT"):
+        monkeypatch.setenv(name, "")
+    found = PawlSettings()
+    assert (found.master_keys, found.api_keys_file, found.http_port) == (None, None, 0)
 
 
 def test_readiness_names_every_obstacle() -> None:
