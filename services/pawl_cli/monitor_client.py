@@ -93,6 +93,8 @@ class MonitorClient:
             ) from error
         if response.status_code == 404:
             raise MonitorError(f"the monitor knows nothing at {path}: check the id; a new answer takes a few seconds")
+        if response.status_code in (401, 403):
+            raise MonitorError(f"the monitor wants another API key ({response.status_code}): give it in PAWL_API_KEY")
         if response.status_code != 200:
             raise MonitorError(f"the monitor answered {response.status_code} to {path}: {response.text[:300]}")
         return response.json()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pawl_cli.__main__ import app
 from pawl_cli.commands import review as command
 from pawl_cli.commands.status import reviews, summary
-from pawl_cli.monitor_client import MonitorClient
+from pawl_cli.monitor_client import MonitorClient, MonitorError
 from pawl_shared import events as e
 
 DEPLOYED = next(event for event in SAMPLES if isinstance(event, e.DeploymentChanged))
@@ -56,6 +56,15 @@ def test_reviews_that_are_not_done_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert reviews(MonitorClient("http://m"), MODEL, served) == [REVIEW]
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(503))
     assert reviews(MonitorClient("http://m"), MODEL, served) == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_monitor_that_asks_for_a_key_is_told_with_where_to_put_one(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(status))
+    with pytest.raises(MonitorError, match="PAWL_API_KEY"):
+        MonitorClient("http://m").trigger(MODEL)
 
 
 def test_a_review_is_listed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
