@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
+from pawl_shared import logging
 from pawl_shared.access.tokens import key_ring
 from pawl_shared.buses.kafka_bus import KafkaBus
 from pawl_shared.buses.kafka_settings import KafkaSettings
@@ -34,9 +36,13 @@ from pawl_streams.policy import Policies
 from pawl_streams.rewards import RewardFollower
 from pawl_streams.settings import SERVICE, StreamsSettings
 
+# How long Faust may take to end. It waits for what it is at, and that for a broker that is away: without end.
+STOP_SECONDS = 20.0
+log = logging.get("pawl.streams")
+
 
 class StreamsService:
-    """Runs a Faust app until it is told to stop."""
+    """Runs a Faust app until it is told to stop. `leave` ends the process at once."""
 
     def __init__(
         self,
@@ -47,9 +53,10 @@ class StreamsService:
         health: Health,
         lags: Lags,
         settings: StreamsSettings,
+        leave: Callable[[int], Any] = os._exit,
     ) -> None:
         self._make_app, self._bus, self._keys, self._rewards, self._health = make_app, bus, keys, rewards, health
-        self._behind, self._settings = lags.of("joins"), settings
+        self._behind, self._settings, self._leave = lags.of("joins"), settings, leave
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises BusError when Faust cannot begin or gives up; a supervisor starts it again."""
@@ -80,7 +87,16 @@ class StreamsService:
                 self._behind(app.consumer.behind())
                 await asyncio.sleep(0.1)
         finally:
-            await app.stop()
+            await self._end(app, 0 if stop.is_set() else 1)
+
+    async def _end(self, app: Any, status: int) -> None:
+        """As by SIGKILL where it takes too long: what is not acknowledged is handled again, and counts once."""
+        ending = asyncio.ensure_future(app.stop())
+        await asyncio.wait([ending], timeout=STOP_SECONDS)
+        if not ending.done():
+            log.warning("Faust does not end: does a broker answer? What it is at is handled again", after=STOP_SECONDS)
+            self._leave(status)
+        await ending
 
 
 def credentials(settings: KafkaSettings) -> faust.Credentials | None:

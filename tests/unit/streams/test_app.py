@@ -1,8 +1,10 @@
 """The service around Faust: how it ends when Faust cannot begin."""
 
-import threading
+import asyncio
 from pathlib import Path
-from typing import Any
+from threading import Event
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
@@ -12,6 +14,7 @@ from pawl_shared.buses.memory_bus import MemoryBus
 from pawl_shared.errors import BusError
 from pawl_shared.metrics import Lags
 from pawl_shared.service import Health
+from pawl_streams import app
 from pawl_streams.app import StreamsService
 from pawl_streams.settings import SERVICE, StreamsSettings
 
@@ -36,9 +39,38 @@ class Unreached:
         raise KafkaConnectionError("Unable to bootstrap from [('broker', 9093)]")
 
 
+class Ending(Unreached):
+    """A Faust app that has begun, and ends when somebody has left."""
+
+    should_stop = False
+
+    def __init__(self) -> None:
+        self.consumer = SimpleNamespace(behind=lambda: 0)
+        self.left: list[int] = []
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        while not self.left:
+            await asyncio.sleep(0)
+
+
+def test_a_service_that_is_stopped_ends_also_where_no_broker_answers_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "STOP_SECONDS", 0.05)
+    settings, nothing, ending, stop = StreamsSettings(data_dir=tmp_path), cast(Any, Follower()), Ending(), Event()
+    parts = (MemoryBus(), nothing, nothing, Health(SERVICE), Lags(SERVICE), settings)
+    stop.set()
+    StreamsService(lambda: ending, *parts, leave=ending.left.append).run(stop)
+    assert ending.left == [0]
+    assert "does a broker answer?" in capsys.readouterr().out
+
+
 def test_a_broker_that_faust_cannot_reach_is_an_error_in_words(tmp_path: Path) -> None:
     settings = StreamsSettings(data_dir=tmp_path, http_port=any_free())
-    nothing: Any = Follower()
+    nothing = cast(Any, Follower())
     service = StreamsService(Unreached, MemoryBus(), nothing, nothing, Health(SERVICE), Lags(SERVICE), settings)
     with pytest.raises(BusError, match=r"Faust cannot begin: .*broker"):
-        service.run(threading.Event())
+        service.run(Event())
