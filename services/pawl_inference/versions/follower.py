@@ -123,7 +123,7 @@ class DeploymentFollower:
         if self._ready:
             self._health.clear(OBSTACLE)
         else:
-            self._health.wait_for(OBSTACLE, "; ".join(self._problems()) or WAITING)
+            self._health.wait_for(OBSTACLE, "; ".join(self._problems()) or self._waiting())
         now, at = self._state(), time.monotonic()
         if (now != self._told or at - self._told_at > HEARTBEAT_SECONDS) and self._reports.replica(*now):
             self._told, self._told_at = now, at
@@ -131,6 +131,11 @@ class DeploymentFollower:
     def _state(self) -> tuple[dict[str, int], dict[str, str], tuple[str, ...], bool]:
         state = self._deployments
         return state.revisions, state.slots(), self._problems(), self._ready
+
+    def _waiting(self) -> str:
+        """A store that does not answer takes minutes to become a problem."""
+        coming = "; ".join(f"{each.model}, revision {each.revision}" for each in self._deployments.pending)
+        return f"fetching and loading {coming} (the artifact store, then the graph)" if coming else WAITING
 
     def _problems(self) -> tuple[str, ...]:
         return tuple(f"{model}, {problem}" for model, problem in self._deployments.problems.items())

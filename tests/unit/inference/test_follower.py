@@ -1,7 +1,9 @@
 """What the follower does at the end of the deployments' topic, without a thread of its own."""
 
+import threading
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from support.inference import CANARY, MODEL, World, digest, eventually
@@ -42,6 +44,24 @@ class Followed:
     def follow(self, world: World) -> None:
         *_, newest = [record for record in world.bus.read(DEPLOYMENTS.name) if record]
         self.follower.follow([newest, None])
+
+
+def test_before_its_first_model_is_there_it_says_what_it_loads(world: World) -> None:
+    health, loads = Health("test"), threading.Event()
+    reports = Reports(Publisher(world.bus, "test", 5), source="test", url="", clock=SystemClock(), rng=Random(0))
+
+    def make_engine(*given: Any) -> Any:
+        assert loads.wait(10)
+        return world.make_engine(*given)
+
+    follower = DeploymentFollower(world.bus, Deployments(world.store, make_engine, RouteTable()), health, reports)
+    assert "waiting for the first deployment" in health.report
+    world.deploy(1)
+    follower.follow([*world.bus.read(DEPLOYMENTS.name), None])
+    assert f"loading {MODEL}, revision 1" in health.report
+    loads.set()
+    health.clear("start")
+    eventually(lambda: follower.follow([None]) or health.ready)
 
 
 def test_a_version_has_its_slot_when_an_answer_ends_and_not_when_the_topic_is_looked_at_again(
