@@ -46,7 +46,7 @@ def digest_of_file(path: Path) -> str:
 
 
 class ArtifactStore:
-    """Put and fetch by digest.
+    """Put and fetch by digest. `local`: it is a folder, so that nothing has to be waited for.
 
     Args:
         url: any fsspec URL (file://, s3://, gs://).
@@ -60,7 +60,7 @@ class ArtifactStore:
         self._fs, self._root = _opened(url)
         protocol = self._fs.protocol
         protocols = {protocol} if isinstance(protocol, str) else set(protocol)
-        self._local = "file" in protocols
+        self.local = "file" in protocols
         self._objects = bool(protocols & OBJECT_STORES)
         self._cache = cache
         self._cancelled: threading.Event | None = None
@@ -188,7 +188,7 @@ class ArtifactStore:
             raise ArtifactNotFoundError(
                 f"no artifact {digest[:12]} in {self._root}; is PAWL_ARTIFACT_URL the same for all services?"
             )
-        if self._local:
+        if self.local:
             _link_or_copy(Path(source), part)
         else:
             self._fs.get_file(source, str(part))
@@ -218,7 +218,7 @@ class ArtifactStore:
         except ArtifactError:
             raise
         except Exception as error:
-            if self._local and isinstance(error, OSError):
+            if self.local and isinstance(error, OSError):
                 raise
             reason = f"{type(error).__name__}: {error}"
             raise ArtifactError(f"the store {self._root} fails for artifact {digest[:12]}: {reason}") from error

@@ -30,6 +30,9 @@ EngineFactory = Callable[[Path, str], Engine]
 class Artifacts(Protocol):
     """The part of the artifact store that is needed here."""
 
+    @property
+    def local(self) -> bool: ...
+
     def fetch_file(self, digest: str) -> Path: ...
 
     def fetch_folder(self, digest: str) -> Path: ...

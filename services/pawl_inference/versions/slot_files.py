@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pawl_inference.versions.hosts import Artifacts, StillLoadingError
 
-# A few megabytes: what is in the cache or a folder is here well within that, and is served without another look.
+# A few megabytes: what is in the cache is here well within that, and is served without another look.
 AT_ONCE_SECONDS = 0.1
 
 
@@ -28,6 +28,8 @@ class SlotFiles:
             StillLoadingError: it is being fetched.
             PawlError, OSError: it cannot be fetched; asked again, it is tried again.
         """
+        if self._artifacts.local:  # a hard link: no thread to begin between two tokens
+            return self._artifacts.fetch_file(digest)
         if digest not in self._coming:
             self._coming[digest] = coming = Future[Path]()
             threading.Thread(target=self._work, args=(digest, coming), name="pawl-fetch-slots", daemon=True).start()

@@ -259,6 +259,7 @@ def test_a_store_that_does_not_answer_keeps_no_rollback_waiting(
             answers.wait()
         return fetch(digest)
 
+    monkeypatch.setattr(world.store, "local", False)
     monkeypatch.setattr(world.store, "fetch_file", silent)
     try:
         world.deploy(2, champion=first)
