@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from structlog.testing import capture_logs
+from support.told import Told
 
+from pawl_shared import logging
 from pawl_shared.errors import ConfigurationError
 from pawl_shared.secret_files import from_hex, given_or_made, load_or_create
 
@@ -19,13 +20,13 @@ def test_a_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> No
     assert load_or_create(tmp_path / "keys" / "other.key") != key
 
 
-def test_a_key_that_others_need_is_told_when_it_is_made(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "feedback-token.key"
-    with capture_logs() as lines:
-        given_or_made(SecretStr("00" * 32), path, "PAWL_TOKEN_KEY")
-        made = given_or_made(None, path, "PAWL_TOKEN_KEY")
-        assert given_or_made(None, path, "PAWL_TOKEN_KEY") == made
-    [line] = lines
+def test_a_key_that_others_need_is_told_when_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, told = tmp_path / "keys" / "feedback-token.key", Told()
+    monkeypatch.setattr(logging, "get", lambda _: told)
+    given_or_made(SecretStr("00" * 32), path, "PAWL_TOKEN_KEY")
+    made = given_or_made(None, path, "PAWL_TOKEN_KEY")
+    assert given_or_made(None, path, "PAWL_TOKEN_KEY") == made
+    [line] = told.lines
     assert (line["file"], line["setting"]) == (str(path), "PAWL_TOKEN_KEY")
 
 

@@ -9,9 +9,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from structlog.testing import capture_logs
 from support.api_keys import a_key
+from support.told import Told
 
+from pawl_shared import logging
 from pawl_shared.access.api_key_file import save
 from pawl_shared.access.api_keys import ApiKeys
 from pawl_shared.access.service import check_host
@@ -37,13 +38,15 @@ def test_a_taken_port_is_a_clear_error_for_every_kind_of_service(taken: int) -> 
         serve_health(Health("test"), settings(taken))
 
 
-def test_a_service_says_where_it_listens() -> None:
-    with capture_logs() as lines, listen(settings(0)) as listener:
+def test_a_service_says_where_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "get", lambda _: told)
+    told = Told()
+    with listen(settings(0)) as listener:
         server = serve_health(Health("test"), settings(0))
         server.shutdown()
         server.server_close()
         ports = [listener.getsockname()[1], server.server_port]
-    assert [(line["host"], line["port"]) for line in lines] == [("127.0.0.1", port) for port in ports]
+    assert [(line["host"], line["port"]) for line in told.lines] == [("127.0.0.1", port) for port in ports]
 
 
 def test_a_variable_that_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
+from support.told import Told
 
 from pawl_cli.running.ports import any_free
 from pawl_shared.buses.memory_bus import MemoryBus
@@ -57,15 +58,17 @@ class Ending(Unreached):
 
 
 def test_a_service_that_is_stopped_ends_also_where_no_broker_answers_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = Told()
+    monkeypatch.setattr(app, "log", told)
     monkeypatch.setattr(app, "STOP_SECONDS", 0.05)
     settings, nothing, ending, stop = StreamsSettings(data_dir=tmp_path), cast(Any, Follower()), Ending(), Event()
     parts = (MemoryBus(), nothing, nothing, Health(SERVICE), Lags(SERVICE), settings)
     stop.set()
     StreamsService(lambda: ending, *parts, leave=ending.left.append).run(stop)
     assert ending.left == [0]
-    assert "does a broker answer?" in capsys.readouterr().out
+    assert ["does a broker answer?" in line["event"] for line in told.lines] == [True]
 
 
 def test_a_broker_that_faust_cannot_reach_is_an_error_in_words(tmp_path: Path) -> None:
