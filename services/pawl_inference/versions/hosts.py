@@ -39,7 +39,7 @@ class Artifacts(Protocol):
 
 
 class StillLoadingError(PawlError):
-    """A graph that is being fetched and opened in the background; ask again soon."""
+    """A graph or slot file that is being fetched, or opened, in the background; ask again soon."""
 
 
 @dataclass(frozen=True)
